@@ -1,0 +1,243 @@
+"""The one definition of a generated accelerator: every free number of the hardware, validated."""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Config", "ConfigError"]
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be built; the message says which number and why."""
+
+
+def _ceil_log2(n: int) -> int:
+    return max(0, n - 1).bit_length()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """A generated accelerator. Sizes are in *elements* of ``operand_bits`` unless a name says bytes.
+
+    Raises
+    ------
+    ConfigError
+        If a number is out of range or two numbers contradict each other.
+    """
+
+    #: Name, for people; not part of the hash.
+    name: str = "custom"
+    #: Rows of the array: length of the reduction vector consumed each cycle, 2 to 32.
+    rows: int = 16
+    #: Columns of the array: output channels computed side by side, 2 to 32.
+    columns: int = 8
+    #: Width of one operand (activation and weight), 8 or 16.
+    operand_bits: int = 8
+    #: Width of one accumulator entry, 20 to 32. Wrap-around is never relied on.
+    accumulator_bits: int = 32
+    #: Entries of each of the two accumulator stores, per column.
+    accumulator_depth: int = 512
+    #: Banks of the unified memory; each has its own ports.
+    banks: int = 5
+    #: Words of one bank; a word is ``lanes`` elements. A power of two.
+    bank_words: int = 4096
+    #: ``dual``: one read and one write port a bank (block RAM); ``single``: one port (iCE40 SPRAM).
+    bank_ports: str = "dual"
+    #: Every address the engines use is a multiple of this many elements: 1, or 2 on 16-bit SPRAM.
+    alignment: int = 1
+    #: Words of 32 bits in the program memory. A power of two.
+    program_words: int = 4096
+    #: Channels the post-processor finishes per cycle; divides ``columns``.
+    post_lanes: int = 8
+    #: Multipliers of the array: ``dsp``, ``lut``, or ``mixed``.
+    multiplier: str = "dsp"
+    #: With ``mixed``: columns (from the left) built from DSPs, the others from LUTs.
+    dsp_columns: int = 0
+    #: Depth of each reader's FIFO, in vectors; it must cover the memory's latency.
+    fifo_depth: int = 16
+    #: Engines hold the next descriptor while one runs (False saves flip-flops on small parts).
+    prefetch_descriptors: bool = True
+    #: Sliding-window unit: depthwise convolution with up to 3 x 3 taps per pass.
+    window: bool = False
+    #: Widest feature map row the window unit can buffer, halo included.
+    window_width: int = 128
+    #: Fused residual addition in the post-processor.
+    residual: bool = True
+    #: Output-stationary mode of the array (weight gradients).
+    output_stationary: bool = False
+    #: Payload bytes of one link frame, a multiple of the bytes of a word.
+    frame_bytes: int = 512
+
+    def __post_init__(self) -> None:
+        self._check_array()
+        self._check_memory()
+        self._check_post()
+
+    def _check_array(self) -> None:
+        for name in ("rows", "columns"):
+            _require(2 <= getattr(self, name) <= 32, f"{name} must be 2 to 32, not "
+                     f"{getattr(self, name)!r}: below 2 nothing is systolic, above 32 the skew "
+                     "registers outgrow the multipliers")
+        _require(self.operand_bits in (8, 16),
+                 f"operand_bits must be 8 or 16, not {self.operand_bits!r}: memories are byte-wide")
+        _require(self.accumulator_bits >= self.psum_bits or self.operand_bits == 16,
+                 f"accumulator_bits = {self.accumulator_bits} cannot hold one column sum of "
+                 f"{self.rows} products ({self.psum_bits} bits)")
+        _require(20 <= self.accumulator_bits <= 32, "accumulator_bits must be 20 to 32, not "
+                 f"{self.accumulator_bits!r}: the requantiser multiplies 32 by 31 bits")
+        _require(self.multiplier in ("dsp", "lut", "mixed"),
+                 f"multiplier must be 'dsp', 'lut' or 'mixed', not {self.multiplier!r}")
+        if self.multiplier == "mixed":
+            _require(0 < self.dsp_columns < self.columns,
+                     f"multiplier 'mixed' needs dsp_columns between 1 and {self.columns - 1}, "
+                     f"not {self.dsp_columns}: otherwise it is 'dsp' or 'lut'")
+        else:
+            _require(self.dsp_columns == 0, "dsp_columns belongs to multiplier 'mixed' only")
+        if self.window:
+            _require(self.rows >= 9, f"the window unit feeds 9 taps to 9 rows; the array has "
+                     f"{self.rows}")
+            _require(4 <= self.window_width <= 1024, "window_width must be 4 to 1024, not "
+                     f"{self.window_width!r}")
+
+    def _check_memory(self) -> None:
+        _require(1 <= self.banks <= 16, f"banks must be 1 to 16, not {self.banks!r}")
+        for name, low, high in (("bank_words", 64, 1 << 16), ("program_words", 64, 1 << 16),
+                                ("accumulator_depth", 16, 4096), ("fifo_depth", 4, 64)):
+            value = getattr(self, name)
+            _require(low <= value <= high and value & (value - 1) == 0,
+                     f"{name} must be a power of two from {low} to {high}, not {value!r}: "
+                     "addresses are bit slices")
+        _require(self.bank_ports in ("dual", "single"),
+                 f"bank_ports must be 'dual' or 'single', not {self.bank_ports!r}")
+        _require(self.alignment in (1, 2), f"alignment must be 1 or 2, not {self.alignment!r}")
+        _require(self.address_bits <= 24, "the unified memory is larger than the 24-bit "
+                 "addresses of the instruction set")
+
+    def _check_post(self) -> None:
+        _require(1 <= self.post_lanes <= self.columns and self.columns % self.post_lanes == 0,
+                 f"post_lanes = {self.post_lanes} must divide columns = {self.columns}: each "
+                 "step of the drain takes a whole slice of the columns")
+        word_bytes = self.lanes * self.operand_bits // 8
+        _require(self.frame_bytes % word_bytes == 0 and 16 <= self.frame_bytes <= 1024,
+                 f"frame_bytes = {self.frame_bytes} must be a multiple of the {word_bytes} bytes "
+                 "of a word, 16 to 1024")
+
+    # -- derived values ---------------------------------------------------------------------
+
+    @property
+    def multipliers(self) -> int:
+        """Multiply-accumulates the array does each cycle."""
+        return self.rows * self.columns
+
+    @property
+    def lanes(self) -> int:
+        """Elements of one memory word: the power of two that covers a row vector and a column vector."""
+        return 1 << _ceil_log2(max(self.rows, self.columns))
+
+    @property
+    def lane_bits(self) -> int:
+        """Address bits that pick an element of a word."""
+        return _ceil_log2(self.lanes)
+
+    @property
+    def memory_elements(self) -> int:
+        """Elements of the whole unified memory."""
+        return self.banks * self.bank_words * self.lanes
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of the whole unified memory."""
+        return self.memory_elements * self.operand_bits // 8
+
+    @property
+    def word_address_bits(self) -> int:
+        """Bits of a word address (bank number above word in bank)."""
+        return _ceil_log2(self.banks) + _ceil_log2(self.bank_words)
+
+    @property
+    def address_bits(self) -> int:
+        """Bits of an element address."""
+        return self.word_address_bits + self.lane_bits
+
+    @property
+    def psum_bits(self) -> int:
+        """Width of a sum down one column: products and the carries of ``rows`` of them."""
+        return 2 * self.operand_bits + _ceil_log2(self.rows)
+
+    @property
+    def acc_address_bits(self) -> int:
+        """Address bits of one accumulator store."""
+        return _ceil_log2(self.accumulator_depth)
+
+    @property
+    def load_parts(self) -> int:
+        """Array rows filled by one word of weights."""
+        return min(self.rows, max(1, self.lanes // self.columns))
+
+    @property
+    def load_words(self) -> int:
+        """Words of one stationary tile; word k holds rows k, k + load_words, k + 2 load_words, ..."""
+        return -(-self.rows // self.load_parts)
+
+    @property
+    def post_steps(self) -> int:
+        """Cycles the post-processor takes for the columns of one pixel."""
+        return self.columns // self.post_lanes
+
+    @property
+    def param_section_words(self) -> tuple[int, int, int]:
+        """Words of the sections bias, multiplier and shift in one column tile's parameters."""
+        word_bits = self.lanes * self.operand_bits
+        wide, narrow = -(-32 * self.columns // word_bits), -(-16 * self.columns // word_bits)
+        return wide, wide, narrow
+
+    @property
+    def param_words(self) -> int:
+        """Words of one column tile's parameters."""
+        return sum(self.param_section_words)
+
+    # -- identity ---------------------------------------------------------------------------
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as a JSON-ready dictionary; ``from_json`` is its inverse."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Config":
+        """Build a configuration from ``to_json``'s dictionary.
+
+        Raises
+        ------
+        ConfigError
+            If a field is unknown, of the wrong type, or the whole is impossible.
+        """
+        if not isinstance(data, dict):
+            raise ConfigError(f"a configuration is a JSON object, not {type(data).__name__}")
+        fields = {f.name: f.type for f in dataclasses.fields(cls)}
+        for key, value in data.items():
+            if key not in fields:
+                raise ConfigError(f"unknown configuration field {key!r}; known: "
+                                  + ", ".join(sorted(fields)))
+            if type(value) is not fields[key]:
+                raise ConfigError(f"{key} must be {fields[key].__name__}, not {value!r}")
+        return cls(**data)
+
+    @property
+    def hash(self) -> int:
+        """32-bit identity of the hardware: equal hashes run each other's programs."""
+        fields = self.to_json()
+        del fields["name"]
+        digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).digest()
+        return int.from_bytes(digest[:4], "little")
+
+    def describe(self) -> str:
+        """One line for messages: name, array, memory and hash."""
+        return (f"{self.name} ({self.rows}x{self.columns} int{self.operand_bits}, "
+                f"{self.memory_bytes // 1024} KiB, {self.hash:08x})")
+
+
+def _require(condition: bool, reason: str) -> None:
+    if not condition:
+        raise ConfigError(reason)

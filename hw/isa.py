@@ -1,0 +1,292 @@
+"""The contract between hardware and software: instructions, engine registers, status registers.
+
+Defined once, here. The RTL casts words to these layouts, the compiler encodes with them, the
+instruction-level model decodes with them and ``docs/isa.md`` is generated from them.
+"""
+
+from dataclasses import dataclass
+
+from amaranth.hdl import signed, unsigned
+from amaranth.lib import data, enum
+
+__all__ = [
+    "CSRS", "ENGINE_REGISTERS", "ISA_VERSION", "LOAD_LOOPS", "MAGIC", "POST_LOOPS", "STREAM_LOOPS",
+    "Csr", "Engine", "EngineRegister", "Fault", "GoHeader", "Op", "Relocate", "SetHeader",
+    "csr_address", "decode", "encode", "register_index",
+]
+
+ISA_VERSION = 1
+#: First status register of every device: "SYST" as little-endian bytes.
+MAGIC = int.from_bytes(b"SYST", "little")
+
+STREAM_LOOPS = 6
+LOAD_LOOPS = 3
+POST_LOOPS = 6
+
+
+class Op(enum.Enum, shape=2):
+    """Instruction kinds; the low two bits of every instruction word."""
+
+    END = 0
+    SET = 1
+    GO = 2
+
+
+class Engine(enum.Enum, shape=2):
+    """The engines that run descriptors, concurrently."""
+
+    LOAD = 0
+    STREAM = 1
+    POST = 2
+
+
+class Relocate(enum.Enum, shape=2):
+    """Which ping-pong offset is added to the first word of a SET when the job's parity is 1."""
+
+    NONE = 0
+    INPUT = 1
+    OUTPUT = 2
+
+
+class Fault(enum.Enum, shape=4):
+    """Why a job was stopped."""
+
+    NONE = 0
+    BAD_INSTRUCTION = 1
+    WATCHDOG = 2
+    ABORTED = 3
+
+
+class SetHeader(data.Struct):
+    """Copy the ``count`` words that follow into the engine's registers ``first`` and up."""
+
+    op: Op
+    engine: Engine
+    first: unsigned(6)
+    count: unsigned(6)
+    relocate: Relocate
+    reserved: unsigned(14)
+
+
+class GoHeader(data.Struct):
+    """Start the engine once ``completed[wait_engine] >= wait_count`` (if ``wait``) in this job."""
+
+    op: Op
+    engine: Engine
+    wait: unsigned(1)
+    wait_engine: Engine
+    wait_count: unsigned(16)
+    reserved: unsigned(9)
+
+
+class Address(data.Struct):
+    """An element address of the unified memory."""
+
+    address: unsigned(24)
+    reserved: unsigned(8)
+
+
+class Loop(data.Struct):
+    """A hardware loop: iterations minus one, and what its step adds to the accumulator address."""
+
+    last: unsigned(16)
+    acc_jump: signed(16)
+
+
+class Jump(data.Struct):
+    """What a step of this loop adds to the address, the inner loops' travel taken back."""
+
+    jump: signed(24)
+    reserved: unsigned(8)
+
+
+class StreamControl(data.Struct):
+    """How the vectors of a STREAM nest meet weights and accumulators."""
+
+    acc_base: unsigned(12)
+    pass_level: unsigned(3)
+    group_level: unsigned(3)
+    keep: unsigned(1)
+    hold: unsigned(1)
+    window: unsigned(1)
+    window_rows: unsigned(2)
+    window_columns: unsigned(2)
+    stride_y: unsigned(2)
+    stride_x: unsigned(2)
+    reserved: unsigned(3)
+
+
+class PostControl(data.Struct):
+    """How the post-processor walks the accumulators and what it does to them."""
+
+    acc_base: unsigned(12)
+    group_level: unsigned(3)
+    pool_level: unsigned(3)
+    fill: unsigned(1)
+    residual: unsigned(1)
+    reload: unsigned(1)
+    valid: unsigned(6)
+    reserved: unsigned(5)
+
+
+class Bounds(data.Struct):
+    """Saturation bounds of a result."""
+
+    low: signed(16)
+    high: signed(16)
+
+
+class ZeroPoints(data.Struct):
+    """Zero points of the convolution's result and of the residual operand."""
+
+    result: signed(16)
+    residual: signed(16)
+
+
+class Multiplier(data.Struct):
+    """A fixed-point factor, value ``multiplier / 2**31``."""
+
+    multiplier: unsigned(31)
+    reserved: unsigned(1)
+
+
+class AddScale(data.Struct):
+    """Right shifts of the three rescalings of a residual addition, and the sum's zero point."""
+
+    result_shift: unsigned(5)
+    residual_shift: unsigned(5)
+    sum_shift: unsigned(5)
+    reserved: unsigned(1)
+    zero_point: signed(16)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRegister:
+    """One 32-bit register of an engine's descriptor."""
+
+    name: str
+    layout: type[data.Struct]
+    doc: str
+
+
+def _loops(count: int, *jumps: str) -> list[EngineRegister]:
+    registers = []
+    for i in range(count):
+        registers.append(EngineRegister(f"LOOP{i}", Loop, f"Loop {i} ({'innermost' if not i else 'outside loop ' + str(i - 1)})."))
+        registers += [EngineRegister(f"{jump}{i}", Jump, f"Step of loop {i}.") for jump in jumps]
+    return registers
+
+
+ENGINE_REGISTERS: dict[Engine, list[EngineRegister]] = {
+    Engine.LOAD: [
+        EngineRegister("BASE", Address, "Address of the first word of weights; word aligned."),
+        *_loops(LOAD_LOOPS, "JUMP"),
+    ],
+    Engine.STREAM: [
+        EngineRegister("BASE", Address, "Address of the first vector; any aligned element."),
+        EngineRegister("CONTROL", StreamControl, "Levels, accumulator base, window."),
+        *_loops(STREAM_LOOPS, "JUMP"),
+    ],
+    Engine.POST: [
+        EngineRegister("WRITE_BASE", Address, "Address of the first result."),
+        EngineRegister("CONTROL", PostControl, "Levels, accumulator base, flags."),
+        EngineRegister("RESIDUAL_BASE", Address, "Address of the first residual operand."),
+        EngineRegister("PARAM_BASE", Address, "Channel parameters of the first group; word aligned."),
+        EngineRegister("BOUNDS", Bounds, "Saturation of the (convolution's) result."),
+        EngineRegister("ZEROS", ZeroPoints, "Zero points; ``result`` is also the fill value."),
+        EngineRegister("ADD_RESULT", Multiplier, "Rescaling of the convolution's result."),
+        EngineRegister("ADD_RESIDUAL", Multiplier, "Rescaling of the residual operand."),
+        EngineRegister("ADD_SUM", Multiplier, "Rescaling of the sum."),
+        EngineRegister("ADD_SCALE", AddScale, "Shifts and zero point of the sum."),
+        EngineRegister("ADD_BOUNDS", Bounds, "Saturation of the sum."),
+        *_loops(POST_LOOPS, "WRITE_JUMP", "RESIDUAL_JUMP"),
+    ],
+}
+
+
+def register_index(engine: Engine, name: str) -> int:
+    """Return the index of an engine's register by name; ``KeyError`` if there is none."""
+    for index, register in enumerate(ENGINE_REGISTERS[engine]):
+        if register.name == name:
+            return index
+    raise KeyError(f"engine {engine.name} has no register {name!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Csr:
+    """One 32-bit status or control register, read and written over the link by number."""
+
+    name: str
+    writable: bool
+    doc: str
+
+
+CSRS: list[Csr] = [
+    Csr("MAGIC", False, "The bytes SYST."),
+    Csr("ISA_VERSION", False, "Version of the instruction set."),
+    Csr("CONFIG_HASH", False, "Identity of the configuration; a program carries the same number."),
+    Csr("BUILD_HASH", False, "Identity of the build: sources and tools."),
+    Csr("ARRAY", False, "rows | columns << 8 | operand_bits << 16 | post_lanes << 24."),
+    Csr("MEMORY", False, "banks | log2(bank_words) << 8 | lanes << 16 | alignment << 24."),
+    Csr("LIMITS", False, "log2(program_words) | log2(accumulator_depth) << 8 | frame_bytes << 16."),
+    Csr("STATUS", False, "bit 0 busy, bits 4-7 fault, bits 8-9 jobs waiting or running."),
+    Csr("CONTROL", True, "Write 1: abort and reset the engines, clear faults and job counters."),
+    Csr("SUBMIT", True, "Write: queue one job (at most two waiting or running)."),
+    Csr("DONE", False, "Jobs finished since reset, including stopped ones."),
+    Csr("CYCLES", False, "Clock cycles of the last finished job."),
+    Csr("ENTRIES", False, "Vectors that entered the array in the last finished job."),
+    Csr("FAULT_PC", False, "Program counter when the last fault was raised."),
+    Csr("WATCHDOG", True, "Cycles after which a job is stopped; 0 switches it off."),
+    Csr("INPUT_DELTA", True, "Added to the input address of jobs of odd parity."),
+    Csr("OUTPUT_DELTA", True, "Added to the output address of jobs of odd parity."),
+    Csr("LINK_ERRORS", False, "Frames dropped by the device: bad CRC, length or order."),
+]
+
+
+def csr_address(name: str) -> int:
+    """Return the number of a register by name; ``KeyError`` if there is none."""
+    for index, csr in enumerate(CSRS):
+        if csr.name == name:
+            return index
+    raise KeyError(f"no register {name!r}")
+
+
+def _bounds(shape: object) -> tuple[int, int]:
+    if isinstance(shape, type):  # an enum
+        return 0, max(member.value for member in shape)
+    if shape.signed:
+        return -(1 << shape.width - 1), (1 << shape.width - 1) - 1
+    return 0, (1 << shape.width) - 1
+
+
+def encode(layout: type[data.Struct], **fields: object) -> int:
+    """Pack fields into a 32-bit word; unnamed fields are 0.
+
+    Raises
+    ------
+    ValueError
+        If a field is unknown or its value does not fit (``Layout.const`` would truncate it).
+    """
+    members = dict(data.Layout.cast(layout))
+    word = 0
+    for name, value in fields.items():
+        if name not in members:
+            raise ValueError(f"{layout.__name__} has no field {name!r}")
+        field = members[name]
+        number = int(getattr(value, "value", value))
+        low, high = _bounds(field.shape)
+        if not low <= number <= high:
+            raise ValueError(f"{layout.__name__}.{name} = {number} is outside {low}..{high}")
+        word |= (number & (1 << field.width) - 1) << field.offset
+    return word
+
+
+def decode(layout: type[data.Struct], word: int) -> dict[str, int]:
+    """Unpack a 32-bit word into ``{field: value}``, enums as integers; inverse of ``encode``."""
+    values = {}
+    for name, field in data.Layout.cast(layout):
+        value = word >> field.offset & (1 << field.width) - 1
+        if not isinstance(field.shape, type) and field.shape.signed and value >> field.width - 1:
+            value -= 1 << field.width
+        values[name] = value
+    return values

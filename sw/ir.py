@@ -1,0 +1,156 @@
+"""The network as the compiler sees it: integer tensors and the operations between them.
+
+Activations are ``int8[h, w, c]`` (NHWC without the batch), weights ``int8[o, kh, kw, i]``. All
+arithmetic is integer; :mod:`systolith.sw.numerics` says what each rescaling means and
+:mod:`systolith.sim.golden` executes a graph. Importers build graphs, passes rewrite them, lowering
+turns them into nests.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+__all__ = ["Add", "Conv", "Graph", "HostStep", "Op", "Pool", "Port", "Requant", "Tensor"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tensor:
+    """A feature map. Real value = ``scale * (q - zero_point)``."""
+
+    name: str
+    #: Height, width, channels. A flat vector is (1, 1, n); a 1-D sequence (1, length, channels).
+    shape: tuple[int, int, int]
+    scale: float
+    zero_point: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Requant:
+    """Rescaling per output channel; see :func:`systolith.sw.numerics.requantize`. Arrays [o]."""
+
+    multiplier: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Op:
+    """An operation: reads tensor names, writes one tensor name."""
+
+    name: str
+    #: Operator as the model file calls it, for reports: ``Conv``, ``Gemm``, ``MaxPool``...
+    kind: str
+    inputs: tuple[str, ...]
+    output: str
+    #: Saturation bounds of the result (they are also ReLU, ReLU6 and Clip).
+    low: int = -128
+    high: int = 127
+
+    @property
+    def x(self) -> str:
+        """Name of the first (often the only) input."""
+        return self.inputs[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Conv(Op):
+    """``y = sat(requantize(bias + sum((x - z_x) * w)) + z_y)``; fully connected is 1 x 1 on (1, 1, n).
+
+    Depthwise and grouped convolution have ``groups > 1`` and weights ``[o, kh, kw, i / groups]``.
+    """
+
+    weights: np.ndarray
+    #: int32[o], *without* the input's zero point.
+    bias: np.ndarray
+    requant: Requant
+    stride: tuple[int, int] = (1, 1)
+    #: Top, left, bottom, right; padding holds the input's zero point.
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Pool(Op):
+    """Maximum or average over windows; padding elements never take part.
+
+    ``mode="max"``: result saturated to the bounds. ``mode="average"`` with ``requant=None``: TFLite's
+    average, the sum of q divided by the count of valid elements, ties away from zero. With a
+    ``requant`` (arrays of length 1): ``sat(requantize(sum(q - z_x)) + z_y)``, all windows full.
+    """
+
+    mode: str
+    kernel: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    requant: Requant | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Add(Op):
+    """TFLite's int8 ADD of two tensors of equal shape.
+
+    ``sat(requantize(requantize((a - z_a) << 20, 0) + requantize((b - z_b) << 20, 1), 2) + z_y)``;
+    the three rescalings have ``left == 0`` (arrays of length 3: a, b, sum).
+    """
+
+    requant: Requant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostStep:
+    """Work the host does on a model's input or output: ``quantize``, ``dequantize``, ``softmax``.
+
+    ``attributes`` for softmax: ``axis`` (in the port's own batchless shape, negative).
+    """
+
+    kind: str
+    attributes: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Port:
+    """A model's input or output as its user sees it, and how it maps onto a tensor.
+
+    Input: model array -> ``steps`` -> ``+ offset`` -> transpose by ``permutation`` -> reshape to the
+    tensor's (h, w, c). Output: the tensor -> reshape to ``shape`` permuted -> inverse transpose
+    -> ``- offset`` -> ``steps``. The batch axis is left out everywhere.
+    """
+
+    name: str
+    tensor: str
+    #: Shape in the model's own layout, without the batch.
+    shape: tuple[int, ...]
+    #: NumPy name of the model's own type: ``float32``, ``int8``, ``uint8``.
+    dtype: str
+    #: Axes of ``shape`` in the order that gives h, w, c.
+    permutation: tuple[int, ...]
+    steps: tuple[HostStep, ...] = ()
+    #: Added to a uint8 model's integers to make them int8: -128 or 0.
+    offset: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Graph:
+    """A network: tensors by name, operations in execution order, its ports."""
+
+    name: str
+    tensors: dict[str, Tensor]
+    ops: list[Op]
+    inputs: list[Port]
+    outputs: list[Port]
+
+    def producer(self, tensor: str) -> Op | None:
+        """Return the operation that writes ``tensor``, or None for a graph input."""
+        return next((op for op in self.ops if op.output == tensor), None)
+
+    def consumers(self, tensor: str) -> list[Op]:
+        """Return the operations that read ``tensor``."""
+        return [op for op in self.ops if tensor in op.inputs]
+
+    def macs(self, op: Op) -> int:
+        """Multiply-accumulates of an operation (0 for pooling and addition)."""
+        if not isinstance(op, Conv):
+            return 0
+        h, w, _ = self.tensors[op.output].shape
+        return h * w * int(op.weights.size)
