@@ -1,0 +1,119 @@
+"""UART with a fractional bit clock: 8 data bits, no parity, one stop bit."""
+
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.cdc import FFSynchronizer
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["UartReceiver", "UartTransmitter", "phase_step"]
+
+#: Bits of the phase accumulator; the baud rate is exact to ``clk_hz / 2**17``.
+PHASE_BITS = 16
+
+
+def phase_step(clk_hz: float, baud: float) -> int:
+    """Return the bit clock's phase increment for each clock cycle, in ``2**-PHASE_BITS`` bits.
+
+    Raises
+    ------
+    ValueError
+        If a bit is shorter than 4 clock cycles (too few to find its middle), or the rate is too
+        low to be met within 1 % (8N1 bears about 4 %, shared by both ends).
+    """
+    step = round(baud / clk_hz * 2 ** PHASE_BITS)
+    if baud * 4 > clk_hz:
+        raise ValueError(f"{baud:.0f} baud needs a clock of at least {4 * baud / 1e6:.1f} MHz, "
+                         f"not {clk_hz / 1e6:.1f} MHz")
+    if abs(step * clk_hz / 2 ** PHASE_BITS / baud - 1) > 0.01:
+        raise ValueError(f"{baud:.0f} baud cannot be made within 1 % from "
+                         f"{clk_hz / 1e6:.1f} MHz; use a higher rate")
+    return step
+
+
+class UartReceiver(wiring.Component):
+    """Bytes from a serial line, sampled in the middle of each bit.
+
+    There is no flow control: a byte that arrives while ``o`` is not ready is lost, like one
+    without stop bit. The link's CRC finds both.
+
+    Parameters
+    ----------
+    step : :class:`int`
+        Phase increment from :func:`phase_step`.
+
+    Members
+    -------
+    rx : :py:`In(1)`
+        The line, asynchronous.
+    o : :py:`Out(stream.Signature(8))`
+        Received bytes. Valid for one cycle: a receiver that is not ready loses the byte.
+    """
+
+    rx: In(1, init=1)
+    o: Out(stream.Signature(8))
+
+    def __init__(self, step: int):
+        self.step = step
+        super().__init__()
+
+    def elaborate(self, platform):
+        m = Module()
+        line = Signal(init=1)
+        m.submodules.synchronizer = FFSynchronizer(self.rx, line, init=1)
+
+        # One bit is one turn of the phase; it starts half way, so turns end in mid-bit.
+        phase = Signal(PHASE_BITS)
+        sample = Signal()
+        m.d.sync += Cat(phase, sample).eq(phase + self.step)
+
+        # The start bit falls out of the shift register when the stop bit has been reached.
+        shift = Signal(9)
+        waiting = Signal(init=1)
+        m.d.comb += self.o.payload.eq(shift[1:])
+        with m.If(waiting):
+            m.d.sync += [phase.eq(1 << PHASE_BITS - 1), sample.eq(0), shift.eq(~0)]
+            m.d.sync += waiting.eq(line)
+        with m.Elif(sample):
+            m.d.sync += shift.eq(Cat(shift[1:], line))
+            m.d.comb += self.o.valid.eq(~shift[0] & line)
+            # A start bit that is high in its middle was a glitch.
+            with m.If(~shift[0] | (shift.all() & line)):
+                m.d.sync += waiting.eq(1)
+        return m
+
+
+class UartTransmitter(wiring.Component):
+    """Bytes to a serial line, sent back to back.
+
+    Parameters
+    ----------
+    step : :class:`int`
+        Phase increment from :func:`phase_step`.
+
+    Members
+    -------
+    i : :py:`In(stream.Signature(8))`
+        Bytes to send.
+    tx : :py:`Out(1)`
+        The line, glitch-free.
+    """
+
+    i: In(stream.Signature(8))
+    tx: Out(1, init=1)
+
+    def __init__(self, step: int):
+        self.step = step
+        super().__init__()
+
+    def elaborate(self, platform):
+        m = Module()
+        phase = Signal(PHASE_BITS)
+        tick = Signal()
+        # The frame shifts out of the low end, ones follow; a lone one is the end of the stop bit.
+        frame = Signal(10, init=1)
+        m.d.comb += self.i.ready.eq(frame == 1)
+        with m.If(self.i.ready):
+            m.d.sync += [phase.eq(0), tick.eq(0)]
+            with m.If(self.i.valid):
+                m.d.sync += frame.eq(Cat(0, self.i.payload, 1))
+        return m
