@@ -1,0 +1,44 @@
+"""What a target is: a board, the accelerator it carries and the tools that build it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from amaranth.build import Platform
+
+from systolith.boards.pll import Pll
+from systolith.boards.toolchain import Toolchain
+from systolith.hw.config import Config
+
+__all__ = ["Target"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A board and the accelerator it carries; its name is the configuration's."""
+
+    config: Config
+    #: One line for people.
+    description: str
+    #: Ordering code of the FPGA.
+    device: str
+    #: Makes the board's pins: a platform of amaranth-boards.
+    platform: Callable[[], Platform]
+    toolchain: Toolchain
+    pll: type[Pll]
+    #: The clock of the whole accelerator; timing must be met at this frequency.
+    clock_hz: int
+    #: Bits a second of the serial link.
+    baud: int
+    #: Where the link is on the board, for people.
+    link: str
+    #: Resource and number of the button that resets the accelerator.
+    reset_button: tuple[str, int]
+    #: Numbers of the LEDs that show busy, fault and traffic on the link.
+    leds: tuple[int, int, int]
+    #: The board's name for openFPGALoader.
+    loader_board: str
+
+    @property
+    def name(self) -> str:
+        """Name on the command line."""
+        return self.config.name

@@ -1,0 +1,84 @@
+"""The top level of a board: clock, reset, serial link and status LEDs around the accelerator."""
+
+from amaranth import ClockDomain, ClockSignal, Module, ResetSignal, Signal
+from amaranth.build import Platform
+from amaranth.hdl import Elaboratable
+from amaranth.lib import wiring
+from amaranth.lib.cdc import FFSynchronizer
+
+from systolith.boards.target import Target
+
+__all__ = ["BoardTop"]
+
+#: Core clock cycles the reset is held after the PLL has locked (iCE40 block RAMs need 15 us).
+RESET_CYCLES = 1 << 10
+#: Core clock cycles an LED stays lit after an event too short to see.
+VISIBLE_CYCLES = 1 << 21
+
+
+class BoardTop(Elaboratable):
+    """Everything between the pins and the accelerator.
+
+    The core clock is the domain ``sync``. It is held in reset until the PLL has locked and while
+    the reset button is pressed; the link then finds a device as after power-up.
+
+    Parameters
+    ----------
+    target : Target
+        The board.
+    accelerator : wiring.Component
+        Members ``rx : In(1)``, ``tx : Out(1)``, ``busy : Out(1)``, ``fault : Out(1)``.
+    """
+
+    def __init__(self, target: Target, accelerator: wiring.Component):
+        self.target = target
+        self.accelerator = accelerator
+
+    def elaborate(self, platform: Platform) -> Module:
+        """Make the clock, the reset and the pins."""
+        m = Module()
+        m.submodules.accelerator = accelerator = self.accelerator
+        self._clock(m, platform)
+
+        # The link idles high.
+        uart = platform.request("uart", 0)
+        m.submodules.rx_synchronizer = FFSynchronizer(uart.rx.i, accelerator.rx, init=1)
+        m.d.comb += uart.tx.o.eq(accelerator.tx)
+
+        traffic = Signal()
+        m.d.comb += traffic.eq(~accelerator.rx | ~accelerator.tx)
+        for number, event in zip(self.target.leds, (accelerator.busy, accelerator.fault, traffic),
+                                 strict=True):
+            led = platform.request("led", number)
+            m.d.comb += led.o.eq(_stretched(m, event, f"led{number}"))
+        return m
+
+    def _clock(self, m: Module, platform: Platform) -> None:
+        """Drive ``sync`` from the PLL, with a reset that outlives its lock and the button."""
+        m.submodules.pll = pll = self.target.pll(
+            platform.request(platform.default_clk, dir="-"),
+            input_hz=int(platform.default_clk_frequency), output_hz=self.target.clock_hz)
+        button = platform.request(*self.target.reset_button)
+        held, hold = Signal(), Signal(range(RESET_CYCLES), init=RESET_CYCLES - 1)
+        m.domains.sync = ClockDomain()
+        m.domains.por = ClockDomain(reset_less=True, local=True)
+        m.submodules.hold_synchronizer = FFSynchronizer(~pll.locked | button.i, held,
+                                                        o_domain="por", init=1)
+        m.d.comb += [ClockSignal("sync").eq(pll.clock), ClockSignal("por").eq(pll.clock)]
+        with m.If(held):
+            m.d.por += hold.eq(RESET_CYCLES - 1)
+        with m.Elif(hold != 0):
+            m.d.por += hold.eq(hold - 1)
+        reset = Signal(init=1)
+        m.d.por += reset.eq(held | (hold != 0))
+        m.d.comb += ResetSignal("sync").eq(reset)
+
+
+def _stretched(m: Module, event: Signal, name: str) -> Signal:
+    """Return a level that follows ``event`` and stays for ``VISIBLE_CYCLES``."""
+    left = Signal(range(VISIBLE_CYCLES), name=f"{name}_left")
+    with m.If(event):
+        m.d.sync += left.eq(VISIBLE_CYCLES - 1)
+    with m.Elif(left != 0):
+        m.d.sync += left.eq(left - 1)
+    return left != 0
