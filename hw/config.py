@@ -182,6 +182,11 @@ class Config:
         return -(-self.rows // self.load_parts)
 
     @property
+    def load_fifo_depth(self) -> int:
+        """Words of weights read ahead: a whole tile, and what memory's latency takes to follow."""
+        return max(2 * self.fifo_depth, 1 << _ceil_log2(2 * self.load_words))
+
+    @property
     def post_steps(self) -> int:
         """Cycles the post-processor takes for the columns of one pixel."""
         return self.columns // self.post_lanes

@@ -1,0 +1,111 @@
+"""The two accumulator stores: one gathers column sums while POST drains the other."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from systolith.hw.config import Config
+
+__all__ = ["ACCUMULATE_CYCLES", "DRAIN_LATENCY", "AccumulatorStores", "entry_layout"]
+
+#: From presenting an address for reading to the edge that stores the new sum, plus one: the same
+#: address may not come again sooner.
+ACCUMULATE_CYCLES = 4
+#: Cycles from POST's address to its data.
+DRAIN_LATENCY = 2
+
+
+def entry_layout(config: Config) -> data.StructLayout:
+    """Return what accompanies a vector into the array.
+
+    ``valid``: there is a vector; its sums go to ``address`` of ``store``, replacing (``clear``) or adding.
+    ``end``: the group in ``store`` is complete with this cycle's vector, if any.
+    """
+    return data.StructLayout({
+        "valid": unsigned(1), "address": unsigned(config.acc_address_bits), "clear": unsigned(1),
+        "store": unsigned(1), "end": unsigned(1),
+    })
+
+
+class AccumulatorStores(wiring.Component):
+    """``store[address][c] = psum[c] + (0 if clear else store[address][c])``, one vector a cycle.
+
+    Column c works c cycles after column 0, as the array delivers. Each store of each column is one
+    block RAM with one write port (the sums) and one read port (the sums' old values, or POST).
+
+    Parameters
+    ----------
+    latency : :class:`int`
+        Cycles from ``entry`` to column 0's sum.
+
+    Members
+    -------
+    entry : :py:`In(entry_layout(config))`
+        Of the vector whose sums arrive ``latency`` cycles later.
+    psums : :py:`In(ArrayLayout(signed(psum_bits), columns))`
+    filled : :py:`Out(2)`
+        Pulse per store: its group is complete and stored.
+    drain_store, drain_address : In
+        POST's read; it must own the store.
+    drained : :py:`Out(ArrayLayout(signed(accumulator_bits), columns))`
+        ``DRAIN_LATENCY`` cycles later.
+    """
+
+    def __init__(self, config: Config, *, latency: int):
+        self.config, self.latency = config, latency
+        super().__init__({
+            "entry": In(entry_layout(config)),
+            "psums": In(data.ArrayLayout(signed(config.psum_bits), config.columns)),
+            "filled": Out(2), "drain_store": In(1), "drain_address": In(config.acc_address_bits),
+            "drained": Out(data.ArrayLayout(signed(config.accumulator_bits), config.columns)),
+        })
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        c = self.config
+        # the old value must meet the sum two cycles after its address is presented
+        control = self._delayed(m, self.entry, self.latency - 2, "entry")
+        drain_store = self._delayed(m, self.drain_store, DRAIN_LATENCY, "drain_store")
+        for column in range(c.columns):
+            old = self._column(m, column, control)
+            m.d.comb += self.drained[column].eq(Mux(drain_store, old[1], old[0]))
+            if column != c.columns - 1:
+                control = self._delayed(m, control, 1, f"control{column}_")
+        last = self._delayed(m, control, ACCUMULATE_CYCLES, "ended")
+        for store in range(2):
+            m.d.comb += self.filled[store].eq(last.end & (last.store == store))
+        return m
+
+    @staticmethod
+    def _delayed(m, value, cycles, name):
+        for i in range(cycles):
+            later = Signal.like(value, name=f"{name}{i}")
+            m.d.sync += later.eq(value)
+            value = later
+        return value
+
+    def _column(self, m, column, control):
+        """Build one column; return the registered read data of its two stores."""
+        c = self.config
+        width = c.accumulator_bits
+        old = [Signal(signed(width), name=f"old{column}_{s}") for s in range(2)]
+        adding = self._delayed(m, control, 2, f"adding{column}_")
+        total = Signal(signed(width), name=f"total{column}")
+        before = Signal(signed(width), name=f"before{column}")
+        m.d.comb += before.eq(Mux(adding.clear, 0, Mux(adding.store, old[1], old[0])))
+        m.d.sync += total.eq(before + self.psums[column])
+        storing = self._delayed(m, adding, 1, f"storing{column}_")
+        for s in range(2):
+            memory = Memory(shape=unsigned(width), depth=c.accumulator_depth, init=[])
+            m.submodules[f"column{column}_store{s}"] = memory
+            w, r = memory.write_port(), memory.read_port()
+            reading = Signal(name=f"reading{column}_{s}")
+            m.d.comb += [
+                reading.eq(control.valid & (control.store == s)),
+                r.addr.eq(Mux(reading, control.address, self.drain_address)),
+                w.addr.eq(storing.address), w.data.eq(Cat(total)),
+                w.en.eq(storing.valid & (storing.store == s)),
+            ]
+            m.d.sync += old[s].eq(r.data)
+        return old

@@ -1,0 +1,102 @@
+"""The compute core: memory, engines, array, accumulators and sequencer, wired together."""
+
+from amaranth.hdl import Cat, Module, ResetInserter
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, connect
+
+from systolith.hw.accumulator import AccumulatorStores
+from systolith.hw.array import SystolicArray
+from systolith.hw.config import Config
+from systolith.hw.host_port import host_port
+from systolith.hw.load import LoadEngine
+from systolith.hw.memory import UnifiedMemory
+from systolith.hw.post import PostEngine
+from systolith.hw.sequencer import Sequencer
+from systolith.hw.stream import StreamEngine
+
+__all__ = ["READERS", "Core"]
+
+#: Memory's readers in falling priority; True: vectors from unaligned addresses. STREAM comes last of
+#: the engines because it can take every cycle; the host is rare and first.
+READERS = {"dma": False, "post": True, "load": False, "stream": True}
+
+
+class Core(wiring.Component):
+    """Everything but the host link.
+
+    Members
+    -------
+    host : :py:`In(host_port(config))`
+    """
+
+    def __init__(self, config: Config):
+        self.config = config
+        super().__init__({"host": In(host_port(config))})
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        reset = ResetInserter(self.host.reset)
+        c = self.config
+        array = SystolicArray(c)
+        memory = UnifiedMemory(c, READERS)
+        load, stream, post, sequencer = LoadEngine(c), StreamEngine(c), PostEngine(c), Sequencer(c)
+        # the array and the stores see a vector one cycle after it is let in
+        stores = AccumulatorStores(c, latency=array.latency)
+        m.submodules.memory = reset(memory)
+        m.submodules.load = reset(load)
+        m.submodules.stream = reset(stream)
+        m.submodules.array = reset(array)
+        m.submodules.stores = reset(stores)
+        m.submodules.post = reset(post)
+        m.submodules.sequencer = reset(sequencer)
+
+        self._host(m, memory, sequencer, stream)
+        self._control(m, sequencer, {"load": load, "stream": stream, "post": post})
+        connect(m, load.memory, memory.load)
+        connect(m, stream.memory, memory.stream)
+        connect(m, post.memory, memory.post)
+        connect(m, post.write, memory.vector_write)
+
+        # weights and vectors to the array, sums to the stores, stores to POST
+        m.d.sync += [array.load.eq(load.load), array.load_index.eq(load.load_index),
+                     array.load_data.as_value().eq(load.load_data.as_value())]
+        m.d.comb += [
+            load.swap.eq(stream.swap), stream.tile_ready.eq(load.tile_ready),
+            array.vector.eq(stream.vector), array.valid.eq(stream.entry.valid),
+            array.swap.eq(stream.vector_swap), stores.entry.eq(stream.entry),
+            stores.psums.eq(array.psums), post.filled.eq(stores.filled),
+            stream.release.eq(post.release), stores.drain_store.eq(post.drain_store),
+            stores.drain_address.eq(post.drain_address), post.drained.eq(stores.drained),
+        ]
+        if c.window:
+            m.d.comb += [array.taps.eq(stream.taps), array.use_taps.eq(stream.use_taps)]
+        return m
+
+    def _host(self, m, memory, sequencer, stream):
+        host = self.host
+        m.d.comb += [
+            memory.word_valid.eq(host.write.valid), host.write.ready.eq(memory.word_ready),
+            memory.word_address.eq(host.write.payload.address),
+            memory.word_data.eq(host.write.payload.data),
+            memory.word_mask.eq(host.write.payload.mask),
+            memory.dma.valid.eq(host.read.valid), host.read.ready.eq(memory.dma.grant),
+            memory.dma.address.eq(host.read.payload << self.config.lane_bits),
+            host.read_data.valid.eq(memory.dma.data_valid),
+            host.read_data.payload.eq(memory.dma.data.as_value()),
+            sequencer.program.eq(host.program.payload),
+            sequencer.program_valid.eq(host.program.valid),
+            sequencer.start.eq(host.start), sequencer.parity.eq(host.parity),
+            sequencer.input_delta.eq(host.input_delta),
+            sequencer.output_delta.eq(host.output_delta), host.busy.eq(sequencer.busy),
+            host.done.eq(sequencer.done), host.bad.eq(sequencer.bad), host.pc.eq(sequencer.pc),
+            host.entered.eq(stream.entry.valid),
+        ]
+
+    def _control(self, m, sequencer, engines):
+        for name, engine in engines.items():
+            connect(m, getattr(sequencer, name), engine.descriptor)
+            m.d.comb += engine.completed.eq(sequencer.completed)
+        m.d.comb += [
+            sequencer.finished.eq(Cat(engine.finished for engine in engines.values())),
+            sequencer.idle.eq(Cat(engine.idle for engine in engines.values())),
+        ]

@@ -1,0 +1,90 @@
+"""An engine's registers: written by the sequencer, taken whole when the engine starts a nest."""
+
+from amaranth.hdl import Array, Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from systolith.hw.config import Config
+from systolith.hw.isa import ENGINE_REGISTERS, Engine, GoHeader
+
+__all__ = ["TOKEN_BITS", "Descriptor", "descriptor_port"]
+
+#: Width of the counters of finished nests.
+TOKEN_BITS = 16
+
+
+def descriptor_port(engine: Engine) -> wiring.Signature:
+    """Return the sequencer's port to an engine: register writes and GO, when ``accept`` is high."""
+    return wiring.Signature({
+        "accept": In(1), "write": Out(1), "index": Out(range(len(ENGINE_REGISTERS[engine]))),
+        "word": Out(32), "go": Out(1), "token": Out(GoHeader),
+    })
+
+
+class Descriptor(wiring.Component):
+    """Registers of one engine, the pending GO and its token.
+
+    With ``prefetch_descriptors`` there are two copies: the sequencer fills one while the engine runs
+    from the other. Without, the sequencer waits until the engine is idle.
+
+    Members
+    -------
+    port : :py:`In(descriptor_port(engine))`
+    completed : :py:`In(ArrayLayout(TOKEN_BITS, 3))`
+        Finished nests of every engine in this job.
+    idle : :py:`In(1)`
+        The engine runs no nest.
+    ready : :py:`Out(1)`
+        A nest is pending and its token is there.
+    take : :py:`In(1)`
+        Start it (while ``ready``); ``registers`` are its registers from the next cycle on.
+    pending : :py:`Out(1)`
+        A GO has been given and not taken.
+    """
+
+    def __init__(self, config: Config, engine: Engine):
+        self.config, self.engine = config, engine
+        self.names = [r.name for r in ENGINE_REGISTERS[engine]]
+        super().__init__({
+            "port": In(descriptor_port(engine)), "idle": In(1), "take": In(1), "ready": Out(1),
+            "completed": In(data.ArrayLayout(TOKEN_BITS, len(Engine))), "pending": Out(1),
+            "registers": Out(data.ArrayLayout(32, len(self.names))),
+        })
+
+    def view(self, name: str):
+        """Return the running nest's register ``name`` seen through its layout."""
+        index = self.names.index(name)
+        return data.View(ENGINE_REGISTERS[self.engine][index].layout, self.registers[index])
+
+    def loops(self, prefix: str, field: str, count: int) -> list:
+        """Return field ``field`` of the registers ``prefix0``, ``prefix1``, ... of all loops."""
+        return [getattr(self.view(f"{prefix}{i}"), field) for i in range(count)]
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        prefetch = self.config.prefetch_descriptors
+        words = Array(Signal(32, name=f"next_{n}" if prefetch else n) for n in self.names)
+        with m.If(self.port.write & self.port.accept):
+            m.d.sync += words[self.port.index].eq(self.port.word)
+        for i, word in enumerate(words):
+            if prefetch:
+                with m.If(self.take):
+                    m.d.sync += self.registers[i].eq(word)
+            else:
+                m.d.comb += self.registers[i].eq(word)
+
+        token = Signal(GoHeader)
+        satisfied = Signal()
+        m.d.comb += [
+            self.port.accept.eq(~self.pending & (1 if prefetch else self.idle)),
+            self.ready.eq(self.pending & satisfied),
+        ]
+        counter = Signal(TOKEN_BITS)
+        m.d.comb += counter.eq(Array(self.completed)[token.wait_engine.as_value()])
+        m.d.sync += satisfied.eq(Mux(self.pending & ~self.take,
+                                     ~token.wait | (counter >= token.wait_count), 0))
+        with m.If(self.take):
+            m.d.sync += self.pending.eq(0)
+        with m.Elif(self.port.go & self.port.accept):
+            m.d.sync += [self.pending.eq(1), token.eq(self.port.token)]
+        return m

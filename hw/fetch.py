@@ -1,0 +1,75 @@
+"""Reading ahead: a nest's addresses go out as fast as memory grants, its data wait in a FIFO."""
+
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.wiring import In, Out
+
+from systolith.hw.config import Config
+from systolith.hw.memory import read_port
+
+__all__ = ["FetchQueue"]
+
+
+class FetchQueue(wiring.Component):
+    """Reads memory for a nest and keeps the answers, each with the tag of its request, in order.
+
+    A request is made only while there is room for its answer (a credit), so nothing downstream can
+    stall the memory.
+
+    Parameters
+    ----------
+    width : :class:`int`
+        Bits of each answer that are kept (from element 0 up).
+    tag_width : :class:`int`
+        Bits that travel with a request.
+    depth : :class:`int`
+        Answers kept, a power of two.
+    latency : :class:`int`
+        Cycles from grant to data of the memory's reader.
+
+    Members
+    -------
+    memory : :py:`Out(read_port(config))`
+    want, address, tag : In
+        The request; ``accepted`` ends it.
+    valid, data, data_tag, level : Out
+        The oldest answer, and how many there are. ``take`` removes it.
+    """
+
+    def __init__(self, config: Config, *, width: int, tag_width: int, depth: int, latency: int):
+        self.config, self.width, self.tag_width = config, width, tag_width
+        self.depth, self.latency = depth, latency
+        super().__init__({
+            "memory": Out(read_port(config)), "want": In(1), "address": In(config.address_bits),
+            "tag": In(tag_width), "accepted": Out(1), "valid": Out(1), "data": Out(width),
+            "data_tag": Out(tag_width), "level": Out(range(depth + 2)), "take": In(1),
+        })
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        # the FIFO keeps one more entry in its output register
+        m.submodules.fifo = fifo = SyncFIFOBuffered(width=self.width + self.tag_width,
+                                                    depth=self.depth + 1)
+        credits = Signal(range(self.depth + 1), init=self.depth)
+        taking = Signal()
+        m.d.comb += [
+            self.memory.valid.eq(self.want & (credits != 0)),
+            self.memory.address.eq(self.address),
+            self.accepted.eq(self.memory.grant),
+            taking.eq(self.take & self.valid),
+        ]
+        m.d.sync += credits.eq(credits - self.accepted + taking)
+
+        tag = self.tag
+        for stage in range(self.latency):
+            later = Signal(self.tag_width, name=f"tag{stage}")
+            m.d.sync += later.eq(tag)
+            tag = later
+        m.d.comb += [
+            fifo.w_en.eq(self.memory.data_valid),
+            fifo.w_data.eq(Cat(self.memory.data.as_value()[:self.width], tag)),
+            self.valid.eq(fifo.r_rdy), self.level.eq(fifo.level),
+            Cat(self.data, self.data_tag).eq(fifo.r_data), fifo.r_en.eq(self.take),
+        ]
+        return m

@@ -1,0 +1,201 @@
+"""The POST engine: drains accumulators, finishes results and writes them to memory."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from systolith.hw.config import Config
+from systolith.hw.descriptor import TOKEN_BITS, Descriptor, descriptor_port
+from systolith.hw.isa import POST_LOOPS, Engine
+from systolith.hw.memory import read_port, vector_write_port
+from systolith.hw.nest import NestWalker
+from systolith.hw.parameters import ParameterStore
+from systolith.hw.post_lanes import PostLanes
+
+__all__ = ["PostEngine"]
+
+#: Results under way between the walker and memory, at most.
+_WRITE_QUEUE = 32
+
+
+class PostEngine(wiring.Component):
+    """Walks POST nests: group by group, waits for the accumulators, loads parameters, drains.
+
+    Members
+    -------
+    descriptor : :py:`In(descriptor_port(Engine.POST))`
+    completed : :py:`In(ArrayLayout(TOKEN_BITS, 3))`
+    memory : :py:`Out(read_port(config))`
+        Parameters and residual operands.
+    write : :py:`Out(vector_write_port(config))`
+    filled, release : :py:`In(2)`, :py:`Out(2)`
+        Pulses per accumulator store: handed over; given back.
+    drain_store, drain_address, drained : Out, Out, In
+        To ``AccumulatorStores``.
+    finished, idle : :py:`Out(1)`
+        A nest's last result is on its way into memory; nothing is pending or running.
+    """
+
+    def __init__(self, config: Config):
+        self.config = c = config
+        self.lanes = PostLanes(c)
+        super().__init__({
+            "descriptor": In(descriptor_port(Engine.POST)),
+            "completed": In(data.ArrayLayout(TOKEN_BITS, len(Engine))),
+            "memory": Out(read_port(c)), "write": Out(vector_write_port(c)),
+            "filled": In(2), "release": Out(2), "drain_store": Out(1),
+            "drain_address": Out(c.acc_address_bits),
+            "drained": In(data.ArrayLayout(signed(c.accumulator_bits), c.columns)),
+            "finished": Out(1), "idle": Out(1),
+        })
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        c = self.config
+        m.submodules.descriptor = d = Descriptor(c, Engine.POST)
+        tracks = {"acc": c.acc_address_bits, "write": c.address_bits}
+        if c.residual:
+            tracks["residual"] = c.address_bits
+        m.submodules.walker = walker = NestWalker(levels=POST_LOOPS, tracks=tracks)
+        m.submodules.parameters = parameters = ParameterStore(c)
+        m.submodules.lanes = lanes = self.lanes
+        connect(m, flipped(self.descriptor), d.port)
+
+        # one step of one pixel: ``accept`` in the cycle its accumulators are addressed
+        accept, running, outstanding = Signal(), Signal(), Signal(range(_WRITE_QUEUE + 1))
+        control = d.view("CONTROL")
+        m.d.comb += [
+            d.completed.eq(self.completed), self.idle.eq(d.idle & ~d.pending),
+            walker.step.eq(accept), lanes.start.eq(accept), accept.eq(running),
+            self.drain_address.eq(walker.acc), lanes.drained.eq(self.drained),
+        ]
+        self._registers(m, d, walker, lanes)
+        self._memory(m, d, walker, parameters)
+        if c.residual:
+            self._residual(m, d, walker, parameters, running, accept)
+        self._control(m, d, walker, parameters, running, accept, outstanding)
+        self._results(m, d, walker, accept, outstanding)
+        return m
+
+    def _registers(self, m, d, walker, lanes):
+        control, bounds, zeros = d.view("CONTROL"), d.view("BOUNDS"), d.view("ZEROS")
+        m.d.comb += [
+            walker.base_acc.eq(control.acc_base),
+            walker.base_write.eq(d.view("WRITE_BASE").address), lanes.fill.eq(control.fill),
+            lanes.zero.eq(zeros.result), lanes.low.eq(bounds.low), lanes.high.eq(bounds.high),
+        ]
+        for i in range(POST_LOOPS):
+            loop = d.view(f"LOOP{i}")
+            m.d.comb += [walker.last[i].eq(loop.last), walker.jump_acc[i].eq(loop.acc_jump),
+                         walker.jump_write[i].eq(d.view(f"WRITE_JUMP{i}").jump)]
+
+    def _memory(self, m, d, walker, parameters):
+        """Fetch the parameters of a group."""
+        c = self.config
+        m.d.comb += [
+            parameters.rewind.eq(walker.start),
+            parameters.base.eq(d.view("PARAM_BASE").address[c.lane_bits:]),
+            parameters.granted.eq(self.memory.grant),
+            parameters.data_valid.eq(self.memory.data_valid),
+            parameters.word.eq(self.memory.data.as_value()),
+            self.memory.valid.eq(parameters.asking),
+            self.memory.address.eq(parameters.address << c.lane_bits),
+            self.lanes.parameters.eq(parameters.parameters),
+        ]
+
+    def _residual(self, m, d, walker, parameters, running, accept):
+        """Start a step only in the cycle in which its residual operand's read is granted."""
+        lanes, control = self.lanes, d.view("CONTROL")
+        add, sums = d.view("ADD_SCALE"), d.view("ADD_BOUNDS")
+        scales = (("ADD_RESIDUAL", add.residual_shift), ("ADD_RESULT", add.result_shift),
+                  ("ADD_SUM", add.sum_shift))
+        for i, (name, shift) in enumerate(scales):
+            m.d.comb += [lanes.scales[i].multiplier.eq(d.view(name).multiplier),
+                         lanes.scales[i].right.eq(shift)]
+        for i in range(POST_LOOPS):
+            m.d.comb += walker.jump_residual[i].eq(d.view(f"RESIDUAL_JUMP{i}").jump)
+        m.d.comb += [
+            walker.base_residual.eq(d.view("RESIDUAL_BASE").address),
+            lanes.with_residual.eq(control.residual),
+            lanes.residual_zero.eq(d.view("ZEROS").residual),
+            lanes.sum_zero.eq(add.zero_point), lanes.sum_low.eq(sums.low),
+            lanes.sum_high.eq(sums.high),
+            *(lanes.residual[i].eq(self.memory.data[i]) for i in range(self.config.post_lanes)),
+        ]
+        m.d.sync += lanes.phase.eq(Mux(control.residual, lanes.phase + 1, 0))
+        with m.If(control.residual & running):
+            m.d.comb += [self.memory.valid.eq(lanes.phase == 0),
+                         self.memory.address.eq(walker.residual), accept.eq(self.memory.grant)]
+
+    def _control(self, m, d, walker, parameters, running, accept, outstanding):
+        """Sequence nests and groups."""
+        control = d.view("CONTROL")
+        drains = ~control.fill
+        group_end = drains & (walker.to_level >= control.group_level)
+        full = Signal(2)
+        for s in range(2):
+            m.d.comb += self.release[s].eq(accept & group_end & (self.drain_store == s))
+            with m.If(self.filled[s]):
+                m.d.sync += full[s].eq(1)
+            with m.Elif(self.release[s]):
+                m.d.sync += full[s].eq(0)
+        with m.If(accept & group_end):
+            m.d.sync += self.drain_store.eq(~self.drain_store)
+
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.comb += [d.idle.eq(1), d.take.eq(d.ready)]
+                with m.If(d.ready):
+                    m.next = "START"
+            with m.State("START"):
+                m.d.comb += walker.start.eq(1)
+                with m.If(drains):
+                    m.next = "GROUP"
+                with m.Else():
+                    m.next = "RUN"
+            with m.State("GROUP"):
+                m.d.comb += parameters.fetch.eq(control.reload)
+                with m.If(full.bit_select(self.drain_store, 1)
+                          & (~control.reload | parameters.ready)):
+                    m.next = "RUN"
+            with m.State("RUN"):
+                m.d.comb += running.eq(1)
+                with m.If(accept):
+                    with m.If(walker.to_level == POST_LOOPS):
+                        m.next = "FLUSH"
+                    with m.Elif(group_end):
+                        m.next = "GROUP"
+            with m.State("FLUSH"):
+                with m.If(outstanding == 0):
+                    m.d.comb += self.finished.eq(1)
+                    m.next = "IDLE"
+
+    def _results(self, m, d, walker, accept, outstanding):
+        """Remember where each result goes until the lanes deliver it."""
+        c, lanes, control = self.config, self.lanes, d.view("CONTROL")
+        pool_end = walker.to_level >= control.pool_level
+        m.d.comb += [lanes.first.eq(walker.from_level >= control.pool_level),
+                     lanes.last.eq(pool_end)]
+        if c.post_steps > 1:
+            with m.If(walker.start):
+                m.d.sync += lanes.step.eq(0)
+            with m.Elif(accept & pool_end):
+                stepping = walker.to_level == control.pool_level
+                m.d.sync += lanes.step.eq(Mux(stepping, lanes.step + 1, 0))
+
+        outer = Cat(i >= control.group_level for i in range(POST_LOOPS))
+        last_group = (walker.at_last | ~outer).all()
+        column = Mux(control.fill, 0, lanes.step * c.post_lanes)
+        mask = Cat((column + lane < control.valid) | ~(last_group | control.fill)
+                   for lane in range(c.post_lanes))
+        m.submodules.targets = targets = SyncFIFOBuffered(width=c.address_bits + c.post_lanes,
+                                                          depth=_WRITE_QUEUE + 1)
+        address, lanes_written = Signal(c.address_bits), Signal(c.post_lanes)
+        m.d.comb += [
+            targets.w_en.eq(accept & pool_end), targets.w_data.eq(Cat(walker.write, mask)),
+            targets.r_en.eq(lanes.valid), Cat(address, lanes_written).eq(targets.r_data),
+            self.write.address.eq(address), self.write.data.eq(lanes.data),
+            self.write.mask.eq(Mux(lanes.valid, lanes_written, 0)),
+        ]
+        m.d.sync += outstanding.eq(outstanding + targets.w_en - lanes.valid)

@@ -1,0 +1,206 @@
+"""POST's arithmetic: sums of a few columns become elements, with or without a residual."""
+
+from amaranth.hdl import Array, Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from systolith.hw.accumulator import DRAIN_LATENCY
+from systolith.hw.config import Config
+from systolith.hw.memory import VECTOR_LATENCY
+from systolith.hw.requantize import Requantize
+
+__all__ = ["ChannelParameters", "PostLanes", "RESIDUAL_CYCLES", "ResidualScale"]
+
+#: A residual addition needs the requantiser four times: once for the sum of products, once for
+#: each operand, once for their sum. A result takes so many cycles then.
+RESIDUAL_CYCLES = 4
+#: TFLite's int8 ADD lifts its operands by this many bits (``numerics.ADD_LEFT_SHIFT``).
+_LIFT = 20
+#: Slots of the requantiser, in the order in which they follow one another.
+_SUM, _RESIDUAL, _RESULT, _ADDED = range(4)
+
+
+class ChannelParameters(data.Struct):
+    """What rescales one output channel."""
+
+    bias: signed(32)
+    multiplier: unsigned(31)
+    left: unsigned(4)
+    right: unsigned(5)
+
+
+class ResidualScale(data.Struct):
+    """One rescaling of a residual addition."""
+
+    multiplier: unsigned(31)
+    right: unsigned(5)
+
+
+class PostLanes(wiring.Component):
+    """``post_lanes`` requantisers side by side, each with saturation and a running maximum.
+
+    Without a residual: one step a cycle, ``latency`` cycles. With a residual a step may start
+    every ``RESIDUAL_CYCLES`` cycles (when ``phase`` is 0) and takes ``residual_latency``: the
+    requantiser's slots are the phases, and delays bring every operand to its slot.
+
+    Members
+    -------
+    start, first, last : :py:`In(1)`
+        A step's sums are being read (``drain_address`` is presented in this cycle); it is the
+        first, the last of its pooling window.
+    step : :py:`In(range(post_steps))`
+        Which slice of the columns.
+    drained : :py:`In(C sums)`, :py:`DRAIN_LATENCY` cycles after ``start``
+    residual : :py:`In(Q elements)`, :py:`VECTOR_LATENCY` cycles after ``start``
+    parameters : :py:`In(C x ChannelParameters)`
+    fill, zero, low, high, residual_zero, scales, sum_zero, sum_low, sum_high : In
+        Static during a nest; ``scales`` are those of residual, result and sum.
+    with_residual, phase : In
+        Static; free-running, 0 without a residual.
+    valid, data : Out
+        Finished results, one for each ``last`` step.
+    """
+
+    def __init__(self, config: Config):
+        self.config = c = config
+        self.requantizers = [Requantize(c) for _ in range(c.post_lanes)]
+        wide = signed(16)
+        super().__init__({
+            "start": In(1), "first": In(1), "last": In(1), "step": In(range(c.post_steps)),
+            "drained": In(data.ArrayLayout(signed(c.accumulator_bits), c.columns)),
+            "residual": In(data.ArrayLayout(signed(c.operand_bits), c.post_lanes)),
+            "parameters": In(data.ArrayLayout(ChannelParameters, c.columns)),
+            "fill": In(1), "zero": In(wide), "low": In(wide), "high": In(wide),
+            "residual_zero": In(wide), "scales": In(data.ArrayLayout(ResidualScale, 3)),
+            "sum_zero": In(wide), "sum_low": In(wide), "sum_high": In(wide),
+            "with_residual": In(1), "phase": In(2), "valid": Out(1),
+            "data": Out(data.ArrayLayout(signed(c.operand_bits), c.post_lanes)),
+        })
+
+    # Cycles after ``start``. Sums are selected, get their bias and are registered before the
+    # requantiser; after it come zero point, saturation and maximum, a cycle each.
+    @property
+    def _scale_latency(self) -> int:
+        return self.requantizers[0].latency
+
+    @property
+    def _first_input(self) -> int:
+        return DRAIN_LATENCY + 3
+
+    @property
+    def _first_result(self) -> int:
+        return self._first_input + self._scale_latency + 2
+
+    @property
+    def latency(self) -> int:
+        """Cycles from ``start`` to ``valid`` without a residual."""
+        return self._first_result + 1
+
+    @property
+    def _slot_delay(self) -> int:
+        return (-self._scale_latency - 1) % RESIDUAL_CYCLES
+
+    @property
+    def _result_input(self) -> int:
+        return self._first_result + 1 + self._slot_delay
+
+    @property
+    def _sum_input(self) -> int:
+        return self._result_input + self._scale_latency + 2 + self._slot_delay
+
+    @property
+    def residual_latency(self) -> int:
+        """Cycles from ``start`` to ``valid`` with a residual."""
+        return self._sum_input + self._scale_latency + 3
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        c = self.config
+        longest = self.residual_latency if c.residual else self.latency
+        alive = _history(m, self.start, longest, "alive")
+        first = _history(m, self.first, self.latency, "first")
+        last = _history(m, self.last, self.latency, "last")
+        step = _history(m, self.step, DRAIN_LATENCY + 2, "step")
+        for lane in range(c.post_lanes):
+            result = self._lane(m, lane, step)
+            self._pool(m, lane, result, alive, first)
+        m.d.comb += self.valid.eq(alive[self.latency] & last[self.latency] & ~self.with_residual)
+        if c.residual:
+            with m.If(self.with_residual):
+                m.d.comb += self.valid.eq(alive[self.residual_latency])
+        return m
+
+    def _lane(self, m, lane, step):
+        """Build one lane up to its saturated result."""
+        c = self.config
+        columns = [s * c.post_lanes + lane for s in range(c.post_steps)]
+        drained = Array(self.drained[n] for n in columns)
+        parameters = [self.parameters[n] for n in columns]
+
+        def parameter(name, age):
+            return Array(getattr(p, name) for p in parameters)[step[age]]
+
+        raw = Signal(signed(32), name=f"raw{lane}")
+        biased = Signal(signed(32), name=f"biased{lane}")
+        m.d.sync += [raw.eq(drained[step[DRAIN_LATENCY]]),
+                     biased.eq(raw + parameter("bias", DRAIN_LATENCY + 1))]
+
+        m.submodules[f"requantize{lane}"] = scale = self.requantizers[lane]
+        age = DRAIN_LATENCY + 2
+        m.d.sync += [scale.x.eq(biased), scale.multiplier.eq(parameter("multiplier", age)),
+                     scale.left.eq(parameter("left", age)), scale.right.eq(parameter("right", age))]
+
+        zeroed = Signal(signed(33), name=f"zeroed{lane}")
+        result = Signal(signed(c.operand_bits), name=f"result{lane}")
+        zero, low, high = Signal(signed(16)), Signal(signed(16)), Signal(signed(16))
+        m.d.comb += [zero.eq(self.zero), low.eq(self.low), high.eq(self.high)]
+        m.d.sync += zeroed.eq(scale.y + zero)
+        m.d.sync += result.eq(Mux(zeroed < low, low, Mux(zeroed > high, high, zeroed)))
+        if c.residual:
+            self._residual(m, lane, scale, result, zero, low, high)
+        return result
+
+    def _residual(self, m, lane, scale, result, zero, low, high):
+        """Give the other three slots of the requantiser their operands, scales and bounds."""
+        delay = self._slot_delay
+        operand_age = self._result_input - 2 - VECTOR_LATENCY
+        operand = _history(m, self.residual[lane], operand_age, f"residual{lane}_")[operand_age]
+        value = _history(m, result, delay, f"again{lane}_")[delay]
+        before = Signal(signed(32), name=f"before{lane}")
+        total = Signal(signed(32), name=f"total{lane}")
+        m.d.sync += [before.eq(scale.y), total.eq(before + scale.y)]
+        total = _history(m, total, delay, f"total{lane}_")[delay]
+        others = {
+            _RESIDUAL: (operand - self.residual_zero << _LIFT, self.scales[0]),
+            _RESULT: (value - self.zero << _LIFT, self.scales[1]),
+            _ADDED: (total, self.scales[2]),
+        }
+        for slot, (x, parameters) in others.items():
+            with m.If(self.with_residual & (self.phase == slot)):
+                m.d.sync += [scale.x.eq(x), scale.multiplier.eq(parameters.multiplier),
+                             scale.left.eq(0), scale.right.eq(parameters.right)]
+        # an operand of slot k leaves the requantiser at phase k + 1 + latency
+        leaving = 1 + self._scale_latency
+        with m.If(self.with_residual & ((self.phase - leaving)[:2] == _ADDED)):
+            m.d.comb += zero.eq(self.sum_zero)
+        with m.If(self.with_residual & ((self.phase - leaving - 1)[:2] == _ADDED)):
+            m.d.comb += [low.eq(self.sum_low), high.eq(self.sum_high)]
+
+    def _pool(self, m, lane, result, alive, first):
+        """Keep the maximum over a pooling window; a fill's value takes its place."""
+        best = self.data[lane]
+        age = self._first_result
+        with m.If(self.fill):
+            m.d.sync += best.eq(self.zero)
+        with m.Elif(self.with_residual | (alive[age] & (first[age] | (result > best)))):
+            m.d.sync += best.eq(result)
+
+
+def _history(m, value, cycles, name):
+    """Return ``value`` now and in each of the last ``cycles`` cycles: item n is n cycles old."""
+    values = [value]
+    for i in range(cycles):
+        later = Signal.like(value, name=f"{name}{i + 1}")
+        m.d.sync += later.eq(values[-1])
+        values.append(later)
+    return values

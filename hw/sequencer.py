@@ -1,0 +1,136 @@
+"""The sequencer: fetches the program and hands descriptors to the engines."""
+
+from amaranth.hdl import Array, Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from systolith.hw.config import Config
+from systolith.hw.descriptor import TOKEN_BITS, descriptor_port
+from systolith.hw.host_port import program_write
+from systolith.hw.isa import Engine, GoHeader, Op, Relocate, SetHeader
+
+__all__ = ["Sequencer"]
+
+
+class Sequencer(wiring.Component):
+    """Runs the program once per ``start``, an instruction word a cycle unless an engine is full.
+
+    Members
+    -------
+    program : :py:`In(program_write(config))`, ``program_valid`` : :py:`In(1)`
+        Writes the program memory.
+    start, parity, input_delta, output_delta : In
+        A job; the deltas apply when ``parity`` is 1.
+    <engine> : :py:`Out(descriptor_port)`
+        ``load``, ``stream``, ``post``.
+    finished, idle : :py:`In(3)`
+        Per engine: a nest has finished; nothing is left to do.
+    completed : :py:`Out(ArrayLayout(TOKEN_BITS, 3))`
+        Nests finished in this job, the tokens.
+    busy, done, bad, pc : Out
+        See ``host_port``.
+    """
+
+    def __init__(self, config: Config):
+        self.config = c = config
+        self.pc_bits = (c.program_words - 1).bit_length()
+        super().__init__({
+            "program": In(program_write(c)), "program_valid": In(1), "start": In(1),
+            "parity": In(1), "input_delta": In(24), "output_delta": In(24),
+            **{e.name.lower(): Out(descriptor_port(e)) for e in Engine},
+            "finished": In(len(Engine)), "idle": In(len(Engine)),
+            "completed": Out(data.ArrayLayout(TOKEN_BITS, len(Engine))),
+            "busy": Out(1), "done": Out(1), "bad": Out(1), "pc": Out(self.pc_bits),
+        })
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        ports = [getattr(self, e.name.lower()) for e in Engine]
+        word, consume = self._fetch(m)
+
+        engine = Signal(range(len(Engine)))      # of the SET under way
+        index, left = Signal(6), Signal(6)
+        offset = Signal(24)                      # added to its first word
+        accepts = Array(port.accept for port in ports)
+        header, go = data.View(SetHeader, word), data.View(GoHeader, word)
+        known = header.engine.as_value() < len(Engine)
+        for port in ports:
+            m.d.comb += [port.index.eq(index), port.word.eq(word + offset), port.token.eq(go)]
+
+        with m.FSM():
+            with m.State("IDLE"):
+                with m.If(self.start):
+                    m.next = "FETCH"
+            with m.State("FETCH"):               # the program memory answers in the next cycle
+                m.next = "HEADER"
+            with m.State("HEADER"):
+                with m.Switch(header.op):
+                    with m.Case(Op.END):
+                        with m.If(self.idle.all()):
+                            m.d.comb += self.done.eq(1)
+                            m.next = "IDLE"
+                    with m.Case(Op.SET):
+                        m.d.comb += consume.eq(1)
+                        m.d.sync += [engine.eq(header.engine), index.eq(header.first),
+                                     left.eq(header.count - 1),
+                                     offset.eq(self._offset(m, header.relocate))]
+                        with m.If(~known | (header.count == 0)):
+                            m.next = "BAD"
+                        with m.Else():
+                            m.next = "DATA"
+                    with m.Case(Op.GO):
+                        with m.If(~known):
+                            m.next = "BAD"
+                        with m.Elif(accepts[header.engine.as_value()]):
+                            m.d.comb += consume.eq(1)
+                            for i, port in enumerate(ports):
+                                m.d.comb += port.go.eq(header.engine.as_value() == i)
+                    with m.Default():
+                        m.next = "BAD"
+            with m.State("DATA"):
+                with m.If(accepts[engine]):
+                    m.d.comb += consume.eq(1)
+                    for i, port in enumerate(ports):
+                        m.d.comb += port.write.eq(engine == i)
+                    m.d.sync += [index.eq(index + 1), left.eq(left - 1), offset.eq(0)]
+                    with m.If(left == 0):
+                        m.next = "HEADER"
+            with m.State("BAD"):
+                m.d.comb += self.bad.eq(1)
+                m.next = "HALT"
+            with m.State("HALT"):                # until reset
+                pass
+
+        with m.If(self.start):
+            m.d.sync += self.busy.eq(1)
+        with m.Elif(self.done):
+            m.d.sync += self.busy.eq(0)
+        for i in range(len(Engine)):
+            with m.If(self.start):
+                m.d.sync += self.completed[i].eq(0)
+            with m.Elif(self.finished[i]):
+                m.d.sync += self.completed[i].eq(self.completed[i] + 1)
+        return m
+
+    def _fetch(self, m):
+        """Keep the word at ``pc`` ready; ``consume`` moves on."""
+        m.submodules.words = words = Memory(shape=32, depth=self.config.program_words, init=[])
+        w, r = words.write_port(), words.read_port()
+        consume, next_pc = Signal(), Signal(self.pc_bits)
+        m.d.comb += [
+            w.addr.eq(self.program.address), w.data.eq(self.program.data),
+            w.en.eq(self.program_valid), next_pc.eq(self.pc + consume), r.addr.eq(next_pc),
+        ]
+        m.d.sync += self.pc.eq(Mux(self.start, 0, next_pc))
+        return r.data, consume
+
+    def _offset(self, m, relocate):
+        offset = Signal(24)
+        with m.If(self.parity):
+            with m.Switch(relocate):
+                with m.Case(Relocate.INPUT):
+                    m.d.comb += offset.eq(self.input_delta)
+                with m.Case(Relocate.OUTPUT):
+                    m.d.comb += offset.eq(self.output_delta)
+        return offset
