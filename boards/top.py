@@ -27,7 +27,7 @@ class BoardTop(Elaboratable):
     target : Target
         The board.
     accelerator : wiring.Component
-        Members ``rx : In(1)``, ``tx : Out(1)``, ``busy : Out(1)``, ``fault : Out(1)``.
+        Members ``rx : In(1)`` (asynchronous), ``tx``, ``busy`` and ``fault : Out(1)``.
     """
 
     def __init__(self, target: Target, accelerator: wiring.Component):
@@ -40,15 +40,12 @@ class BoardTop(Elaboratable):
         m.submodules.accelerator = accelerator = self.accelerator
         self._clock(m, platform)
 
-        # The link idles high.
         uart = platform.request("uart", 0)
-        m.submodules.rx_synchronizer = FFSynchronizer(uart.rx.i, accelerator.rx, init=1)
-        m.d.comb += uart.tx.o.eq(accelerator.tx)
+        m.d.comb += [accelerator.rx.eq(uart.rx.i), uart.tx.o.eq(accelerator.tx)]
 
-        traffic = Signal()
-        m.d.comb += traffic.eq(~accelerator.rx | ~accelerator.tx)
-        for number, event in zip(self.target.leds, (accelerator.busy, accelerator.fault, traffic),
-                                 strict=True):
+        # The link idles high.
+        events = accelerator.busy, accelerator.fault, ~accelerator.tx
+        for number, event in zip(self.target.leds, events, strict=True):
             led = platform.request("led", number)
             m.d.comb += led.o.eq(_stretched(m, event, f"led{number}"))
         return m

@@ -1,0 +1,149 @@
+"""From RTL to a bitstream: Yosys, nextpnr and the packer, with a report at the end."""
+
+import hashlib
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from amaranth.lib import wiring
+
+from systolith.boards.errors import BoardError
+from systolith.boards.report import Report, read_report
+from systolith.boards.target import Target
+from systolith.boards.tools import Tool, find_tool
+from systolith.boards.top import BoardTop
+
+__all__ = ["Progress", "build", "default_accelerator", "rtl_files"]
+
+#: Called with the step (``yosys``, ...) and the line it has just printed.
+Progress = Callable[[str, str], None]
+#: Makes the accelerator of a target, with a build hash.
+Accelerator = Callable[[Target, int], wiring.Component]
+
+
+def default_accelerator(target: Target, build_hash: int) -> wiring.Component:
+    """Return the accelerator a board carries: the whole engine behind its serial link."""
+    from systolith.hw.top import UartAccelerator
+
+    return UartAccelerator(target.config, clk_hz=target.clock_hz, baud=target.baud,
+                           build_hash=build_hash)
+
+
+def rtl_files(target: Target, accelerator: wiring.Component) -> dict[str, str]:
+    """Return the design and its pin constraints: file name -> content."""
+    platform = target.platform()
+    plan = platform.build(BoardTop(target, accelerator), "top", do_build=False, emit_src=False)
+    return {name: plan.files[name] for name in ("top.il", target.toolchain.constraints)}
+
+
+def build(target: Target, directory: Path, *, seeds: range = range(1, 2),
+          progress: Progress = lambda step, line: None,
+          accelerator: Accelerator = default_accelerator) -> Report:
+    """Build a target's bitstream.
+
+    Place and route is tried with one seed after the other until timing is met. If it never is, the
+    report of the best try is returned and no bitstream is written.
+
+    Parameters
+    ----------
+    target : Target
+        The board.
+    directory : Path
+        Where everything goes; it is made if need be.
+    seeds : range
+        Seeds of the placer, in the order they are tried.
+    progress : callable
+        Told about every line of the tools.
+    accelerator : callable
+        Makes the design from the target and a build hash.
+
+    Raises
+    ------
+    BoardError
+        If a tool is missing or fails: the design does not fit, or cannot be routed.
+    OSError
+        If the directory cannot be written.
+    """
+    started = time.monotonic()
+    tools = {name: find_tool(name) for name in target.toolchain.tools}
+    directory.mkdir(parents=True, exist_ok=True)
+    bitstream = directory / target.toolchain.bitstream
+    bitstream.unlink(missing_ok=True)
+
+    progress("rtl", "elaborating the design")
+    build_hash = _build_hash(target, rtl_files(target, accelerator(target, 0)), tools)
+    files = rtl_files(target, accelerator(target, build_hash))
+    files["top.ys"] = target.toolchain.yosys_script
+    for name, content in files.items():
+        (directory / name).write_text(content, encoding="utf-8")
+
+    def run(name: str, arguments: list[str]) -> None:
+        _run(tools[name], arguments, directory, progress)
+
+    synthesis, route, pack = target.toolchain.tools
+    run(synthesis, ["-s", "top.ys"])
+    report = _route(target, directory, seeds, lambda arguments: run(route, arguments))
+    report.build_hash = build_hash
+    if report.timing_met:
+        run(pack, target.toolchain.pack_arguments())
+        report.bitstream = bitstream
+    report.seconds = time.monotonic() - started
+    (directory / "summary.json").write_text(json.dumps(report.to_json(), indent=2) + "\n",
+                                            encoding="utf-8")
+    return report
+
+
+def _route(target: Target, directory: Path, seeds: range,
+           run: Callable[[list[str]], None]) -> Report:
+    """Place and route with each seed until timing is met; return the best try's report."""
+    best: Report | None = None
+    for seed in seeds:
+        run(target.toolchain.route_arguments(seed))
+        report = read_report(target, directory, seed)
+        if best is None or report.fmax_mhz > best.fmax_mhz:
+            best = report
+        if report.timing_met:
+            break
+    if best is None:
+        raise BoardError("no seed to try: give at least one")
+    return best
+
+
+def _build_hash(target: Target, files: dict[str, str], tools: dict[str, Tool]) -> int:
+    """Return the 32-bit identity of a build: the design, the commands and the tools' versions."""
+    chain = target.toolchain
+    identity = [sorted(files.items()), chain.yosys_script, chain.route_arguments(0),
+                chain.pack_arguments(), sorted(tool.version() for tool in tools.values())]
+    digest = hashlib.sha256(json.dumps(identity).encode()).digest()
+    return int.from_bytes(digest[:4], "little")
+
+
+def _run(tool: Tool, arguments: list[str], directory: Path, progress: Progress) -> None:
+    """Run a tool in ``directory``; its words go to ``NAME.log`` and to ``progress``.
+
+    Raises
+    ------
+    BoardError
+        If it fails; with its own error message.
+    """
+    log_path = directory / f"{tool.name}.log"
+    complaint = ""
+    with log_path.open("w", encoding="utf-8") as log:
+        process = subprocess.Popen([tool.path, *arguments], cwd=directory, text=True,
+                                   errors="replace", stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        try:
+            for line in process.stdout:
+                log.write(line)
+                progress(tool.name, line.strip())
+                if line.startswith("ERROR"):
+                    complaint = complaint or line.strip()
+            code = process.wait()
+        finally:
+            process.kill()
+            process.stdout.close()
+            process.wait()
+    if code != 0:
+        raise BoardError(f"{tool.name} failed: {complaint or f'exit code {code}'}; see {log_path}")
