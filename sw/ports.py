@@ -1,0 +1,112 @@
+"""Conversion between a model's own arrays and the int8 feature maps of the graph.
+
+The one place that executes a :class:`systolith.sw.ir.Port`: golden model and driver call it. The
+arithmetic is that of ONNX's ``QuantizeLinear``, ``DequantizeLinear`` and ``Softmax`` in float32.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from systolith.sw.errors import DataError
+from systolith.sw.ir import Port, Tensor
+
+__all__ = ["decode", "encode"]
+
+
+def encode(port: Port, tensor: Tensor, array: np.ndarray) -> np.ndarray:
+    """Turn a model's input into the feature maps the hardware reads.
+
+    Parameters
+    ----------
+    port : Port
+        The graph's input.
+    tensor : Tensor
+        The feature map it fills.
+    array : float32/int8/uint8[n, \\*port.shape]
+        Inputs in the model's own layout and type, batch first; any float type for a float model.
+
+    Returns
+    -------
+    int8[n, h, w, c]
+
+    Raises
+    ------
+    DataError
+        If the shape or type is another one, or a value is NaN.
+    """
+    values = _check(port, array)
+    for step in port.steps:
+        values = _STEPS[step.kind](values, step.attributes, tensor)
+    values = (values.astype(np.int16) + port.offset).astype(np.int8)
+    values = values.reshape(len(array), *_layout(port, tensor))
+    return np.ascontiguousarray(values.transpose(0, *(axis + 1 for axis in port.permutation)))
+
+
+def decode(port: Port, tensor: Tensor, maps: np.ndarray) -> np.ndarray:
+    """Turn int8[n, h, w, c] feature maps into the model's output [n, \\*port.shape]."""
+    inverse = np.argsort(port.permutation)
+    values = maps.transpose(0, *(axis + 1 for axis in inverse))
+    values = values.reshape(len(maps), *port.shape)
+    for step in port.steps:
+        values = _STEPS[step.kind](values, step.attributes, tensor)
+    if port.offset:
+        values = values.astype(np.int16) - port.offset
+    return np.ascontiguousarray(values, dtype=port.dtype)
+
+
+def _layout(port: Port, tensor: Tensor) -> tuple[int, ...]:
+    """Return the shape that, transposed by the permutation, is the tensor's (h, w, c).
+
+    It has the elements of ``port.shape`` in the same order; ranks below 3 gain axes of length 1.
+    """
+    inverse = np.argsort(port.permutation)
+    return tuple(tensor.shape[axis] for axis in inverse)
+
+
+def _check(port: Port, array: np.ndarray) -> np.ndarray:
+    array = np.asarray(array)
+    wanted = "x".join(["n", *map(str, port.shape)])
+    if array.ndim != len(port.shape) + 1 or array.shape[1:] != port.shape:
+        got = "x".join(map(str, array.shape)) or "a single number"
+        raise DataError(f"input {port.name!r} must have the shape {wanted} (batch first), not "
+                        f"{got}: reshape the data to the model's own layout")
+    dtype = np.dtype(port.dtype)
+    if dtype.kind == "f" and array.dtype.kind == "f":
+        array = array.astype(dtype, copy=False)
+        if np.isnan(array).any():
+            raise DataError(f"input {port.name!r} contains NaN: clean the data first")
+    if array.dtype != dtype:
+        raise DataError(f"input {port.name!r} must be of type {port.dtype}, not {array.dtype}: "
+                        "convert the data as the model expects it")
+    return array
+
+
+# -- host steps: (values, attributes, tensor) -> values ------------------------------------------
+
+def _quantize(values: np.ndarray, attributes: Mapping[str, float], tensor: Tensor) -> np.ndarray:
+    scale, zero_point = _scale(attributes, tensor)
+    with np.errstate(over="ignore"):
+        levels = np.rint(values / scale) + zero_point
+    low, high = attributes.get("low", -128), attributes.get("high", 127)
+    return np.clip(levels, low, high).astype(np.int16)
+
+
+def _dequantize(values: np.ndarray, attributes: Mapping[str, float], tensor: Tensor) -> np.ndarray:
+    scale, zero_point = _scale(attributes, tensor)
+    return (values.astype(np.int32) - zero_point).astype(np.float32) * scale
+
+
+def _softmax(values: np.ndarray, attributes: Mapping[str, float], tensor: Tensor) -> np.ndarray:
+    axis = int(attributes["axis"])
+    powers = np.exp(values - values.max(axis=axis, keepdims=True))
+    return powers / powers.sum(axis=axis, keepdims=True)
+
+
+def _scale(attributes: Mapping[str, float], tensor: Tensor) -> tuple[np.float32, np.int32]:
+    """Return scale and zero point of a step: its own, or else those of the port's tensor."""
+    return (np.float32(attributes.get("scale", tensor.scale)),
+            np.int32(attributes.get("zero_point", tensor.zero_point)))
+
+
+_STEPS = {"quantize": _quantize, "dequantize": _dequantize, "softmax": _softmax}
