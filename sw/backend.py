@@ -69,8 +69,8 @@ class Backend(ABC):
         """
         identity = self.read_csrs(IDENTITY)
         if identity["MAGIC"] != MAGIC:
-            raise DeviceError(f"the device answers {identity['MAGIC']:#010x} instead of "
-                              f"{MAGIC:#010x}: it is no Systolith; check the port and the bitstream")
+            raise DeviceError(f"the device answers {identity['MAGIC']:#010x}, not {MAGIC:#010x}: "
+                              "it is no Systolith; check the port and the bitstream")
         return identity
 
     def read_csr(self, name: str) -> int:

@@ -1,6 +1,6 @@
 """UART with a fractional bit clock: 8 data bits, no parity, one stop bit."""
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
@@ -33,8 +33,8 @@ def phase_step(clk_hz: float, baud: float) -> int:
 class UartReceiver(wiring.Component):
     """Bytes from a serial line, sampled in the middle of each bit.
 
-    There is no flow control: a byte that arrives while ``o`` is not ready is lost, like one
-    without stop bit. The link's CRC finds both.
+    There is no flow control: a byte not taken before the next one's first bit is overwritten, and
+    a byte without stop bit is dropped. The link's CRC finds both.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class UartReceiver(wiring.Component):
     rx : :py:`In(1)`
         The line, asynchronous.
     o : :py:`Out(stream.Signature(8))`
-        Received bytes. Valid for one cycle: a receiver that is not ready loses the byte.
+        Received bytes.
     """
 
     rx: In(1, init=1)
@@ -66,24 +66,28 @@ class UartReceiver(wiring.Component):
         sample = Signal()
         m.d.sync += Cat(phase, sample).eq(phase + self.step)
 
-        # The start bit falls out of the shift register when the stop bit has been reached.
+        # Bits enter at the top of all ones: the start bit at the bottom says that eight followed.
         shift = Signal(9)
-        waiting = Signal(init=1)
-        m.d.comb += self.o.payload.eq(shift[1:])
-        with m.If(waiting):
-            m.d.sync += [phase.eq(1 << PHASE_BITS - 1), sample.eq(0), shift.eq(~0)]
-            m.d.sync += waiting.eq(line)
+        idle = Signal(init=1)
+        with m.If(self.o.ready):
+            m.d.sync += self.o.valid.eq(0)
+        with m.If(idle):
+            m.d.sync += [phase.eq(1 << PHASE_BITS - 1), sample.eq(0), idle.eq(line)]
+            with m.If(~line):
+                m.d.sync += [shift.eq(~0), self.o.valid.eq(0)]
         with m.Elif(sample):
-            m.d.sync += shift.eq(Cat(shift[1:], line))
-            m.d.comb += self.o.valid.eq(~shift[0] & line)
-            # A start bit that is high in its middle was a glitch.
-            with m.If(~shift[0] | (shift.all() & line)):
-                m.d.sync += waiting.eq(1)
+            with m.If(~shift[0]):
+                m.d.sync += [self.o.valid.eq(line), idle.eq(1)]
+            with m.Else():
+                m.d.sync += shift.eq(Cat(shift[1:], line))
+                # A start bit that is high in its middle was a glitch.
+                m.d.sync += idle.eq(shift.all() & line)
+        m.d.comb += self.o.payload.eq(shift[1:])
         return m
 
 
 class UartTransmitter(wiring.Component):
-    """Bytes to a serial line, sent back to back.
+    """Bytes to a serial line, back to back.
 
     Parameters
     ----------
@@ -95,7 +99,7 @@ class UartTransmitter(wiring.Component):
     i : :py:`In(stream.Signature(8))`
         Bytes to send.
     tx : :py:`Out(1)`
-        The line, glitch-free.
+        The line, straight from a flip-flop.
     """
 
     i: In(stream.Signature(8))
@@ -109,11 +113,15 @@ class UartTransmitter(wiring.Component):
         m = Module()
         phase = Signal(PHASE_BITS)
         tick = Signal()
-        # The frame shifts out of the low end, ones follow; a lone one is the end of the stop bit.
-        frame = Signal(10, init=1)
-        m.d.comb += self.i.ready.eq(frame == 1)
+        m.d.sync += Cat(phase, tick).eq(phase + self.step)
+
+        # Start bit, data and two ones shift out; the second one reaching the bottom ends the byte.
+        shift = Signal(11, init=1)
+        m.d.comb += [self.i.ready.eq(shift == 1), self.tx.eq(shift[0])]
         with m.If(self.i.ready):
             m.d.sync += [phase.eq(0), tick.eq(0)]
             with m.If(self.i.valid):
-                m.d.sync += frame.eq(Cat(0, self.i.payload, 1))
+                m.d.sync += shift.eq(Cat(Const(0, 1), self.i.payload, Const(3, 2)))
+        with m.Elif(tick):
+            m.d.sync += shift.eq(shift[1:])
         return m

@@ -1,0 +1,156 @@
+"""DMA buffer controller: bytes of the link to words of the device's memories, and back."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from systolith.hw.config import Config
+from systolith.hw.host_port import program_write, word_write
+from systolith.hw.link.endpoint import Transfer
+from systolith.hw.link.protocol import WORD_BYTES, Target
+from systolith.hw.registers import RegisterWrite
+
+__all__ = ["Dma"]
+
+
+class Dma(wiring.Component):
+    """Collect bytes to word writes, masked at the edges; split words read into bytes.
+
+    One buffer of one word serves both directions: a byte a cycle, and for each word the cycles
+    of its access. Bounds are not checked here (see :class:`systolith.hw.admission.Admission`).
+
+    Parameters
+    ----------
+    config : :class:`Config`
+        The accelerator.
+
+    Members
+    -------
+    transfer : :py:`In(Transfer)`
+        Requests and their bytes, little-endian, addresses ascending.
+    write, read, read_data, program
+        As in :func:`systolith.hw.host_port.host_port`.
+    register_write : :py:`Out(stream.Signature(RegisterWrite, always_ready=True))`
+        Status register writes.
+    register_address : :py:`Out(RegisterWrite.address)`
+        Status register to read.
+    register_data : :py:`In(32)`
+        Its value, a cycle later.
+    """
+
+    def __init__(self, config: Config):
+        self.config = config
+        register = RegisterWrite.as_shape()
+        super().__init__({
+            "transfer": In(Transfer),
+            "write": Out(stream.Signature(word_write(config))),
+            "read": Out(stream.Signature(config.word_address_bits)),
+            "read_data": In(stream.Signature(config.lanes * config.operand_bits,
+                                             always_ready=True)),
+            "program": Out(stream.Signature(program_write(config), always_ready=True)),
+            "register_write": Out(stream.Signature(RegisterWrite, always_ready=True)),
+            "register_address": Out(register["address"].shape),
+            "register_data": In(register["data"].shape),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config, transfer, request = self.config, self.transfer, self.transfer.request
+        element_bytes = config.operand_bits // 8
+        word_bytes = config.lanes * element_bytes
+        buffer_bytes = max(word_bytes, WORD_BYTES)
+
+        target = Signal(Target)
+        memory = Signal()
+        word = Signal(max(config.word_address_bits, len(self.program.p.address)))
+        buffer = Signal(8 * buffer_bytes)
+        mask = Signal(config.lanes)
+        m.d.comb += [
+            memory.eq(target == Target.MEMORY),
+            self.write.p.address.eq(word),
+            self.write.p.data.eq(buffer),
+            self.write.p.mask.eq(mask),
+            self.read.payload.eq(word),
+            self.program.p.address.eq(word),
+            self.program.p.data.eq(buffer),
+            self.register_write.p.address.eq(word),
+            self.register_write.p.data.eq(buffer),
+            self.register_address.eq(word),
+        ]
+
+        # The next byte of the buffer, and how many are still to move.
+        position = Signal(range(buffer_bytes))
+        remaining = Signal(range(config.frame_bytes + 1))
+        word_end = Signal()
+        end = Signal()
+        moved = Signal()
+        m.d.comb += [
+            word_end.eq(position == Mux(memory, word_bytes - 1, WORD_BYTES - 1)),
+            end.eq(remaining == 1),
+            transfer.read.p.data.eq(buffer.word_select(position, 8)),
+            transfer.read.p.last.eq(end),
+        ]
+        with m.If(moved):
+            m.d.sync += [position.eq(Mux(word_end, 0, position + 1)), remaining.eq(remaining - 1)]
+
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.sync += [target.eq(request.target), remaining.eq(request.length), mask.eq(0)]
+                with m.If(request.target == Target.MEMORY):
+                    m.d.sync += [
+                        word.eq(request.address >> config.lane_bits),
+                        position.eq(request.address[:config.lane_bits] * element_bytes),
+                    ]
+                with m.Else():
+                    m.d.sync += [word.eq(request.address), position.eq(0)]
+                with m.If(transfer.start):
+                    m.next = "FETCH"
+                    with m.If(request.write):
+                        m.next = "FILL"
+
+            with m.State("FILL"):
+                m.d.comb += [transfer.write.ready.eq(1), moved.eq(transfer.write.valid)]
+                with m.If(moved):
+                    m.d.sync += [
+                        buffer.word_select(position, 8).eq(transfer.write.payload),
+                        mask.bit_select(position // element_bytes, 1).eq(1),
+                    ]
+                    with m.If(word_end | end):
+                        m.next = "FLUSH"
+                with m.If(transfer.abort):
+                    m.next = "IDLE"
+
+            with m.State("FLUSH"):
+                m.d.comb += [
+                    self.write.valid.eq(memory),
+                    self.program.valid.eq(target == Target.PROGRAM),
+                    self.register_write.valid.eq(target == Target.CSR),
+                ]
+                with m.If(self.write.ready | ~memory):
+                    m.d.sync += [word.eq(word + 1), mask.eq(0)]
+                    m.next = "FILL"
+                    with m.If(remaining == 0):
+                        m.d.comb += transfer.done.eq(1)
+                        m.next = "IDLE"
+
+            with m.State("FETCH"):
+                m.d.comb += self.read.valid.eq(memory)
+                with m.If(self.read.ready | ~memory):
+                    m.next = "WAIT"
+
+            with m.State("WAIT"):
+                with m.If(self.read_data.valid | ~memory):
+                    m.d.sync += [
+                        buffer.eq(Mux(memory, self.read_data.payload, self.register_data)),
+                        word.eq(word + 1),
+                    ]
+                    m.next = "SPLIT"
+
+            with m.State("SPLIT"):
+                m.d.comb += [transfer.read.valid.eq(1), moved.eq(transfer.read.ready)]
+                with m.If(moved):
+                    with m.If(end):
+                        m.next = "IDLE"
+                    with m.Elif(word_end):
+                        m.next = "FETCH"
+        return m

@@ -1,0 +1,124 @@
+"""Job queue: runs submitted jobs one after the other, times them, and stops those that fail."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from systolith.hw.config import Config
+from systolith.hw.isa import Fault, csr_address
+from systolith.hw.registers import DeviceStatus, RegisterWrite
+
+__all__ = ["QUEUE_DEPTH", "Jobs"]
+
+#: Jobs that can be waiting or running.
+QUEUE_DEPTH = 2
+
+
+class Jobs(wiring.Component):
+    """Start a job when the engines are idle and there is one; stop it when it goes wrong.
+
+    Jobs have parity 0, 1, 0, ... . CYCLES counts from the ``start`` pulse to the ``done`` pulse: 1 if
+    they are in adjacent cycles. A job that is stopped counts as done; its fault stays until
+    reset, and jobs behind it still run. DONE is published after the figures that belong to it.
+    After this component's own reset the engines are reset once, and zeros published.
+
+    Parameters
+    ----------
+    config : :class:`Config`
+        The accelerator.
+
+    Members
+    -------
+    submit : :py:`In(1)`
+        Pulse: queue a job. Must not come when ``full``.
+    full : :py:`Out(1)`
+        :data:`QUEUE_DEPTH` jobs are waiting or running.
+    watchdog : :py:`In(32)`
+        Cycles after which a job is stopped, 0 for never.
+    start, parity, reset, busy, done, bad, pc, entered
+        As in :func:`systolith.hw.host_port.host_port`.
+    status : :py:`Out(DeviceStatus)`
+        Content of STATUS.
+    publish : :py:`Out(stream.Signature(RegisterWrite))`
+        New contents of CYCLES, ENTRIES, FAULT_PC and DONE.
+    """
+
+    def __init__(self, config: Config):
+        self.config = config
+        super().__init__({
+            "submit": In(1),
+            "full": Out(1),
+            "watchdog": In(32),
+            "start": Out(1),
+            "parity": Out(1),
+            "reset": Out(1),
+            "busy": In(1),
+            "done": In(1),
+            "bad": In(1),
+            "pc": In((config.program_words - 1).bit_length()),
+            "entered": In(1),
+            "status": Out(DeviceStatus),
+            "publish": Out(stream.Signature(RegisterWrite)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        jobs = Signal(range(QUEUE_DEPTH + 1))
+        fault = Signal(Fault)
+        finished = Signal()
+        m.d.sync += jobs.eq(jobs + self.submit - finished)
+        m.d.comb += [
+            self.full.eq(jobs == QUEUE_DEPTH),
+            self.status.busy.eq(jobs != 0),
+            self.status.fault.eq(fault),
+            self.status.jobs.eq(jobs),
+        ]
+
+        # Figures, published in this order.
+        cycles = Signal(32)
+        entries = Signal(32)
+        fault_pc = Signal.like(self.pc)
+        done = Signal(32)
+        figures = {"CYCLES": cycles, "ENTRIES": entries, "FAULT_PC": fault_pc, "DONE": done}
+        row = Signal(range(len(figures)))
+        with m.Switch(row):
+            for index, (name, value) in enumerate(figures.items()):
+                with m.Case(index):
+                    m.d.comb += [
+                        self.publish.p.address.eq(csr_address(name)),
+                        self.publish.p.data.eq(value),
+                    ]
+
+        expired = Signal()
+        m.d.comb += expired.eq((cycles == self.watchdog) & (self.watchdog != 0))
+        with m.FSM():
+            with m.State("RESET"):
+                m.d.comb += self.reset.eq(1)
+                m.next = "PUBLISH"
+
+            with m.State("PUBLISH"):
+                m.d.comb += self.publish.valid.eq(1)
+                with m.If(self.publish.ready):
+                    m.d.sync += row.eq(row + 1)
+                    with m.If(row == len(figures) - 1):
+                        m.next = "IDLE"
+
+            with m.State("IDLE"):
+                m.d.comb += self.start.eq((jobs != 0) & ~self.busy)
+                with m.If(self.start):
+                    m.d.sync += [cycles.eq(0), entries.eq(0)]
+                    m.next = "RUN"
+
+            with m.State("RUN"):
+                m.d.sync += [cycles.eq(cycles + 1), entries.eq(entries + self.entered)]
+                with m.If(self.done | self.bad | expired):
+                    m.d.comb += finished.eq(1)
+                    m.d.sync += [done.eq(done + 1), self.parity.eq(~self.parity)]
+                    m.next = "PUBLISH"
+                with m.If(~self.done & (self.bad | expired)):
+                    m.d.sync += [
+                        fault.eq(Mux(self.bad, Fault.BAD_INSTRUCTION, Fault.WATCHDOG)),
+                        fault_pc.eq(self.pc),
+                    ]
+                    m.next = "RESET"
+        return m

@@ -1,0 +1,144 @@
+"""Frames on a byte pipe: flags, byte stuffing and CRC-32 (PPP's HDLC-like framing).
+
+References
+----------
+RFC 1662, sections 3.1 and 4.2 (the CRC here is Ethernet's, sent little-endian).
+"""
+
+from amaranth.hdl import Module, Signal, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from systolith.hw.link.protocol import CRC, CRC_BYTES, ESCAPE, ESCAPE_XOR, FLAG
+
+__all__ = ["Deframer", "Framer", "PacketByte", "ReceivedByte"]
+
+
+class PacketByte(data.Struct):
+    """A byte of a packet; ``last`` marks the end."""
+
+    data: unsigned(8)
+    last: unsigned(1)
+
+
+class ReceivedByte(data.Struct):
+    """A byte of a frame, its CRC included; with ``last``, ``good`` says whether the CRC agrees."""
+
+    data: unsigned(8)
+    last: unsigned(1)
+    good: unsigned(1)
+
+
+class Deframer(wiring.Component):
+    """Frames from a byte pipe, escapes removed, CRC checked.
+
+    Any flag starts anew, so it is in step again after the first flag that follows an error.
+    Empty frames (two flags in a row) are skipped. A frame cut short by an escape and a flag is bad.
+    One byte a cycle; a frame's last byte leaves when its closing flag arrives.
+
+    Members
+    -------
+    i : :py:`In(stream.Signature(8))`
+        The pipe.
+    o : :py:`Out(stream.Signature(ReceivedByte))`
+        Header, payload and CRC.
+    """
+
+    i: In(stream.Signature(8))
+    o: Out(stream.Signature(ReceivedByte))
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.crc = crc = CRC(data_width=8).create()
+
+        # One byte is held back: only the byte after it tells whether it was the last.
+        held = Signal()
+        byte = Signal(8)
+        escaped = Signal()
+        is_flag = self.i.payload == FLAG
+        is_escape = self.i.payload == ESCAPE
+        plain = self.i.payload ^ (escaped << (ESCAPE_XOR.bit_length() - 1))
+        take = Signal()
+        m.d.comb += [
+            self.o.valid.eq(held & self.i.valid & ~is_escape),
+            self.o.p.data.eq(byte),
+            self.o.p.last.eq(is_flag),
+            self.o.p.good.eq(crc.match_detected & ~escaped),
+            self.i.ready.eq(self.o.ready | ~self.o.valid),
+            take.eq(self.i.valid & self.i.ready),
+            crc.start.eq(take & is_flag),
+            crc.data.eq(plain),
+            crc.valid.eq(take & ~is_flag & ~is_escape),
+        ]
+        with m.If(take):
+            m.d.sync += escaped.eq(is_escape)
+            with m.If(is_flag):
+                m.d.sync += held.eq(0)
+            with m.Elif(~is_escape):
+                m.d.sync += [held.eq(1), byte.eq(plain)]
+        return m
+
+
+class Framer(wiring.Component):
+    """Packets to frames: a flag, the escaped bytes and their CRC, a flag.
+
+    One byte a cycle, two for one that needs an escape.
+
+    Members
+    -------
+    i : :py:`In(stream.Signature(PacketByte))`
+        Header and payload.
+    o : :py:`Out(stream.Signature(8))`
+        The pipe.
+    """
+
+    i: In(stream.Signature(PacketByte))
+    o: Out(stream.Signature(8))
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.crc = crc = CRC(data_width=8).create()
+
+        # States offer a byte; here it is escaped, and accepted in its second cycle then.
+        byte = Signal(8)
+        valid = Signal()
+        flag = Signal()
+        sent = Signal()
+        escaped = Signal()
+        special = Signal()
+        m.d.comb += [
+            special.eq(((byte == FLAG) | (byte == ESCAPE)) & ~escaped & ~flag),
+            self.o.valid.eq(valid),
+            self.o.payload.eq(byte ^ (escaped << (ESCAPE_XOR.bit_length() - 1))),
+            sent.eq(valid & self.o.ready & ~special),
+        ]
+        with m.If(special):
+            m.d.comb += self.o.payload.eq(ESCAPE)
+        with m.If(valid & self.o.ready):
+            m.d.sync += escaped.eq(special)
+
+        count = Signal(range(CRC_BYTES))
+        m.d.comb += crc.data.eq(self.i.p.data)
+        with m.FSM():
+            with m.State("OPEN"):
+                m.d.comb += [byte.eq(FLAG), flag.eq(1), valid.eq(self.i.valid), crc.start.eq(1)]
+                with m.If(sent):
+                    m.next = "PACKET"
+            with m.State("PACKET"):
+                m.d.comb += [
+                    byte.eq(self.i.p.data), valid.eq(self.i.valid),
+                    self.i.ready.eq(sent), crc.valid.eq(sent),
+                ]
+                with m.If(sent & self.i.p.last):
+                    m.next = "CRC"
+            with m.State("CRC"):
+                m.d.comb += [byte.eq(crc.crc.word_select(count, 8)), valid.eq(1)]
+                with m.If(sent):
+                    m.d.sync += count.eq(count + 1)
+                    with m.If(count == CRC_BYTES - 1):
+                        m.next = "CLOSE"
+            with m.State("CLOSE"):
+                m.d.comb += [byte.eq(FLAG), flag.eq(1), valid.eq(1)]
+                with m.If(sent):
+                    m.next = "OPEN"
+        return m
