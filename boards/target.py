@@ -33,7 +33,7 @@ class Target:
     link: str
     #: Resource and number of the button that resets the accelerator.
     reset_button: tuple[str, int]
-    #: Numbers of the LEDs that show busy, fault and answers on the link.
+    #: Numbers of the LEDs that show busy, fault and activity of the link.
     leds: tuple[int, int, int]
     #: The board's name for openFPGALoader.
     loader_board: str

@@ -27,7 +27,8 @@ class BoardTop(Elaboratable):
     target : Target
         The board.
     accelerator : wiring.Component
-        Members ``rx : In(1)`` (asynchronous), ``tx``, ``busy`` and ``fault : Out(1)``.
+        Members ``rx : In(1)`` (asynchronous), ``tx : Out(1)`` and ``indicators`` of
+        :data:`systolith.hw.controller.Indicators`.
     """
 
     def __init__(self, target: Target, accelerator: wiring.Component):
@@ -43,8 +44,8 @@ class BoardTop(Elaboratable):
         uart = platform.request("uart", 0)
         m.d.comb += [accelerator.rx.eq(uart.rx.i), uart.tx.o.eq(accelerator.tx)]
 
-        # The link idles high.
-        events = accelerator.busy, accelerator.fault, ~accelerator.tx
+        shown = accelerator.indicators
+        events = shown.busy, shown.fault, shown.activity
         for number, event in zip(self.target.leds, events, strict=True):
             led = platform.request("led", number)
             m.d.comb += led.o.eq(_stretched(m, event, f"led{number}"))

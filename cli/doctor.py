@@ -7,6 +7,7 @@ import sys
 from dataclasses import asdict, dataclass
 
 import typer
+
 from systolith.cli.devices import PERMISSION_FIX, list_devices
 from systolith.cli.output import Json, Output
 

@@ -9,26 +9,29 @@ from typing import Annotated
 import typer
 
 from systolith import __version__
-from systolith.cli import devices, doctor, targets
+from systolith.cli import build, devices, doctor, program, targets, verilog
 
 __all__ = ["COMMANDS", "app", "main", "run"]
 
 #: Name -> module with a ``command`` and an ``EXAMPLE``.
 COMMANDS: dict[str, ModuleType] = {
+    "build": build,
+    "program": program,
+    "verilog": verilog,
     "targets": targets,
     "devices": devices,
     "doctor": doctor,
 }
 
-#: Exit code after an error that was foreseen, a wrong call, and one that was not.
-FAILED, USAGE, INTERNAL, INTERRUPTED = 1, 2, 3, 130
+#: Exit codes beside those that :mod:`systolith.sw.errors` gives its errors.
+FAILED, USAGE, INTERNAL, INTERRUPTED = 1, 2, 70, 130
 
 app = typer.Typer(
     name="systolith", no_args_is_help=True, add_completion=False, rich_markup_mode="rich",
     help="CNN accelerators for small FPGAs: compile a network, run it on the simulated or the "
          "real hardware, turn the hardware into a bitstream.",
-    epilog="Exit codes: 0 done, 1 failed, 2 wrong call, 3 a fault of systolith itself, "
-           "130 interrupted.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong call or model, 3 wrong data, 4 does not fit, "
+           "5 wrong program, 70 a fault of systolith itself, 130 interrupted.",
 )
 for _name, _module in COMMANDS.items():
     app.command(_name, epilog=_module.EXAMPLE)(_module.command)
@@ -78,7 +81,9 @@ def _explain(error: Exception) -> tuple[int, str]:
 
     if isinstance(error, typer.TyperException):
         return USAGE, f"{error.format_message()} (systolith --help tells how)"
-    if isinstance(error, (SystolithError, BoardError, ConfigError)):
+    if isinstance(error, SystolithError):
+        return error.exit_code, str(error)
+    if isinstance(error, (BoardError, ConfigError)):
         return FAILED, str(error)
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""

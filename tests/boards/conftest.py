@@ -1,8 +1,10 @@
 import pytest
-from amaranth import Module, Signal, signed
+from amaranth import Cat, Module, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
+
+from systolith.hw.controller import Indicators
 
 
 class StandIn(wiring.Component):
@@ -10,8 +12,7 @@ class StandIn(wiring.Component):
 
     rx: In(1)
     tx: Out(1)
-    busy: Out(1)
-    fault: Out(1)
+    indicators: Out(Indicators)
 
     def __init__(self, build_hash: int):
         self.build_hash = build_hash
@@ -22,10 +23,11 @@ class StandIn(wiring.Component):
         m.submodules.memory = memory = Memory(shape=signed(8), depth=1024, init=[])
         read, write = memory.read_port(), memory.write_port()
         shift, product = Signal(32, init=self.build_hash), Signal(signed(16))
-        m.d.sync += [shift.eq(shift << 1 | self.rx), product.eq(read.data * shift[8:16].as_signed())]
+        m.d.sync += [shift.eq(shift << 1 | self.rx),
+                     product.eq(read.data * shift[8:16].as_signed())]
         m.d.comb += [read.addr.eq(shift), write.addr.eq(shift), write.data.eq(shift),
                      write.en.eq(shift[31]), self.tx.eq(product.xor()),
-                     self.busy.eq(shift[0]), self.fault.eq(shift[1])]
+                     Cat(self.indicators.busy, self.indicators.fault).eq(shift)]
         return m
 
 
