@@ -33,8 +33,7 @@ class UnsupportedError(ModelError):
     def __init__(self, file: str, problems: list[str]):
         self.problems = tuple(problems)
         count = f"{len(problems)} nodes" if len(problems) > 1 else "a node"
-        lines = "".join(f"\n  {problem}" for problem in problems)
-        super().__init__(f"{file}: {count} that cannot be mapped:{lines}")
+        super().__init__(f"{file}: {count} cannot be mapped: " + "; ".join(problems))
 
 
 class DataError(SystolithError):

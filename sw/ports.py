@@ -23,7 +23,7 @@ def encode(port: Port, tensor: Tensor, array: np.ndarray) -> np.ndarray:
         The graph's input.
     tensor : Tensor
         The feature map it fills.
-    array : float32/int8/uint8[n, \\*port.shape]
+    array : float32/int8/uint8[n, ...port.shape]
         Inputs in the model's own layout and type, batch first; any float type for a float model.
 
     Returns
@@ -44,7 +44,7 @@ def encode(port: Port, tensor: Tensor, array: np.ndarray) -> np.ndarray:
 
 
 def decode(port: Port, tensor: Tensor, maps: np.ndarray) -> np.ndarray:
-    """Turn int8[n, h, w, c] feature maps into the model's output [n, \\*port.shape]."""
+    """Turn int8[n, h, w, c] feature maps into the model's output [n, ...port.shape]."""
     inverse = np.argsort(port.permutation)
     values = maps.transpose(0, *(axis + 1 for axis in inverse))
     values = values.reshape(len(maps), *port.shape)

@@ -1,0 +1,208 @@
+"""Small random networks for differential tests: graphs whose results use the whole int8 range.
+
+``random_graph(rng)`` builds an :class:`systolith.sw.ir.Graph` directly. The rescaling factors
+of every layer are fitted to its accumulators on random data, so that no layer is constant or
+saturated throughout and a wrong bit anywhere shows at the output. ``random_inputs`` makes data.
+
+With hypothesis: ``@given(st.integers(0, 2**32 - 1))`` and ``np.random.default_rng(seed)``.
+"""
+
+import numpy as np
+
+from systolith.sim import golden
+from systolith.sw.ir import Add, Conv, Graph, Op, Pool, Port, Requant, Tensor
+from systolith.sw.numerics import ADD_LEFT_SHIFT, quantize_multiplier
+
+#: Layer kinds ``random_graph`` draws from.
+KINDS = ("conv", "pointwise", "depthwise", "grouped", "dilated", "max", "average", "relu",
+         "rescale", "add", "global", "dense")
+#: Standard deviation of results, in steps of the output: spread over the range, tails saturate.
+SPREAD = 50
+
+
+def random_graph(rng, *, kinds=KINDS, layers=4, size=12, channels=12, one_dimensional=None):
+    """Build a random network of ``layers`` layers.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Decides everything; equal states give equal networks.
+    kinds : sequence of str
+        Which of ``KINDS`` may occur.
+    layers : int
+        Layers after the input. ``global`` and ``dense`` leave a 1 x 1 map.
+    size, channels : int
+        Largest height or width, and largest channel count, of the input.
+    one_dimensional : bool or None
+        Height 1 everywhere; None lets the dice decide (one in four).
+    """
+    if one_dimensional is None:
+        one_dimensional = rng.random() < 0.25
+    height = 1 if one_dimensional else int(rng.integers(1, size + 1))
+    shape = (height, int(rng.integers(1, size + 1)), int(rng.integers(1, channels + 1)))
+    builder = _Builder(rng, shape, channels)
+    for _ in range(layers):
+        builder.layer(str(rng.choice(list(kinds))))
+    return builder.finish()
+
+
+def random_inputs(graph, rng, n=2):
+    """Return int8[n, h, w, c] for every input tensor: noise, with the extremes present."""
+    values = {}
+    for port in graph.inputs:
+        x = rng.integers(-128, 128, (n, *graph.tensors[port.tensor].shape)).astype(np.int8)
+        x.flat[:2] = (-128, 127)[:x.size]
+        values[port.tensor] = x
+    return values
+
+
+def requant(factors):
+    """Return the Requant of real factors, one for each channel."""
+    parts = np.array([quantize_multiplier(float(f)) for f in np.atleast_1d(factors)], np.int32)
+    return Requant(*parts.T)
+
+
+class _Builder:
+    """A graph under construction, with its values on a few random inputs."""
+
+    def __init__(self, rng, shape, channels):
+        self.rng, self.channels = rng, channels
+        self.graph = Graph(name="random", tensors={}, ops=[], inputs=[], outputs=[])
+        self.x = self.tensor(shape).name
+        h, w, c = shape
+        self.graph.inputs.append(Port(name="x", tensor=self.x, shape=(c, h, w), dtype="int8",
+                                      permutation=(1, 2, 0)))
+        self.values = random_inputs(self.graph, rng, 4)
+
+    def tensor(self, shape, like=None):
+        zero_point = int(self.rng.choice([-128, 0, self.rng.integers(-60, 60)]))
+        scale = float(np.float32(self.rng.uniform(0.01, 0.1)))
+        if like is not None:
+            zero_point, scale = like.zero_point, like.scale
+        name = f"t{len(self.graph.tensors)}"
+        tensor = Tensor(name=name, shape=tuple(map(int, shape)), scale=scale,
+                        zero_point=zero_point)
+        self.graph.tensors[name] = tensor
+        return tensor
+
+    def append(self, op: Op):
+        self.graph.ops.append(op)
+        operands = [self.values[name] for name in op.inputs]
+        self.values[op.output] = golden.run_op(self.graph, op, operands)
+        self.x = op.output
+
+    def finish(self):
+        h, w, c = self.graph.tensors[self.x].shape
+        self.graph.outputs.append(Port(name="y", tensor=self.x, shape=(c, h, w), dtype="int8",
+                                       permutation=(1, 2, 0)))
+        return self.graph
+
+    def bounds(self, output):
+        """Saturation bounds: often none, sometimes ReLU, sometimes a narrow clip."""
+        choice = self.rng.integers(4)
+        if choice == 0:
+            return {"low": output.zero_point}
+        if choice == 1:
+            return {"low": -100, "high": 90}
+        return {}
+
+    def layer(self, kind):
+        h, w, c = self.graph.tensors[self.x].shape
+        match kind:
+            case "conv" | "dilated":
+                self.conv(self.window(kind == "dilated"), int(self.rng.integers(
+                    1, self.channels + 1)))
+            case "pointwise":
+                self.conv({"kernel": (1, 1)}, int(self.rng.integers(1, self.channels + 1)))
+            case "depthwise":
+                self.conv(self.window(False), c, groups=c)
+            case "grouped":
+                groups = int(self.rng.choice([g for g in (1, 2, 3, 4) if c % g == 0]))
+                self.conv(self.window(False), groups * int(self.rng.integers(1, 4)), groups)
+            case "dense":
+                self.conv({"kernel": (h, w)}, int(self.rng.integers(1, 2 * self.channels)))
+            case "max" | "average":
+                self.pool(kind)
+            case "relu":
+                self.pool("max", window={"kernel": (1, 1)})
+            case "rescale":
+                self.rescaled_average((1, 1))
+            case "global":
+                self.rescaled_average((h, w))
+            case "add":
+                self.add()
+            case _:
+                raise ValueError(f"unknown layer kind {kind!r}")
+
+    def window(self, dilated):
+        """Return kernel, stride, pads and dilation of a window that fits the current map."""
+        axes = [self.axis(length, int(self.rng.integers(2, 4)) if dilated else 1)
+                for length in self.graph.tensors[self.x].shape[:2]]
+        kernel, stride, before, after, dilation = zip(*axes, strict=True)
+        return {"kernel": kernel, "stride": stride, "pads": before + after, "dilation": dilation}
+
+    def axis(self, length, dilation):
+        """Return kernel, stride, padding before and after, and dilation along one axis.
+
+        Without dilation every window meets the map, as pooling needs.
+        """
+        kernel = 1 if length == 1 else int(self.rng.integers(1, 6))
+        before, after = (int(n) for n in self.rng.integers(0, kernel, 2))
+        after = max(after, dilation * (kernel - 1) + 1 - length - before)
+        return kernel, int(self.rng.integers(1, 4)), before, after, dilation
+
+    def result_shape(self, window):
+        shape = self.graph.tensors[self.x].shape[:2]
+        pads = window.get("pads", (0, 0, 0, 0))
+        dilation, stride = window.get("dilation", (1, 1)), window.get("stride", (1, 1))
+        return tuple((length + pads[i] + pads[i + 2] - dilation[i] * (window["kernel"][i] - 1) - 1)
+                     // stride[i] + 1 for i, length in enumerate(shape))
+
+    def conv(self, window, outputs, groups=1):
+        source = self.graph.tensors[self.x]
+        kernel = window.pop("kernel")
+        shape = (outputs, *kernel, source.shape[2] // groups)
+        weights = self.rng.integers(-127, 128, shape).astype(np.int8)
+        draft = Conv(name="", kind="", inputs=(self.x,), output="", weights=weights,
+                     bias=np.zeros(outputs, np.int32), requant=requant(np.ones(outputs)),
+                     groups=groups, **window)
+        sums = golden.accumulate(draft, self.values[self.x], source)
+        spread = np.maximum(sums.std(axis=(0, 1, 2)), 100)
+        bias = self.rng.normal(0, 0.3, outputs) * spread - sums.mean(axis=(0, 1, 2))
+        output = self.tensor((*sums.shape[1:3], outputs))
+        factors = SPREAD * self.rng.uniform(0.5, 1.5, outputs) / spread
+        bias -= output.zero_point / factors     # centred in the int8 range
+        self.append(Conv(
+            name=f"conv{len(self.graph.ops)}", kind="Conv", inputs=(self.x,), output=output.name,
+            weights=weights, bias=np.rint(bias).astype(np.int32), requant=requant(factors),
+            groups=groups, **window, **self.bounds(output)))
+
+    def pool(self, mode, window=None):
+        source = self.graph.tensors[self.x]
+        if window is None:
+            window = self.window(False)
+            del window["dilation"]
+        output = self.tensor((*self.result_shape(window), source.shape[2]), like=source)
+        self.append(Pool(name=f"pool{len(self.graph.ops)}", kind=f"{mode}pool", mode=mode,
+                         inputs=(self.x,), output=output.name, **window, **self.bounds(output)))
+
+    def rescaled_average(self, kernel):
+        source = self.graph.tensors[self.x]
+        window = {"kernel": kernel}
+        output = self.tensor((*self.result_shape(window), source.shape[2]))
+        factor = self.rng.uniform(0.5, 1.5) / np.sqrt(np.prod(kernel))
+        self.append(Pool(name=f"pool{len(self.graph.ops)}", kind="AveragePool", mode="average",
+                         inputs=(self.x,), output=output.name, requant=requant(factor),
+                         **window, **self.bounds(output)))
+
+    def add(self):
+        """Add the current map and an earlier one of its shape (itself if there is no other)."""
+        source = self.graph.tensors[self.x]
+        others = [t for t in self.graph.tensors.values() if t.shape == source.shape]
+        other = others[int(self.rng.integers(len(others)))]
+        output = self.tensor(source.shape)
+        scale = 2 * max(source.scale, other.scale)
+        factors = (source.scale / scale, other.scale / scale,
+                   self.rng.uniform(0.8, 1.6) / (1 << ADD_LEFT_SHIFT))
+        self.append(Add(name=f"add{len(self.graph.ops)}", kind="Add", requant=requant(factors),
+                        inputs=(self.x, other.name), output=output.name, **self.bounds(output)))
