@@ -19,8 +19,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from systolith.sw.errors import SystolithError
+
 __all__ = ["BuildError", "Verilator", "cache_folder", "compile_library", "find_compiler",
-           "find_verilator"]
+           "find_verilator", "fst_options"]
 
 _SHIM = Path(__file__).with_name("verilator_shim.cpp")
 #: Stand-ins for ``lz4.h`` and ``zlib.h`` that store instead of compressing.
@@ -33,7 +35,7 @@ _COMPILER_FLAGS = ("-std=c++17", "-fPIC", "-fvisibility-inlines-hidden", "-DVERI
                    "-DVM_COVERAGE=0", "-DVM_SC=0")
 
 
-class BuildError(RuntimeError):
+class BuildError(SystolithError):
     """The simulator could not be built; one line says why and what to do."""
 
 
@@ -88,6 +90,18 @@ def cache_folder() -> Path:
     return Path(os.environ.get("SYSTOLITH_CACHE") or Path.home() / ".cache" / "systolith")
 
 
+def fst_options(compiler: str) -> tuple[Sequence[str], Sequence[str]]:
+    """Return the compiler's and the linker's options for writing FST waveforms.
+
+    Where the headers of lz4 and zlib are not installed, waveforms are stored uncompressed.
+    """
+    libraries = ("-llz4", "-lz")
+    probe = subprocess.run(
+        [compiler, "-x", "c++", "-", *libraries, "-o", os.devnull], text=True,
+        input="#include <lz4.h>\n#include <zlib.h>\nint main() {}\n", capture_output=True)
+    return ((), libraries) if probe.returncode == 0 else ((f"-I{_STORE_HEADERS}",), ())
+
+
 def compile_library(verilog: Callable[[], str], *, identity: bytes, trace: bool = False) -> Path:
     """Return the library of a design, built unless the cache has it.
 
@@ -133,12 +147,9 @@ def _build(folder: Path, text: str, verilator: Verilator, compiler: str, trace: 
     verilator.run(*_VERILATOR_FLAGS, *(["--trace-fst"] if trace else []),
                   "--Mdir", folder, source)
     include = verilator.root / "include"
-    libraries: Sequence[str] = ()
+    headers, libraries = fst_options(compiler) if trace else ((), ())
     flags = [*_COMPILER_FLAGS, f"-DVM_TRACE={trace:d}", f"-DVM_TRACE_FST={trace:d}",
-             f"-I{folder}", f"-I{include}", f"-I{include / 'vltstd'}"]
-    if trace:
-        libraries = _compression_libraries(compiler)
-        flags += [] if libraries else [f"-I{_STORE_HEADERS}"]
+             f"-I{folder}", f"-I{include}", f"-I{include / 'vltstd'}", *headers]
     fast, slow = _sources(folder, include)
     jobs = [(path, "-O1") for path in slow] + [(path, "-O3") for path in (*fast, _SHIM)]
 
@@ -167,15 +178,6 @@ def _sources(folder: Path, include: Path) -> tuple[list[Path], list[Path]]:
     slow += [include / f"{name}.cpp"
              for key in ("VM_GLOBAL_FAST", "VM_GLOBAL_SLOW") for name in lists.get(key, [])]
     return fast, slow
-
-
-def _compression_libraries(compiler: str) -> Sequence[str]:
-    """Return the options that link lz4 and zlib, or nothing if this machine lacks their headers."""
-    libraries = ("-llz4", "-lz")
-    probe = subprocess.run(
-        [compiler, "-x", "c++", "-", *libraries, "-o", os.devnull], text=True,
-        input="#include <lz4.h>\n#include <zlib.h>\nint main() {}\n", capture_output=True)
-    return libraries if probe.returncode == 0 else ()
 
 
 @contextmanager
