@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from systolith import __version__
-from systolith.cli import build, devices, doctor, program, targets, verilog
+from systolith.cli import build, devices, doctor, isa, program, targets, verilog
 
 __all__ = ["COMMANDS", "app", "main", "run"]
 
@@ -21,6 +21,7 @@ COMMANDS: dict[str, ModuleType] = {
     "targets": targets,
     "devices": devices,
     "doctor": doctor,
+    "isa": isa,
 }
 
 #: Exit codes beside those that :mod:`systolith.sw.errors` gives its errors.
