@@ -3,7 +3,7 @@
 from amaranth import ClockDomain, ClockSignal, Module, ResetSignal, Signal
 from amaranth.build import Platform
 from amaranth.hdl import Elaboratable
-from amaranth.lib import wiring
+from amaranth.lib import io, wiring
 from amaranth.lib.cdc import FFSynchronizer
 
 from systolith.boards.target import Target
@@ -41,14 +41,17 @@ class BoardTop(Elaboratable):
         m.submodules.accelerator = accelerator = self.accelerator
         self._clock(m, platform)
 
-        uart = platform.request("uart", 0)
-        m.d.comb += [accelerator.rx.eq(uart.rx.i), uart.tx.o.eq(accelerator.tx)]
+        uart = platform.request("uart", 0, dir="-")
+        m.submodules.rx = rx = io.Buffer("i", uart.rx)
+        m.submodules.tx = tx = io.Buffer("o", uart.tx)
+        m.d.comb += [accelerator.rx.eq(rx.i), tx.o.eq(accelerator.tx)]
 
         shown = accelerator.indicators
         events = shown.busy, shown.fault, shown.activity
         for number, event in zip(self.target.leds, events, strict=True):
-            led = platform.request("led", number)
-            m.d.comb += led.o.eq(_stretched(m, event, f"led{number}"))
+            m.submodules[f"led{number}"] = led = io.Buffer(
+                "o", platform.request("led", number, dir="-"))
+            m.d.comb += led.o.eq(_stretched(m, event, f"led{number}_left"))
         return m
 
     def _clock(self, m: Module, platform: Platform) -> None:
@@ -56,7 +59,8 @@ class BoardTop(Elaboratable):
         m.submodules.pll = pll = self.target.pll(
             platform.request(platform.default_clk, dir="-"),
             input_hz=int(platform.default_clk_frequency), output_hz=self.target.clock_hz)
-        button = platform.request(*self.target.reset_button)
+        m.submodules.button = button = io.Buffer(
+            "i", platform.request(*self.target.reset_button, dir="-"))
         held, hold = Signal(), Signal(range(RESET_CYCLES), init=RESET_CYCLES - 1)
         m.domains.sync = ClockDomain()
         m.domains.por = ClockDomain(reset_less=True, local=True)
@@ -74,7 +78,7 @@ class BoardTop(Elaboratable):
 
 def _stretched(m: Module, event: Signal, name: str) -> Signal:
     """Return a level that follows ``event`` and stays for ``VISIBLE_CYCLES``."""
-    left = Signal(range(VISIBLE_CYCLES), name=f"{name}_left")
+    left = Signal(range(VISIBLE_CYCLES), name=name)
     with m.If(event):
         m.d.sync += left.eq(VISIBLE_CYCLES - 1)
     with m.Elif(left != 0):
