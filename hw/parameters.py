@@ -1,10 +1,11 @@
 """Channel parameters of the column tile being drained: fetched a word at a time, kept in registers."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from systolith.hw.config import Config
+from systolith.hw.memory import VECTOR_LATENCY
 from systolith.hw.post_lanes import ChannelParameters
 
 __all__ = ["ParameterStore"]
@@ -24,8 +25,8 @@ class ParameterStore(wiring.Component):
         Handshake; lower ``fetch`` once ``ready``.
     asking, address, granted : Out, Out, In
         Word requests to memory.
-    data_valid, word : In
-        Their answers.
+    word : :py:`In(word bits)`
+        Memory's data, ``VECTOR_LATENCY`` cycles after a grant.
     parameters : :py:`Out(columns x ChannelParameters)`
     """
 
@@ -34,7 +35,7 @@ class ParameterStore(wiring.Component):
         super().__init__({
             "rewind": In(1), "base": In(c.word_address_bits), "fetch": In(1), "ready": Out(1),
             "asking": Out(1), "address": Out(c.word_address_bits), "granted": In(1),
-            "data_valid": In(1), "word": In(c.lanes * c.operand_bits),
+            "word": In(c.lanes * c.operand_bits),
             "parameters": Out(data.ArrayLayout(ChannelParameters, c.columns)),
         })
 
@@ -45,13 +46,16 @@ class ParameterStore(wiring.Component):
         sections = Signal(c.param_words * len(self.word))
         m.d.comb += [self.asking.eq(self.fetch & (asked != c.param_words)),
                      self.ready.eq(got == c.param_words)]
+        # answers to other requests come on the same port: only our own count
+        coming = Signal(VECTOR_LATENCY)
+        m.d.sync += coming.eq(Cat(self.asking & self.granted, coming))
         with m.If(self.rewind):
             m.d.sync += self.address.eq(self.base)
         with m.Elif(self.asking & self.granted):
             m.d.sync += [asked.eq(asked + 1), self.address.eq(self.address + 1)]
         with m.If(~self.fetch):
             m.d.sync += [asked.eq(0), got.eq(0)]
-        with m.Elif(self.data_valid):
+        with m.Elif(coming[-1]):
             m.d.sync += got.eq(got + 1)
             with m.Switch(got):
                 for i in range(c.param_words):

@@ -97,7 +97,6 @@ class PostEngine(wiring.Component):
             parameters.rewind.eq(walker.start),
             parameters.base.eq(d.view("PARAM_BASE").address[c.lane_bits:]),
             parameters.granted.eq(self.memory.grant),
-            parameters.data_valid.eq(self.memory.data_valid),
             parameters.word.eq(self.memory.data.as_value()),
             self.memory.valid.eq(parameters.asking),
             self.memory.address.eq(parameters.address << c.lane_bits),
@@ -123,7 +122,7 @@ class PostEngine(wiring.Component):
             lanes.sum_high.eq(sums.high),
             *(lanes.residual[i].eq(self.memory.data[i]) for i in range(self.config.post_lanes)),
         ]
-        m.d.sync += lanes.phase.eq(Mux(control.residual, lanes.phase + 1, 0))
+        m.d.sync += lanes.phase.eq(Mux(control.residual & ~walker.start, lanes.phase + 1, 0))
         with m.If(control.residual & running):
             m.d.comb += [self.memory.valid.eq(lanes.phase == 0),
                          self.memory.address.eq(walker.residual), accept.eq(self.memory.grant)]

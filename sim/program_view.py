@@ -1,0 +1,136 @@
+"""A program's words taken apart: the nests it starts, in order, and every address they visit."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from systolith.hw.isa import (
+    ENGINE_REGISTERS,
+    LOAD_LOOPS,
+    POST_LOOPS,
+    STREAM_LOOPS,
+    Engine,
+    GoHeader,
+    Op,
+    Relocate,
+    SetHeader,
+    decode,
+)
+
+__all__ = ["LOOPS", "IllegalInstruction", "Instruction", "NestView", "instructions"]
+
+LOOPS = {Engine.LOAD: LOAD_LOOPS, Engine.STREAM: STREAM_LOOPS, Engine.POST: POST_LOOPS}
+
+
+class IllegalInstruction(ValueError):
+    """A program no device can run; the message names the word."""
+
+
+@dataclass(frozen=True, slots=True)
+class NestView:
+    """The registers of one GO, by name, and the loops they describe."""
+
+    engine: Engine
+    registers: dict[str, dict[str, int]]
+    #: Engine and count this nest waits for, or None.
+    token: tuple[Engine, int] | None
+
+    def __getitem__(self, register: str) -> dict[str, int]:
+        return self.registers[register]
+
+    @property
+    def lasts(self) -> list[int]:
+        """Iterations minus one of every loop, innermost first."""
+        return [self[f"LOOP{i}"]["last"] for i in range(LOOPS[self.engine])]
+
+    def levels(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return per iteration the loop that stepped into it, and the loop that steps next."""
+        lasts = self.lasts
+        total = int(np.prod([n + 1 for n in lasts]))
+        number = np.arange(1, total)
+        level = np.zeros(total - 1, np.int64)
+        size = 1
+        for n in lasts[:-1]:
+            size *= n + 1
+            level += number % size == 0
+        ends = [len(lasts)]
+        return np.concatenate((ends, level)), np.concatenate((level, ends))
+
+    def addresses(self, base: int, jumps: list[int]) -> np.ndarray:
+        """Return the (unwrapped) address of every iteration."""
+        _, to_level = self.levels()
+        steps = np.asarray(jumps + [0], np.int64)[to_level]
+        return base + np.concatenate(([0], np.cumsum(steps[:-1])))
+
+    def track(self, base: int, register: str) -> np.ndarray:
+        """Return the addresses of the track whose jumps are the registers ``<register>0``..."""
+        count = LOOPS[self.engine]
+        return self.addresses(base, [self[f"{register}{i}"]["jump"] for i in range(count)])
+
+    def accumulators(self) -> np.ndarray:
+        """Return the accumulator address of every iteration."""
+        count = LOOPS[self.engine]
+        return self.addresses(self["CONTROL"]["acc_base"],
+                              [self[f"LOOP{i}"]["acc_jump"] for i in range(count)])
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """One instruction: its place, its kind, the words it takes, and the nest of a GO."""
+
+    pc: int
+    op: Op
+    engine: Engine | None = None
+    length: int = 1
+    nest: NestView | None = None
+
+
+def instructions(words: np.ndarray, *, input_delta: int = 0,
+                 output_delta: int = 0) -> list[Instruction]:
+    """Take a program apart, up to its END.
+
+    Parameters
+    ----------
+    words : uint32[n]
+    input_delta, output_delta : int
+        What relocated SETs add (0 for a job of even parity).
+
+    Raises
+    ------
+    IllegalInstruction
+        For an unknown operation or engine, a SET beyond an engine's registers, or a missing END.
+    """
+    files = {e: [0] * len(ENGINE_REGISTERS[e]) for e in Engine}
+    deltas = {Relocate.NONE: 0, Relocate.INPUT: input_delta, Relocate.OUTPUT: output_delta}
+    result = []
+    pc = 0
+    while pc < len(words):
+        word = int(words[pc])
+        header = decode(SetHeader, word)
+        if header["op"] == Op.END.value:
+            return [*result, Instruction(pc, Op.END)]
+        if header["op"] not in (Op.SET.value, Op.GO.value) or header["engine"] >= len(Engine):
+            raise IllegalInstruction(f"word {pc} ({word:#010x}) is no instruction")
+        engine = Engine(header["engine"])
+        if header["op"] == Op.GO.value:
+            result.append(Instruction(pc, Op.GO, engine, 1, _nest(engine, files[engine], word)))
+            pc += 1
+            continue
+        first, count = header["first"], header["count"]
+        if not 0 < count <= len(files[engine]) - first or pc + count >= len(words):
+            raise IllegalInstruction(f"word {pc}: SET of {count} words from register {first} "
+                                     f"does not fit engine {engine.name} or the program")
+        values = [int(w) for w in words[pc + 1:pc + 1 + count]]
+        values[0] = values[0] + deltas[Relocate(header["relocate"])] & 0xFFFFFFFF
+        files[engine][first:first + count] = values
+        result.append(Instruction(pc, Op.SET, engine, 1 + count))
+        pc += 1 + count
+    raise IllegalInstruction("the program has no END")
+
+
+def _nest(engine: Engine, values: list[int], go: int) -> NestView:
+    registers = {r.name: decode(r.layout, v)
+                 for r, v in zip(ENGINE_REGISTERS[engine], values, strict=True)}
+    header = decode(GoHeader, go)
+    token = (Engine(header["wait_engine"]), header["wait_count"]) if header["wait"] else None
+    return NestView(engine, registers, token)
