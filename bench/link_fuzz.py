@@ -3,8 +3,9 @@
     python bench/link_fuzz.py --frames 10000 --seed 1
 
 Random writes and reads of memory, registers and jobs go through the host's link and a line that
-flips bits, drops, repeats and delays frames, to the protocol's Python model. Every value read is
-compared with a shadow copy, every write must have been executed exactly once and in order.
+flips bits, drops, repeats and delays frames, to the protocol's Python model, or with ``--rtl`` to
+the controller's RTL (some 3000 cycles a second). Every value read is compared with a shadow copy,
+every write must have been executed exactly once and in order.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import time
 from systolith.hw.config import Config
 from systolith.hw.isa import csr_address
 from systolith.hw.link.protocol import Opcode
+from systolith.sim.controller_bench import ControllerBench
 from systolith.sim.faulty_channel import FaultyChannel, Odds
 from systolith.sim.link_model import DeviceModel
 from systolith.sw.link.link import Link
@@ -32,7 +34,7 @@ class Shadow:
     def __init__(self, config: Config, seed: int) -> None:
         self.config = config
         self.memory = bytearray(config.memory_bytes)
-        self.watchdog = 0
+        self.watchdog = self.jobs = 0
         self.sent: list[int] = []
         self.expected: list[tuple[Request, bytes]] = []
         self._random = random.Random(seed)
@@ -61,7 +63,7 @@ class Shadow:
         return request
 
     def _csr(self) -> Request:
-        self.watchdog = self._random.getrandbits(32)
+        self.watchdog = self._random.getrandbits(31) | 1 << 31
         return Request(Opcode.WRITE_CSR, csr_address("WATCHDOG"),
                        self.watchdog.to_bytes(4, "little"), 4, 1)
 
@@ -71,16 +73,19 @@ class Shadow:
         return request
 
     def _submit(self) -> Request:
+        self.jobs += 1
         return Request(Opcode.WRITE_CSR, csr_address("SUBMIT"), b"\1\0\0\0", 4, 1)
 
 
-def fuzz(frames: int, seed: int, odds: Odds = ODDS) -> dict[str, int]:
+def fuzz(frames: int, seed: int, *, rtl: bool = False, odds: Odds = ODDS) -> dict[str, int]:
     """Send requests until the line has carried ``frames`` frames; return counts.
 
-    ``wrong`` counts answers that differ from the shadow, requests executed twice, out of order or
-    never, and differences of the final memory: it must be 0.
+    ``wrong`` counts answers that differ from the shadow, and differences at the end: of the memory,
+    of the number of jobs, and (known of the model only) of the order of execution. It must be 0.
     """
-    device = DeviceModel(CONFIG)
+    device = ControllerBench(CONFIG, seed, stall=0.2) if rtl else DeviceModel(CONFIG)
+    if rtl:
+        device.job = ("done", 1)
     channel = FaultyChannel(device.receive, odds, seed)
     link = Link(channel, clock=channel.clock, retries=100, seed=seed)
     link.set_frame_bytes(CONFIG.frame_bytes)
@@ -89,8 +94,12 @@ def fuzz(frames: int, seed: int, odds: Odds = ODDS) -> dict[str, int]:
         link.send(shadow.request())
     link.flush()
     wrong = sum(request.response.payload != data for request, data in shadow.expected)
-    wrong += [opcode for opcode, _ in device.executed] != shadow.sent
-    wrong += device.memory != shadow.memory
+    wrong += bytes(device.memory) != bytes(shadow.memory)
+    if rtl:
+        wrong += len(device.jobs) != shadow.jobs
+    else:
+        wrong += device.jobs != shadow.jobs
+        wrong += [opcode for opcode, _ in device.executed] != shadow.sent
     return {
         "frames": channel.frames, "flipped": channel.flipped, "dropped": channel.dropped,
         "duplicated": channel.duplicated, "delayed": channel.delayed,
@@ -104,10 +113,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--rtl", action="store_true", help="against the RTL, in amaranth.sim")
     parser.add_argument("--json", action="store_true", help="counts as JSON")
     arguments = parser.parse_args()
     start = time.perf_counter()
-    counts = fuzz(arguments.frames, arguments.seed)
+    counts = fuzz(arguments.frames, arguments.seed, rtl=arguments.rtl)
     counts["seconds"] = round(time.perf_counter() - start, 2)
     if arguments.json:
         print(json.dumps(counts))

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 
 from systolith.hw.isa import MAGIC
+from systolith.sw.errors import SystolithError
 
 __all__ = ["IDENTITY", "PROGRESS", "Backend", "DeviceError"]
 
@@ -14,8 +15,10 @@ IDENTITY = ("MAGIC", "ISA_VERSION", "CONFIG_HASH", "BUILD_HASH", "ARRAY", "MEMOR
 PROGRESS = ("STATUS", "DONE", "CYCLES", "ENTRIES", "FAULT_PC")
 
 
-class DeviceError(Exception):
+class DeviceError(SystolithError):
     """A device that is not there, is not the right one, or refused; the message says what to do."""
+
+    exit_code = 6
 
 
 class Backend(ABC):

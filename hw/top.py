@@ -1,0 +1,97 @@
+"""The whole accelerator: controller and core, with a byte stream or a UART outside."""
+
+from amaranth.hdl import Module
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from systolith.hw.config import Config
+from systolith.hw.controller import Controller, Indicators
+from systolith.hw.core import Core
+from systolith.hw.link.uart import UartReceiver, UartTransmitter, phase_step
+
+__all__ = ["Accelerator", "UartAccelerator"]
+
+
+class Accelerator(wiring.Component):
+    """Controller and core behind a byte stream.
+
+    Parameters
+    ----------
+    config : :class:`Config`
+        What to build.
+    build_hash : :class:`int`
+        Identity of the build, 32 bits, read back by the host.
+
+    Members
+    -------
+    rx, tx : :py:`In(stream.Signature(8))`, :py:`Out(stream.Signature(8))`
+        The link's bytes, see ``docs/link.md``.
+    indicators : :py:`Out(Indicators)`
+        For status LEDs.
+    """
+
+    rx: In(stream.Signature(8))
+    tx: Out(stream.Signature(8))
+    indicators: Out(Indicators)
+
+    def __init__(self, config: Config, build_hash: int = 0):
+        self.config = config
+        self.build_hash = build_hash
+        super().__init__()
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.controller = controller = Controller(self.config, self.build_hash)
+        m.submodules.core = core = Core(self.config)
+        connect(m, flipped(self.rx), controller.rx)
+        connect(m, controller.tx, flipped(self.tx))
+        connect(m, controller.host, core.host)
+        connect(m, controller.indicators, flipped(self.indicators))
+        return m
+
+
+class UartAccelerator(wiring.Component):
+    """The accelerator behind a UART.
+
+    Parameters
+    ----------
+    config : :class:`Config`
+        What to build.
+    clk_hz, baud : :class:`float`
+        Frequency of the clock, and bits per second of the line, up to a quarter of it.
+    build_hash : :class:`int`
+        Identity of the build, 32 bits, read back by the host.
+
+    Members
+    -------
+    rx, tx : :py:`In(1)`, :py:`Out(1)`
+        The line; ``rx`` is asynchronous.
+    indicators : :py:`Out(Indicators)`
+        For status LEDs.
+
+    Raises
+    ------
+    ValueError
+        If the baud rate cannot be made from the clock.
+    """
+
+    rx: In(1, init=1)
+    tx: Out(1, init=1)
+    indicators: Out(Indicators)
+
+    def __init__(self, config: Config, *, clk_hz: float, baud: float, build_hash: int = 0):
+        self.config = config
+        self.step = phase_step(clk_hz, baud)
+        self.build_hash = build_hash
+        super().__init__()
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.receiver = receiver = UartReceiver(self.step)
+        m.submodules.transmitter = transmitter = UartTransmitter(self.step)
+        m.submodules.accelerator = accelerator = Accelerator(self.config, self.build_hash)
+        connect(m, receiver.o, accelerator.rx)
+        connect(m, accelerator.tx, transmitter.i)
+        connect(m, accelerator.indicators, flipped(self.indicators))
+        m.d.comb += [receiver.rx.eq(self.rx), self.tx.eq(transmitter.tx)]
+        return m

@@ -1,0 +1,304 @@
+"""The driver: load a program once, stream images through it, whatever the device is."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
+
+import numpy as np
+
+from systolith.hw.config import Config
+from systolith.hw.isa import ISA_VERSION, Fault
+from systolith.sw.backend import PROGRESS, Backend, DeviceError
+from systolith.sw.link.backend import LinkBackend, device_errors
+from systolith.sw.link.link import Link
+from systolith.sw.transport import SerialTransport
+
+if TYPE_CHECKING:
+    from systolith.sw.program import Program
+
+__all__ = ["Backend", "Device", "DeviceError", "LinkBackend", "Result", "Run", "open", "schemes"]
+
+#: Called with what is done and what there is to do.
+Progress = Callable[[int, int], None]
+#: Entry points ``open_device(rest_of_url, config) -> Backend``, by URL scheme.
+ENTRY_POINTS = "systolith.devices"
+#: Bits per second if the URL names none.
+DEFAULT_BAUD = 3_000_000
+#: Elements written between two reports of progress.
+_PROGRESS_STEP = 1 << 14
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one image gave: an array for each output, and the figures of its job.
+
+    ``cycles`` and ``entries`` are None if the next job finished before they could be read.
+    """
+
+    outputs: tuple[np.ndarray, ...]
+    cycles: int | None
+    entries: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What many images gave.
+
+    ``outputs`` has for each of the program's outputs an array with the images along axis 0.
+    ``cycles`` and ``entries`` have one number for each image whose figures were read.
+    """
+
+    outputs: tuple[np.ndarray, ...]
+    cycles: tuple[int, ...]
+    entries: tuple[int, ...]
+    seconds: float
+
+    @property
+    def cycles_per_image(self) -> float:
+        """Mean clock cycles of a job."""
+        return float(np.mean(self.cycles))
+
+    @property
+    def images_per_second(self) -> float:
+        """Images a second of this run, transfers and host work included."""
+        return len(self.outputs[0]) / self.seconds
+
+
+class Device:
+    """A device with a program in it. Use as a context manager, or ``close`` it.
+
+    Parameters
+    ----------
+    backend : Backend
+        The device.
+
+    Raises
+    ------
+    DeviceError
+        From every method: the device vanished, refused, or stopped a job.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.identity = backend.identify()
+        self._program: Program | None = None
+        self._submitted = self._collected = 0
+
+    def __enter__(self) -> "Device":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the device back."""
+        self.backend.close()
+
+    def describe(self) -> str:
+        """One line for messages: array, memory and hash, as ``Config.describe``."""
+        rows, columns, bits, _ = self.identity["ARRAY"].to_bytes(4, "little")
+        banks, log2_words, lanes, _ = self.identity["MEMORY"].to_bytes(4, "little")
+        kibibytes = (banks * lanes * bits // 8 << log2_words) // 1024
+        return (f"{rows}x{columns} int{bits}, {kibibytes} KiB, "
+                f"{self.identity['CONFIG_HASH']:08x}")
+
+    def check(self, config: Config) -> None:
+        """Raise ``DeviceError`` unless the device was built from this configuration."""
+        version = self.identity["ISA_VERSION"]
+        if version != ISA_VERSION:
+            raise DeviceError(f"the device has instruction set {version}, this software "
+                              f"{ISA_VERSION}: build and load a new bitstream")
+        if self.identity["CONFIG_HASH"] != config.hash:
+            raise DeviceError(f"made for {config.describe()}, but the device is "
+                              f"({self.describe()}): compile for this device, or load its "
+                              "bitstream")
+
+    def load(self, program: "Program", progress: Progress | None = None) -> None:
+        """Stop what runs, and put a program and its weights into the device.
+
+        ``progress`` counts elements and instruction words.
+
+        Raises
+        ------
+        DeviceError
+            If the program is for another configuration; nothing is touched then.
+        """
+        self.check(program.config)
+        self._program = None
+        backend = self.backend
+        backend.reset()
+        total = len(program.words) + sum(len(elements) for _, elements in program.segments)
+        done = 0
+        for address, elements in program.segments:
+            for first in range(0, len(elements), _PROGRESS_STEP):
+                piece = elements[first:first + _PROGRESS_STEP]
+                backend.write_memory(address + first, piece)
+                done += len(piece)
+                if progress:
+                    progress(done, total)
+        backend.write_program(program.words)
+        backend.write_csr("INPUT_DELTA", program.input_delta)
+        backend.write_csr("OUTPUT_DELTA", program.output_delta)
+        # Generous: transfers slow a job down a little, and a hang is for ever.
+        backend.write_csr("WATCHDOG", min(4 * program.predicted_cycles + 100_000, (1 << 32) - 1))
+        backend.flush()
+        if progress:
+            progress(total, total)
+        self._program = program
+        self._submitted = self._collected = 0
+
+    def stream(self, images: Iterable[Sequence[np.ndarray]]) -> Iterator[Result]:
+        """Yield the result of each image, in order, while the next ones are on their way.
+
+        Image n + 1 is written to one input buffer while n computes from the other one, and the
+        result of n - 1 is read then. Up to two images are taken ahead of the result given.
+
+        Parameters
+        ----------
+        images : iterable of sequences of arrays
+            For each image an array for each of the program's inputs.
+        """
+        program = self._loaded()
+        self._discard()
+        for image in images:
+            for buffer, array in zip(program.inputs, image, strict=True):
+                self.backend.write_memory(self._address(buffer, self._submitted),
+                                          buffer.pack(array))
+            self.backend.submit()
+            self._submitted += 1
+            if self._submitted - self._collected == 2:
+                yield self._collect()
+        while self._collected < self._submitted:
+            yield self._collect()
+
+    def run(self, *inputs: np.ndarray, progress: Progress | None = None) -> Run:
+        """Run a batch of images; see :meth:`stream`.
+
+        Parameters
+        ----------
+        inputs : arrays
+            For each of the program's inputs an array with the images along axis 0.
+        progress : Callable
+            Called with images done and images in all.
+
+        Raises
+        ------
+        ValueError
+            If the inputs differ in length, are empty, or are not as many as the program's.
+        """
+        count = len(self._loaded().inputs)
+        lengths = {len(array) for array in inputs}
+        if len(inputs) != count or len(lengths) != 1 or lengths == {0}:
+            raise ValueError(f"the program takes {count} inputs of one length, at least one image;"
+                             f" there are {[len(array) for array in inputs]} images")
+        start = time.perf_counter()
+        results = []
+        for result in self.stream(zip(*inputs, strict=True)):
+            results.append(result)
+            if progress:
+                progress(len(results), len(inputs[0]))
+        return Run(
+            tuple(np.stack(column) for column in zip(*(r.outputs for r in results), strict=True)),
+            tuple(r.cycles for r in results if r.cycles is not None),
+            tuple(r.entries for r in results if r.entries is not None),
+            time.perf_counter() - start)
+
+    def _loaded(self) -> "Program":
+        if self._program is None:
+            raise DeviceError("no program is loaded; load one first")
+        return self._program
+
+    @staticmethod
+    def _address(buffer: object, job: int) -> int:
+        return buffer.address + buffer.delta * (job % 2)
+
+    def _discard(self) -> None:
+        """Finish what an abandoned stream has left behind."""
+        if self._collected < self._submitted:
+            self._wait(self._submitted)
+            self._collected = self._submitted
+
+    def _collect(self) -> Result:
+        figures = self._wait(self._collected + 1)
+        outputs = tuple(
+            buffer.unpack(self.backend.read_memory(self._address(buffer, self._collected),
+                                                   buffer.elements))
+            for buffer in self._loaded().outputs)
+        self._collected += 1
+        own = figures["DONE"] == self._collected
+        return Result(outputs, figures["CYCLES"] if own else None,
+                      figures["ENTRIES"] if own else None)
+
+    def _wait(self, jobs: int) -> dict[str, int]:
+        """Return the progress registers once that many jobs are done; the watchdog bounds it."""
+        while True:
+            figures = self.backend.read_csrs(PROGRESS)
+            fault = Fault(figures["STATUS"] >> 4 & 15)
+            if fault is not Fault.NONE:
+                self._program = None
+                raise DeviceError(
+                    f"job {figures['DONE']} was stopped: {fault.name} at program word "
+                    f"{figures['FAULT_PC']} after {figures['CYCLES']} cycles; load the program "
+                    "again, and if that does not help the bitstream")
+            if figures["DONE"] >= jobs:
+                return figures
+
+
+def schemes() -> list[str]:
+    """Return the URL schemes that ``open`` knows."""
+    return sorted({"serial", *entry_points(group=ENTRY_POINTS).names})
+
+
+def open(url: str, config: Config | None = None) -> Device:
+    """Open a device by URL.
+
+    Parameters
+    ----------
+    url : str
+        ``serial:/dev/ttyUSB0?baud=1000000``, or a scheme of the entry points
+        ``systolith.devices``, such as ``sim:`` and ``machine:``.
+    config : Config
+        What the device is to be; simulated devices need it, real ones are compared with it.
+
+    Raises
+    ------
+    DeviceError
+        If the URL makes no sense, no device answers, or it is not of this configuration.
+    """
+    scheme, colon, rest = url.partition(":")
+    found = entry_points(group=ENTRY_POINTS, name=scheme)
+    if colon and scheme == "serial":
+        backend = _open_serial(rest)
+    elif colon and found:
+        backend = next(iter(found)).load()(rest, config)
+    else:
+        raise DeviceError(f"{url!r} names no device: write "
+                          + " or ".join(f"{name}:..." for name in schemes()))
+    try:
+        device = Device(backend)
+        if config is not None:
+            device.check(config)
+    except BaseException:
+        backend.close()
+        raise
+    return device
+
+
+def _open_serial(rest: str) -> Backend:
+    """Open ``/dev/ttyUSB0?baud=1000000``."""
+    port, _, query = rest.partition("?")
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    baud = options.pop("baud", str(DEFAULT_BAUD))
+    if not port or options or not baud.isdecimal():
+        raise DeviceError(f"serial:{rest} is not understood; write serial:/dev/ttyUSB0?baud="
+                          f"{DEFAULT_BAUD}")
+    with device_errors():
+        transport = SerialTransport(port, int(baud))
+        try:
+            return LinkBackend(Link(transport))
+        except BaseException:
+            transport.close()
+            raise

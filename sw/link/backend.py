@@ -1,0 +1,105 @@
+"""A device behind a link, as the driver sees it."""
+
+import contextlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from systolith.hw.isa import csr_address
+from systolith.hw.link.protocol import WORD_BYTES, Opcode
+from systolith.sw.backend import Backend, DeviceError
+from systolith.sw.link.link import Link, LinkError
+from systolith.sw.link.requests import Request
+from systolith.sw.transport import TransportError
+
+__all__ = ["LinkBackend", "device_errors"]
+
+#: Frame length every device takes; the device's own is used once it is known.
+_SMALLEST_FRAME = 16
+
+
+@contextlib.contextmanager
+def device_errors() -> Iterator[None]:
+    """Turn what goes wrong on the way to a device into :class:`DeviceError`."""
+    try:
+        yield
+    except (LinkError, TransportError) as error:
+        raise DeviceError(str(error)) from error
+
+
+class LinkBackend(Backend):
+    """Registers and memories over a :class:`Link`; long transfers are cut into frames.
+
+    Parameters
+    ----------
+    link : Link
+        An open session; it is closed with this backend.
+
+    Raises
+    ------
+    DeviceError
+        If what answers is no Systolith.
+    """
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        self._frame_bytes = _SMALLEST_FRAME
+        identity = self.identify()
+        self._frame_bytes = identity["LIMITS"] >> 16
+        link.set_frame_bytes(self._frame_bytes)
+        self._element = np.dtype(f"<i{(identity['ARRAY'] >> 16 & 0xFF) // 8}")
+
+    def read_csrs(self, names: tuple[str, ...]) -> dict[str, int]:
+        """Return registers by name, in one go from the lowest to the highest number."""
+        numbers = [csr_address(name) for name in names]
+        first = min(numbers)
+        values = self._read(Opcode.READ_CSR, first, max(numbers) + 1 - first, np.dtype("<u4"))
+        return {name: int(values[number - first])
+                for name, number in zip(names, numbers, strict=True)}
+
+    def write_csr(self, name: str, value: int) -> None:
+        """Write a 32-bit register."""
+        self._write(Opcode.WRITE_CSR, csr_address(name),
+                    int(value).to_bytes(WORD_BYTES, "little"), WORD_BYTES)
+
+    def write_memory(self, address: int, elements: np.ndarray) -> None:
+        """Write elements."""
+        payload = np.ascontiguousarray(elements, self._element).tobytes()
+        self._write(Opcode.WRITE_MEMORY, address, payload, self._element.itemsize)
+
+    def read_memory(self, address: int, count: int) -> np.ndarray:
+        """Return elements."""
+        return self._read(Opcode.READ_MEMORY, address, count, self._element)
+
+    def write_program(self, words: np.ndarray) -> None:
+        """Write instruction words."""
+        payload = np.ascontiguousarray(words, "<u4").tobytes()
+        self._write(Opcode.WRITE_PROGRAM, 0, payload, WORD_BYTES)
+
+    def flush(self) -> None:
+        """Wait for the answers of all writes."""
+        with device_errors():
+            self.link.flush()
+
+    def close(self) -> None:
+        """Close the link."""
+        self.link.close()
+
+    def _write(self, opcode: Opcode, address: int, payload: bytes, unit: int) -> None:
+        with device_errors():
+            for first in range(0, len(payload), self._frame_bytes):
+                piece = payload[first:first + self._frame_bytes]
+                self.link.send(Request(opcode, address + first // unit, piece, len(piece),
+                                       len(piece) // unit))
+
+    def _read(self, opcode: Opcode, address: int, count: int, dtype: np.dtype) -> np.ndarray:
+        step = self._frame_bytes // dtype.itemsize
+        pieces = []
+        with device_errors():
+            for first in range(0, count, step):
+                span = min(step, count - first)
+                request = Request(opcode, address + first, b"", span * dtype.itemsize, span)
+                self.link.send(request)
+                pieces.append(request)
+            self.link.flush()
+        return np.frombuffer(b"".join(piece.response.payload for piece in pieces), dtype)
