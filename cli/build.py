@@ -49,9 +49,9 @@ class _Status:
     """One live line: the tool that runs, for how long, and what it said last."""
 
     def __init__(self, out: Output):
-        self.live = Live(console=out.log, transient=True, refresh_per_second=4, get_renderable=self)
-        self.step, self.line, self.since = "", "", time.monotonic()
         self.log = out.log
+        self.step, self.line, self.since = "", "", time.monotonic()
+        self.live = Live(console=out.log, transient=True, refresh_per_second=4, get_renderable=self)
 
     def __enter__(self) -> "_Status":
         self.live.start()

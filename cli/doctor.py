@@ -59,14 +59,18 @@ def _packages() -> list[Finding]:
 
 
 def _build_tools() -> list[Finding]:
+    from systolith.boards.errors import BoardError
     from systolith.boards.tools import look_for_tool
 
     findings = []
     for name in _PROGRAMS:
-        tool = look_for_tool(name)
-        found = tool.version() if tool else None
-        findings.append(Finding(name, found, "systolith build",
-                                "pip install -e . , or install the OSS CAD Suite"))
+        tool, found = look_for_tool(name), None
+        fix = "pip install -e . , or install the OSS CAD Suite"
+        try:
+            found = tool.version() if tool else None
+        except BoardError as error:
+            fix = str(error)
+        findings.append(Finding(name, found, "systolith build", fix))
     return findings
 
 

@@ -2,7 +2,6 @@
 
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +10,9 @@ import typer
 from systolith.cli.output import Json, Output
 
 __all__ = ["EXAMPLE", "command"]
+
+#: File descriptor that takes the loader's words: stdout is for our result.
+STDERR = 2
 
 EXAMPLE = "Example: systolith program ulx3s-85f --flash"
 
@@ -38,7 +40,7 @@ def command(
                          "OSS CAD Suite and put its bin/ on PATH")
     arguments = [loader, "--board", board.loader_board, *(["--write-flash"] if flash else []),
                  str(path)]
-    code = subprocess.run(arguments, stdout=sys.stderr).returncode
+    code = subprocess.run(arguments, stdout=STDERR).returncode
     if code != 0:
         raise BoardError(f"openFPGALoader failed with exit code {code}: is the board connected and "
                          "powered, and its USB port not in use by another program?")
