@@ -5,4 +5,18 @@ the models of both, ``systolith.boards`` the targets and their build flow, ``sys
 command line above them all.
 """
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from systolith.hw.config import Config
+    from systolith.sw.device import Device
+
+__all__ = ["open"]
 __version__ = "0.1.0"
+
+
+def open(url: str, config: "Config | None" = None) -> "Device":
+    """Open a device by URL; see :func:`systolith.sw.device.open`, which is loaded only now."""
+    from systolith.sw import device
+
+    return device.open(url, config)
