@@ -1,0 +1,112 @@
+"""Conv, Gemm and MatMul, and their quantised forms."""
+
+import numpy as np
+
+from systolith.sw.importer.builder import Builder
+from systolith.sw.importer.drafts import ConvDraft
+from systolith.sw.importer.geometry import read_geometry
+from systolith.sw.importer.node import Node
+from systolith.sw.importer.quantization import binary_operator, weighted_operator
+from systolith.sw.importer.values import PADDING, Activation, Value
+from systolith.sw.importer.weights import channel_scales, integer_bias, integer_weights
+
+__all__ = ["HANDLERS", "input_scale"]
+
+
+def input_scale(builder: Builder, x: Activation) -> float:
+    """Return the scale of a dequantised activation."""
+    return builder.slot(x).cell.value.scale
+
+
+def conv(builder: Builder, node: Node) -> Value:
+    """Import Conv, 1-D or 2-D; padding by Pad nodes before it is taken over."""
+    x = node.quantized()
+    weights = integer_weights(node, 1)
+    scales = channel_scales(node, weights, 0)
+    source = builder.as_map(node, x)
+    levels = weights.levels
+    if levels.ndim != source.rank + 1:
+        node.refuse(f"its weights have {levels.ndim} dimensions, its input {source.rank + 1}",
+                    "3-D convolution is not supported; 1-D takes (n, c, l), 2-D (n, c, h, w)")
+    geometry = read_geometry(node, source, levels.shape[2:])
+    groups = node.attribute("group", 1)
+    outputs, depth = levels.shape[:2]
+    if depth * groups != source.shape[2] or outputs % groups:
+        node.refuse(f"its weights are for {depth * groups} input channels in {groups} groups, its "
+                    f"input has {source.shape[2]}", "correct the model")
+    scale = input_scale(builder, x) * scales
+    hwc = levels.reshape(outputs, depth, *geometry.kernel).transpose(0, 2, 3, 1)
+    draft = ConvDraft(
+        **builder.labels(node, source.tensor), weights=hwc, scale=scale,
+        bias=integer_bias(node, node.operand(2), scale), stride=geometry.stride,
+        pads=_sum(source.pads, geometry.pads), dilation=geometry.dilation, groups=groups)
+    return builder.add_draft(draft, (*geometry.result, outputs), source.rank)
+
+
+def gemm(builder: Builder, node: Node) -> Value:
+    """Import Gemm: ``y = a * b (+ c)`` with either order of b."""
+    if node.attribute("alpha", 1.0) != 1 or node.attribute("beta", 1.0) != 1:
+        node.refuse("alpha or beta is not 1", "multiply them into weights and bias")
+    if node.attribute("transA", 0):
+        node.refuse("its first operand is transposed", "set transA=0")
+    return _dense(builder, node, transposed=bool(node.attribute("transB", 0)))
+
+
+def matmul(builder: Builder, node: Node) -> Value:
+    """Import MatMul of an activation and a constant matrix."""
+    if isinstance(node.operand(1), Activation):
+        node.refuse("both operands are activations", "the array multiplies with constant weights; "
+                    "attention is not supported")
+    return _dense(builder, node, transposed=False)
+
+
+def _dense(builder: Builder, node: Node, transposed: bool) -> Value:
+    """Import a product with a matrix [k, o] (transposed [o, k]) over the last axis."""
+    x = node.quantized()
+    weights = integer_weights(node, 1)
+    if weights.levels.ndim != 2 or not x.shape:
+        node.refuse(f"its matrix has {weights.levels.ndim} dimensions", "it must have two")
+    axis = 0 if transposed else 1
+    scale = input_scale(builder, x) * channel_scales(node, weights, axis)
+    levels = weights.levels if transposed else weights.levels.T
+    if levels.shape[1] != x.shape[-1]:
+        node.refuse(f"its matrix is for {levels.shape[1]} inputs, it has {x.shape[-1]}",
+                    "correct the model")
+    bias = integer_bias(node, node.operand(2), scale)
+    if x.elements.size == x.shape[-1]:
+        levels, shape = _flat_weights(builder, node, x, levels), (1, 1, len(levels))
+    else:
+        h, w, _ = builder.pin(node, x, x.elements.reshape(
+            builder.slot(x).shape or (1, -1, x.shape[-1])))
+        levels, shape = levels[:, None, None], (h, w, len(levels))
+    draft = ConvDraft(**builder.labels(node, x.tensor), weights=levels, scale=scale, bias=bias)
+    result = builder.add_draft(draft, shape, 1)
+    return result.rearranged(np.arange(np.prod(shape)).reshape(*x.shape[:-1], shape[2]))
+
+
+def _flat_weights(builder: Builder, node: Node, x: Activation, levels: np.ndarray) -> np.ndarray:
+    """Return int8[o, h, w, c]: a matrix [o, k] over a whole map, in the map's order."""
+    slot = builder.slot(x)
+    if slot.places is None and x.exclusive and x.elements.size == slot.natural.size:
+        builder.pin(node, x, x.elements.reshape(1, 1, -1))
+    builder.pin_naturally(node, x)
+    elements = x.elements.ravel()
+    real = elements != PADDING
+    ordered = np.zeros((len(levels), int(np.prod(slot.shape))), np.int8)
+    ordered[:, slot.places[elements[real]]] = levels[:, real]
+    return ordered.reshape(-1, *slot.shape)
+
+
+def _sum(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, int, int, int]:
+    top, left, bottom, right = (p + q for p, q in zip(a, b, strict=True))
+    return top, left, bottom, right
+
+
+HANDLERS = {
+    "Conv": conv,
+    "Gemm": gemm,
+    "MatMul": matmul,
+    "QLinearConv": weighted_operator(conv, bias=8, result=6, axis=0),
+    "QGemm": weighted_operator(gemm, bias=6, result=7, axis=None),
+    "QLinearMatMul": binary_operator(matmul),
+}

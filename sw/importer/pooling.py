@@ -1,0 +1,131 @@
+"""MaxPool, AveragePool, GlobalAveragePool, spatial ReduceMean, and their quantised forms."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from systolith.sw.importer.builder import Builder, Map
+from systolith.sw.importer.convolution import input_scale
+from systolith.sw.importer.drafts import ConvDraft, PoolDraft
+from systolith.sw.importer.geometry import Geometry, read_geometry
+from systolith.sw.importer.node import Node
+from systolith.sw.importer.quantization import unary_operator
+from systolith.sw.importer.values import Activation, State, Value
+
+__all__ = ["HANDLERS"]
+
+
+def max_pool(builder: Builder, node: Node) -> Value:
+    """Import MaxPool; it works on integers and numbers alike and keeps their scale."""
+    x = node.activation()
+    if x.state is State.HOST:
+        node.quantized()
+    source = builder.as_map(node, x)
+    geometry = _window(node, source)
+    if any(source.pads) and not _never_below_zero(builder, x):
+        node.refuse("the Pad before it adds zeros that may exceed the largest element",
+                    "put the padding into the MaxPool's own pads, or a Relu before the Pad")
+    pads = tuple(p + q for p, q in zip(source.pads, _all_pads(geometry), strict=True))
+    draft = PoolDraft(**builder.labels(node, source.tensor), mode="max", kernel=geometry.kernel,
+                      stride=geometry.stride, pads=pads)
+    return builder.add_draft(draft, (*geometry.result, source.shape[2]), source.rank, like=x)
+
+
+def average_pool(builder: Builder, node: Node) -> Value:
+    """Import AveragePool, its padding counted or not."""
+    x = node.quantized()
+    source = builder.as_map(node, x)
+    geometry = _window(node, source)
+    counted = bool(node.attribute("count_include_pad", 0)) and any(geometry.pads)
+    if not counted and not any(source.pads):
+        return _average(builder, node, x, source, geometry)
+    if any(geometry.excess) or (any(geometry.pads) and not counted):
+        node.refuse("it counts some padding and leaves out other (a Pad before it, or ceil_mode "
+                    "with count_include_pad)", "use one kind of padding, and ceil_mode=0")
+    pads = tuple(p + q for p, q in zip(source.pads, geometry.pads, strict=True))
+    return _sum_conv(builder, node, x, source, replace(geometry, pads=pads))
+
+
+def global_average_pool(builder: Builder, node: Node) -> Value:
+    """Import GlobalAveragePool: one window over the whole map."""
+    if node.attribute("channels_last", 0):
+        node.refuse("it is channels-last", "set channels_last=0")
+    x = node.quantized()
+    source = builder.as_map(node, x)
+    h, w = (source.shape[i] + source.pads[i] + source.pads[i + 2] for i in (0, 1))
+    geometry = Geometry((h, w), (1, 1), (1, 1), source.pads, (0, 0), (1, 1))
+    if any(source.pads):
+        return _sum_conv(builder, node, x, source, geometry)
+    return _average(builder, node, x, source, geometry)
+
+
+def reduce_mean(builder: Builder, node: Node) -> Value:
+    """Import ReduceMean over all spatial axes: a global average."""
+    x = node.quantized()
+    rank = len(x.shape) + 1
+    axes = node.integers(1, "axes", "list of axes")
+    if rank < 3 or axes is None or sorted(a % rank for a in axes) != list(range(2, rank)):
+        node.refuse("it reduces other axes than all the spatial ones",
+                    "only the mean over height and width is supported")
+    result = global_average_pool(builder, node)
+    if node.attribute("keepdims", 1):
+        return result
+    return result.rearranged(result.elements.ravel())
+
+
+def _average(builder: Builder, node: Node, x: Activation, source: Map,
+             geometry: Geometry) -> Activation:
+    """Average what lies on the map; windows over its edge divide by what they hold."""
+    pads = _all_pads(geometry)
+    draft = PoolDraft(**builder.labels(node, source.tensor), mode="average",
+                      kernel=geometry.kernel, stride=geometry.stride, pads=pads)
+    # Counts that differ allow no common rescaling: such a result keeps its input's scale.
+    like = x if any(pads) else None
+    return builder.add_draft(draft, (*geometry.result, source.shape[2]), source.rank, like)
+
+
+def _sum_conv(builder: Builder, node: Node, x: Activation, source: Map,
+              geometry: Geometry) -> Activation:
+    """Average with the padding's zeros counted: a depthwise convolution with ones."""
+    channels = source.shape[2]
+    draft = ConvDraft(
+        **builder.labels(node, source.tensor), groups=channels, stride=geometry.stride,
+        weights=np.ones((channels, *geometry.kernel, 1), np.int8), pads=geometry.pads,
+        bias=np.zeros(channels, np.int64),
+        scale=np.full(channels, input_scale(builder, x) / math.prod(geometry.kernel)))
+    return builder.add_draft(draft, (*geometry.result, channels), source.rank)
+
+
+def _window(node: Node, source: Map) -> Geometry:
+    kernel = node.attribute("kernel_shape")
+    if not kernel:
+        node.refuse("it has no kernel_shape", "correct the model")
+    if node.attribute("channels_last", 0):
+        node.refuse("it is channels-last", "set channels_last=0")
+    geometry = read_geometry(node, source, kernel)
+    if geometry.dilation != (1, 1):
+        node.refuse("it is dilated", "pool without dilation")
+    if any(p >= k for p, k in zip(geometry.pads, geometry.kernel * 2, strict=True)):
+        node.refuse("its padding is as wide as its window", "reduce the padding")
+    return geometry
+
+
+def _all_pads(geometry: Geometry) -> tuple[int, int, int, int]:
+    top, left, bottom, right = geometry.pads
+    return top, left, bottom + geometry.excess[0], right + geometry.excess[1]
+
+
+def _never_below_zero(builder: Builder, x: Activation) -> bool:
+    draft = builder.slot(x).draft
+    return draft is not None and any(clamp.real and clamp.low >= 0 for clamp in draft.clamps)
+
+
+HANDLERS = {
+    "MaxPool": max_pool,
+    "AveragePool": average_pool,
+    "GlobalAveragePool": global_average_pool,
+    "ReduceMean": reduce_mean,
+    "QLinearAveragePool": unary_operator(average_pool),
+    "QLinearGlobalAveragePool": unary_operator(global_average_pool),
+}

@@ -1,0 +1,167 @@
+"""ONNX model to graph: nodes in order, each handed to the function that knows its operator."""
+
+from collections import Counter
+from dataclasses import replace
+
+from onnx import ModelProto, NodeProto, ValueInfoProto, helper
+
+from systolith.sw.errors import ModelError, UnsupportedError
+from systolith.sw.importer import convolution, elementwise, layout, pooling, quantization
+from systolith.sw.importer.builder import Builder
+from systolith.sw.importer.check import check_model, input_type, model_inputs
+from systolith.sw.importer.constants import fold, initializers
+from systolith.sw.importer.node import Node, RefusedError
+from systolith.sw.importer.ports import input_port, output_port
+from systolith.sw.importer.values import Activation, QuantizedConstant, Value
+from systolith.sw.ir import Graph
+from systolith.sw.passes.verify import verify
+
+__all__ = ["HANDLERS", "import_onnx"]
+
+#: Operator -> function of (builder, node) that returns the value of its first output.
+HANDLERS = {**convolution.HANDLERS, **pooling.HANDLERS, **elementwise.HANDLERS,
+            **layout.HANDLERS, **quantization.HANDLERS}
+
+_DOMAINS = ("", "ai.onnx", "com.microsoft")
+_STATIC = ("it quantises while it runs", "quantise the model statically, with calibration data")
+#: Operators people try, and what to do instead.
+_REASONS = {
+    "ConvInteger": _STATIC,
+    "DynamicQuantizeLinear": _STATIC,
+    "MatMulInteger": _STATIC,
+    "Concat": ("joining feature maps is not supported", "replace it by an Add, or split the model"),
+    "ConvTranspose": ("transposed convolution is not supported",
+                      "use Conv, and upsampling outside the model"),
+    "Sigmoid": ("the only activations are Relu and Clip", "train with Relu or Clip"),
+    "HardSwish": ("the only activations are Relu and Clip", "train with Relu or Clip"),
+    "LeakyRelu": ("the only activations are Relu and Clip", "train with Relu or Clip"),
+    "PRelu": ("the only activations are Relu and Clip", "train with Relu or Clip"),
+}
+_UNKNOWN = (
+    "the operator is not supported",
+    "replace it by supported ones, or cut the model there and compute the rest on the host")
+
+
+def import_onnx(model: ModelProto, name: str) -> Graph:
+    """Turn a quantised ONNX model into a graph.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        Quantised, QDQ or QLinear operators, opset 11 or newer.
+    name : str
+        What messages and the graph call it: its file.
+
+    Raises
+    ------
+    ModelError
+        If the model is damaged or contradicts itself.
+    UnsupportedError
+        If nodes cannot be mapped; the message names all of them.
+    """
+    return _Reader(check_model(model, name), name).read()
+
+
+class _Reader:
+    """One walk over a model."""
+
+    def __init__(self, model: ModelProto, name: str):
+        self.model, self.name = model, name
+        self.opsets = {entry.domain: entry.version for entry in model.opset_import}
+        #: Values by name; a name without an entry comes from a refused node.
+        self.values: dict[str, Value | None] = initializers(model)
+        self.problems: list[str] = []
+        self.inputs = {info.name: input_type(info, name) for info in model_inputs(model)}
+        self.builder = Builder(batch=self._batch())
+        for input_name, (_, shape, dtype) in self.inputs.items():
+            self.values[input_name] = self.builder.add_input(input_name, shape, dtype)
+        self.uses = Counter(name for node in model.graph.node for name in node.input)
+        self.uses.update(info.name for info in model.graph.output)
+
+    def read(self) -> Graph:
+        """Return the graph."""
+        for proto in self.model.graph.node:
+            try:
+                self._node(proto)
+            except RefusedError as refusal:
+                self.problems.append(str(refusal))
+        tensors, ops, problems = self.builder.finish()
+        outputs = []
+        for info in self.model.graph.output:
+            try:
+                outputs.append(self._output(info))
+            except RefusedError as refusal:
+                problems.append(str(refusal))
+        if self.problems + problems:
+            raise UnsupportedError(self.name, self.problems + problems)
+        if not ops:
+            raise ModelError(f"{self.name}: the model computes nothing: its outputs are its inputs "
+                             "or constants; check that the right graph was exported")
+        inputs = [input_port(name, self.builder.slots[name], shape, dtype)
+                  for name, (_, shape, dtype) in self.inputs.items() if self.uses[name]]
+        graph = Graph(name=self.name, tensors=tensors, ops=ops, inputs=inputs, outputs=outputs)
+        verify(graph)
+        return graph
+
+    def _batch(self) -> int:
+        batches = {batch for batch, _, _ in self.inputs.values()}
+        if len(batches) > 1:
+            raise ModelError(f"{self.name}: its inputs have different batch sizes: "
+                             f"{', '.join(map(str, sorted(batches)))}; export it with one")
+        return batches.pop() if batches else 1
+
+    def _node(self, proto: NodeProto) -> None:
+        """Import one node, or skip it silently if what it reads was refused."""
+        label = Node(name=proto.name or proto.output[0], op=proto.op_type, inputs=(),
+                     opset=self.opsets.get(proto.domain, 1), output=proto.output[0])
+        inputs = [self._operand(name) for name in proto.input if name in self.values]
+        known = len(inputs) == len(proto.input)
+        constant = known and not any(isinstance(value, Activation) for value in inputs)
+        if constant and self._fold(proto, inputs):
+            return
+        if proto.domain not in _DOMAINS or proto.op_type not in HANDLERS:
+            label.refuse(*_REASONS.get(proto.op_type, _UNKNOWN))
+        if not known:
+            return
+        extra = [name for name in proto.output[1:] if self.uses[name]]
+        if extra:
+            label.refuse(f"its output {extra[0]!r} is used too", "only the first is supported")
+        attributes = {a.name: _text(helper.get_attribute_value(a)) for a in proto.attribute}
+        node = replace(label, inputs=tuple(inputs), attributes=attributes)
+        self.values[proto.output[0]] = HANDLERS[proto.op_type](self.builder, node)
+
+    def _operand(self, name: str) -> Value | None:
+        value = self.values[name]
+        if isinstance(value, Activation):
+            return replace(value, exclusive=value.exclusive and self.uses[name] == 1)
+        return value
+
+    def _fold(self, proto: NodeProto, inputs: list[Value | None]) -> bool:
+        """Evaluate a node on constants; False where its handler has to."""
+        if proto.op_type in quantization.HANDLERS or proto.domain not in ("", "ai.onnx"):
+            return False
+        if inputs and isinstance(inputs[0], QuantizedConstant):
+            if proto.op_type in ("Identity", "Dropout"):
+                self.values[proto.output[0]] = inputs[0]
+                return True
+            if proto.op_type == "Transpose":
+                order = next((list(a.ints) for a in proto.attribute), None)
+                self.values[proto.output[0]] = layout.transpose_weights(inputs[0], order)
+                return True
+        results = fold(self.model, proto, inputs)
+        if results is None:
+            return False
+        self.values.update(zip([name for name in proto.output if name], results, strict=True))
+        return True
+
+    def _output(self, info: ValueInfoProto):
+        label = Node(name=info.name, op="model output", opset=0, inputs=(), output=info.name)
+        if info.name not in self.values:
+            if self.problems:
+                raise RefusedError(f"output {info.name!r}: it depends on them")
+            raise ModelError(f"{self.name}: nothing computes its output {info.name!r}")
+        return output_port(label.on(self.values[info.name]), self.builder)
+
+
+def _text(value):
+    return value.decode() if isinstance(value, bytes) else value

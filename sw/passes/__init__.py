@@ -1,0 +1,1 @@
+"""Passes over the graph: each takes one, checks or rewrites it."""
