@@ -129,7 +129,7 @@ def _run(tool: Tool, arguments: list[str], directory: Path, progress: Progress) 
         If it fails; with its own error message.
     """
     log_path = directory / f"{tool.name}.log"
-    complaint = ""
+    complaint, last = "", "no output"
     with log_path.open("w", encoding="utf-8") as log:
         process = subprocess.Popen([tool.path, *arguments], cwd=directory, text=True,
                                    errors="replace", stdin=subprocess.DEVNULL,
@@ -138,12 +138,14 @@ def _run(tool: Tool, arguments: list[str], directory: Path, progress: Progress) 
             for line in process.stdout:
                 log.write(line)
                 progress(tool.name, line.strip())
+                last = line.strip() or last
                 if line.startswith("ERROR"):
-                    complaint = complaint or line.strip()
+                    complaint = complaint or last
             code = process.wait()
         finally:
             process.kill()
             process.stdout.close()
             process.wait()
     if code != 0:
-        raise BoardError(f"{tool.name} failed: {complaint or f'exit code {code}'}; see {log_path}")
+        reason = complaint or f"exit code {code} after {last!r}"
+        raise BoardError(f"{tool.name} failed: {reason}; see {log_path}")
