@@ -16,7 +16,7 @@ import time
 
 from systolith.hw.config import Config
 from systolith.hw.isa import csr_address
-from systolith.hw.link.protocol import Opcode
+from systolith.hw.link.protocol import WORD_BYTES, Opcode
 from systolith.sim.controller_bench import ControllerBench
 from systolith.sim.faulty_channel import FaultyChannel, Odds
 from systolith.sim.link_model import DeviceModel
@@ -54,27 +54,27 @@ class Shadow:
         address, length = self._range()
         payload = self._random.randbytes(length)
         self.memory[address:address + length] = payload
-        return Request(Opcode.WRITE_MEMORY, address, payload, length, length)
+        return Request(Opcode.WRITE_MEMORY, address, payload, length)
 
     def _read(self) -> Request:
         address, length = self._range()
-        request = Request(Opcode.READ_MEMORY, address, b"", length, length)
+        request = Request(Opcode.READ_MEMORY, address, length=length)
         self.expected.append((request, bytes(self.memory[address:address + length])))
         return request
 
     def _csr(self) -> Request:
         self.watchdog = self._random.getrandbits(31) | 1 << 31
-        return Request(Opcode.WRITE_CSR, csr_address("WATCHDOG"),
-                       self.watchdog.to_bytes(4, "little"), 4, 1)
+        return Request(Opcode.WRITE_CSR, WORD_BYTES * csr_address("WATCHDOG"),
+                       self.watchdog.to_bytes(4, "little"), 4)
 
     def _csr_read(self) -> Request:
-        request = Request(Opcode.READ_CSR, csr_address("WATCHDOG"), b"", 4, 1)
+        request = Request(Opcode.READ_CSR, WORD_BYTES * csr_address("WATCHDOG"), length=4)
         self.expected.append((request, self.watchdog.to_bytes(4, "little")))
         return request
 
     def _submit(self) -> Request:
         self.jobs += 1
-        return Request(Opcode.WRITE_CSR, csr_address("SUBMIT"), b"\1\0\0\0", 4, 1)
+        return Request(Opcode.WRITE_CSR, WORD_BYTES * csr_address("SUBMIT"), b"\1\0\0\0", 4)
 
 
 def fuzz(frames: int, seed: int, *, rtl: bool = False, odds: Odds = ODDS) -> dict[str, int]:

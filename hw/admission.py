@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from systolith.hw.config import Config
 from systolith.hw.isa import CSRS, csr_address
-from systolith.hw.link.protocol import WORD_BYTES, RequestHeader, Status, Target
+from systolith.hw.link.protocol import ADDRESS_BITS, WORD_BYTES, RequestHeader, Status, Target
 
 __all__ = ["Admission"]
 
@@ -27,6 +27,11 @@ class Admission(wiring.Component):
         No further job can be queued.
     status : :py:`Out(Status)`
         The outcome.
+
+    Raises
+    ------
+    ValueError
+        If the memory is larger than the link's addresses.
     """
 
     request: In(RequestHeader)
@@ -34,52 +39,54 @@ class Admission(wiring.Component):
     status: Out(Status)
 
     def __init__(self, config: Config):
+        if config.memory_bytes > 1 << ADDRESS_BITS:
+            raise ValueError(f"the link cannot address {config.memory_bytes >> 20} MiB of memory")
         self.config = config
         super().__init__()
 
-    def elaborate(self, platform):
+    def elaborate(self, platform) -> Module:
         m = Module()
         config, request = self.config, self.request
-        element_shift = (config.operand_bits // 8).bit_length() - 1
-        word_shift = WORD_BYTES.bit_length() - 1
         register_write = Signal()
         m.d.comb += register_write.eq((request.target == Target.CSR) & request.write)
 
-        # The range, in units of its address space.
-        count = Signal(16)
-        limit = Signal(range(max(config.memory_elements, config.program_words) + 1))
+        # The range: whole units, all of them there.
+        limits = {
+            Target.CSR: (len(CSRS) * WORD_BYTES, WORD_BYTES),
+            Target.MEMORY: (config.memory_bytes, config.operand_bits // 8),
+            Target.PROGRAM: (config.program_words * WORD_BYTES, WORD_BYTES),
+        }
+        limit = Signal(range(max(size for size, _ in limits.values()) + 1))
         ragged = Signal()
-        with m.If(request.target == Target.MEMORY):
-            m.d.comb += [
-                count.eq(request.length >> element_shift),
-                ragged.eq(request.length[:element_shift].any()),
-                limit.eq(config.memory_elements),
-            ]
-        with m.Else():
-            m.d.comb += [
-                count.eq(request.length >> word_shift),
-                ragged.eq(request.length[:word_shift].any()
-                          | (register_write & (request.length != WORD_BYTES))),
-                limit.eq(Mux(request.target == Target.CSR, len(CSRS), config.program_words)),
-            ]
+        with m.Switch(request.target):
+            for target, (size, unit) in limits.items():
+                with m.Case(target):
+                    m.d.comb += [
+                        limit.eq(size),
+                        ragged.eq(((request.address | request.length) & (unit - 1)) != 0),
+                    ]
 
         # The register.
         writable = Signal()
-        with m.Switch(request.address[:(len(CSRS) - 1).bit_length()]):
+        number = request.address[WORD_BYTES.bit_length() - 1:]
+        with m.Switch(number[:(len(CSRS) - 1).bit_length()]):
             with m.Case(*(number for number, csr in enumerate(CSRS) if csr.writable)):
                 m.d.comb += writable.eq(1)
+        too_long = Signal()
+        m.d.comb += too_long.eq(
+            request.length > Mux(register_write, WORD_BYTES, config.frame_bytes))
 
         unknown = Signal()
         m.d.comb += unknown.eq(request.response | request.reserved.any()
                                | ((request.target == Target.PROGRAM) & ~request.write))
         with m.If(unknown):
             m.d.comb += self.status.eq(Status.BAD_OPCODE)
-        with m.Elif(ragged | (request.length == 0) | (request.length > config.frame_bytes)):
+        with m.Elif((request.length == 0) | too_long):
             m.d.comb += self.status.eq(Status.BAD_LENGTH)
-        with m.Elif(request.address + count > limit):
+        with m.Elif(ragged | (request.address + request.length > limit)):
             m.d.comb += self.status.eq(Status.BAD_ADDRESS)
         with m.Elif(register_write & ~writable):
             m.d.comb += self.status.eq(Status.READ_ONLY)
-        with m.Elif(register_write & self.queue_full & (request.address == csr_address("SUBMIT"))):
+        with m.Elif(register_write & self.queue_full & (number == csr_address("SUBMIT"))):
             m.d.comb += self.status.eq(Status.QUEUE_FULL)
         return m

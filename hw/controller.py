@@ -35,6 +35,9 @@ class Controller(wiring.Component):
     build_hash : :class:`int`
         Identity of the build, 32 bits, read back by the host.
 
+    crc_bits : :class:`int`
+        8: the link takes a byte a cycle; 1: a byte in nine cycles, and less logic.
+
     Members
     -------
     rx, tx : :py:`In(stream.Signature(8))`, :py:`Out(stream.Signature(8))`
@@ -45,8 +48,9 @@ class Controller(wiring.Component):
         For status LEDs.
     """
 
-    def __init__(self, config: Config, build_hash: int = 0):
+    def __init__(self, config: Config, build_hash: int = 0, crc_bits: int = 8):
         self.config = config
+        self.crc_bits = crc_bits
         self.build_hash = build_hash
         super().__init__({
             "rx": In(stream.Signature(8)),
@@ -55,13 +59,13 @@ class Controller(wiring.Component):
             "indicators": Out(Indicators),
         })
 
-    def elaborate(self, platform):
+    def elaborate(self, platform) -> Module:
         m = Module()
         host = self.host
-        m.submodules.deframer = deframer = Deframer()
+        m.submodules.deframer = deframer = Deframer(self.crc_bits)
         m.submodules.buffer = buffer = PacketBuffer(buffer_bytes(self.config.frame_bytes))
         m.submodules.endpoint = endpoint = Endpoint()
-        m.submodules.framer = framer = Framer()
+        m.submodules.framer = framer = Framer(self.crc_bits)
         m.submodules.admission = admission = Admission(self.config)
         m.submodules.dma = dma = Dma(self.config)
         m.submodules.registers = registers = RegisterBank(self.config, self.build_hash)

@@ -53,7 +53,7 @@ class Dma(wiring.Component):
             "register_data": In(register["data"].shape),
         })
 
-    def elaborate(self, platform):
+    def elaborate(self, platform) -> Module:
         m = Module()
         config, transfer, request = self.config, self.transfer, self.transfer.request
         element_bytes = config.operand_bits // 8
@@ -62,61 +62,60 @@ class Dma(wiring.Component):
 
         target = Signal(Target)
         memory = Signal()
-        word = Signal(max(config.word_address_bits, len(self.program.p.address)))
-        buffer = Signal(8 * buffer_bytes)
+        buffer = Signal(8 * buffer_bytes, reset_less=True)
         mask = Signal(config.lanes)
+
+        # Address of the next byte, and how many are still to move.
+        cursor = Signal(len(request.address), reset_less=True)
+        remaining = Signal(range(config.frame_bytes + 1), reset_less=True)
+        end = Signal()
+        last = Signal()
+        word_end = Signal()
+        position = Signal(range(buffer_bytes))
+        memory_word = cursor[word_bytes.bit_length() - 1:]
+        narrow_word = cursor[WORD_BYTES.bit_length() - 1:]
         m.d.comb += [
             memory.eq(target == Target.MEMORY),
-            self.write.p.address.eq(word),
-            self.write.p.data.eq(buffer),
-            self.write.p.mask.eq(mask),
-            self.read.payload.eq(word),
-            self.program.p.address.eq(word),
-            self.program.p.data.eq(buffer),
-            self.register_write.p.address.eq(word),
-            self.register_write.p.data.eq(buffer),
-            self.register_address.eq(word),
-        ]
-
-        # The next byte of the buffer, and how many are still to move.
-        position = Signal(range(buffer_bytes))
-        remaining = Signal(range(config.frame_bytes + 1))
-        word_end = Signal()
-        end = Signal()
-        moved = Signal()
-        m.d.comb += [
-            word_end.eq(position == Mux(memory, word_bytes - 1, WORD_BYTES - 1)),
             end.eq(remaining == 1),
+            position.eq(Mux(memory, cursor % word_bytes, cursor % WORD_BYTES)),
+            word_end.eq(position == Mux(memory, word_bytes - 1, WORD_BYTES - 1)),
             transfer.read.p.data.eq(buffer.word_select(position, 8)),
             transfer.read.p.last.eq(end),
+            self.write.p.address.eq(memory_word),
+            self.write.p.data.eq(buffer),
+            self.write.p.mask.eq(mask),
+            self.read.payload.eq(memory_word),
+            self.program.p.address.eq(narrow_word),
+            self.program.p.data.eq(buffer),
+            self.register_write.p.address.eq(narrow_word),
+            self.register_write.p.data.eq(buffer),
+            self.register_address.eq(narrow_word),
         ]
-        with m.If(moved):
-            m.d.sync += [position.eq(Mux(word_end, 0, position + 1)), remaining.eq(remaining - 1)]
 
         with m.FSM():
             with m.State("IDLE"):
-                m.d.sync += [target.eq(request.target), remaining.eq(request.length), mask.eq(0)]
-                with m.If(request.target == Target.MEMORY):
-                    m.d.sync += [
-                        word.eq(request.address >> config.lane_bits),
-                        position.eq(request.address[:config.lane_bits] * element_bytes),
-                    ]
-                with m.Else():
-                    m.d.sync += [word.eq(request.address), position.eq(0)]
+                m.d.sync += [
+                    target.eq(request.target), cursor.eq(request.address),
+                    remaining.eq(request.length), last.eq(0), mask.eq(0),
+                ]
                 with m.If(transfer.start):
                     m.next = "FETCH"
                     with m.If(request.write):
                         m.next = "FILL"
 
             with m.State("FILL"):
-                m.d.comb += [transfer.write.ready.eq(1), moved.eq(transfer.write.valid)]
-                with m.If(moved):
+                m.d.comb += transfer.write.ready.eq(1)
+                with m.If(transfer.write.valid):
                     m.d.sync += [
                         buffer.word_select(position, 8).eq(transfer.write.payload),
                         mask.bit_select(position // element_bytes, 1).eq(1),
+                        remaining.eq(remaining - 1), last.eq(end),
                     ]
+                    # The cursor stays in the word until that is written.
                     with m.If(word_end | end):
                         m.next = "FLUSH"
+                    with m.Else():
+                        m.d.sync += cursor.eq(cursor + 1)
                 with m.If(transfer.abort):
                     m.next = "IDLE"
 
@@ -127,9 +126,9 @@ class Dma(wiring.Component):
                     self.register_write.valid.eq(target == Target.CSR),
                 ]
                 with m.If(self.write.ready | ~memory):
-                    m.d.sync += [word.eq(word + 1), mask.eq(0)]
+                    m.d.sync += [cursor.eq(cursor + 1), mask.eq(0)]
                     m.next = "FILL"
-                    with m.If(remaining == 0):
+                    with m.If(last):
                         m.d.comb += transfer.done.eq(1)
                         m.next = "IDLE"
 
@@ -140,15 +139,13 @@ class Dma(wiring.Component):
 
             with m.State("WAIT"):
                 with m.If(self.read_data.valid | ~memory):
-                    m.d.sync += [
-                        buffer.eq(Mux(memory, self.read_data.payload, self.register_data)),
-                        word.eq(word + 1),
-                    ]
+                    m.d.sync += buffer.eq(Mux(memory, self.read_data.payload, self.register_data))
                     m.next = "SPLIT"
 
             with m.State("SPLIT"):
-                m.d.comb += [transfer.read.valid.eq(1), moved.eq(transfer.read.ready)]
-                with m.If(moved):
+                m.d.comb += transfer.read.valid.eq(1)
+                with m.If(transfer.read.ready):
+                    m.d.sync += [cursor.eq(cursor + 1), remaining.eq(remaining - 1)]
                     with m.If(end):
                         m.next = "IDLE"
                     with m.Elif(word_end):

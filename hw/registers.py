@@ -69,7 +69,7 @@ class RegisterBank(wiring.Component):
     status : :py:`In(DeviceStatus)`
         Content of STATUS.
     link_error : :py:`In(1)`
-        Pulse: count one in LINK_ERRORS.
+        Pulse: count one in LINK_ERRORS, modulo 2**16.
     submit, clear : :py:`Out(1)`
         Pulses: SUBMIT was written; 1 was written to CONTROL.
     watchdog, input_delta, output_delta : :py:`Out(...)`
@@ -93,13 +93,14 @@ class RegisterBank(wiring.Component):
         self.build_hash = build_hash
         super().__init__()
 
-    def elaborate(self, platform):
+    def elaborate(self, platform) -> Module:
         m = Module()
         known = identity(self.config, self.build_hash)
         m.submodules.rows = rows = Memory(
             shape=unsigned(32), depth=1 << len(self.address),
             init=[known.get(csr.name, 0) for csr in CSRS])
-        store, load = rows.write_port(), rows.read_port()
+        store = rows.write_port()
+        load = rows.read_port(transparent_for=(store,))
 
         # The host's writes go first; pulses are not stored.
         number = {csr.name: csr_address(csr.name) for csr in CSRS}
@@ -120,7 +121,7 @@ class RegisterBank(wiring.Component):
                     with m.Case(number[register.name.upper()]):
                         m.d.sync += register.eq(value)
 
-        link_errors = Signal(32)
+        link_errors = Signal(16)
         with m.If(self.link_error):
             m.d.sync += link_errors.eq(link_errors + 1)
 

@@ -115,29 +115,28 @@ class DeviceModel:
     def _execute(self, opcode: int, length: int, address: int,
                  payload: bytes) -> tuple[Status, bytes]:
         if opcode in (_READ_CSR, _WRITE_CSR):
-            unit, limit = 4, len(CSRS)
+            unit, limit = 4, 4 * len(CSRS)
         elif opcode in (_READ_MEMORY, _WRITE_MEMORY):
-            unit, limit = self.config.operand_bits // 8, self.config.memory_elements
+            unit, limit = self.config.operand_bits // 8, self.config.memory_bytes
         elif opcode == _WRITE_PROGRAM:
-            unit, limit = 4, self.config.program_words
+            unit, limit = 4, 4 * self.config.program_words
         else:
             return Status.BAD_OPCODE, b""
-        if (length % unit or not 0 < length <= self.config.frame_bytes
-                or (opcode == _WRITE_CSR and length != 4)):
+        if not 0 < length <= (4 if opcode == _WRITE_CSR else self.config.frame_bytes):
             return Status.BAD_LENGTH, b""
-        if address + length // unit > limit:
+        if address % unit or length % unit or address + length > limit:
             return Status.BAD_ADDRESS, b""
         if opcode & 1 and length != len(payload):
             return Status.BAD_LENGTH, b""
-        first, end = address * unit, address * unit + length
+        end = address + length
         if opcode == _READ_MEMORY:
-            return Status.OK, bytes(self.memory[first:end])
+            return Status.OK, bytes(self.memory[address:end])
         if opcode == _READ_CSR:
             values = b"".join(value.to_bytes(4, "little") for value in self._live().values())
-            return Status.OK, values[first:end]
+            return Status.OK, values[address:end]
         if opcode == _WRITE_CSR:
-            return self._write_csr(address, int.from_bytes(payload, "little")), b""
-        (self.memory if opcode == _WRITE_MEMORY else self.program)[first:end] = payload
+            return self._write_csr(address // 4, int.from_bytes(payload, "little")), b""
+        (self.memory if opcode == _WRITE_MEMORY else self.program)[address:end] = payload
         return Status.OK, b""
 
     def _live(self) -> dict[str, int]:

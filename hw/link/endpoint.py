@@ -61,7 +61,7 @@ class Endpoint(wiring.Component):
     refusal: In(Status)
     dropped: Out(1)
 
-    def elaborate(self, platform):
+    def elaborate(self, platform) -> Module:
         m = Module()
         transfer = self.transfer
 
@@ -71,7 +71,9 @@ class Endpoint(wiring.Component):
         m.d.comb += transfer.request.eq(request)
 
         # Outcomes of the last requests, by the low bits of their sequence number.
-        m.submodules.outcomes = outcomes = Memory(shape=Status, depth=RECENT, init=[])
+        # A block RAM, where flip-flops would cost more than all the rest of this block.
+        m.submodules.outcomes = outcomes = Memory(
+            shape=Status, depth=RECENT, init=[], attrs={"ram_style": "block"})
         remember, recall = outcomes.write_port(), outcomes.read_port()
 
         expected = Signal(16)

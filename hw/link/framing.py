@@ -9,7 +9,8 @@ from amaranth.hdl import Module, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from systolith.hw.link.protocol import CRC, CRC_BYTES, ESCAPE, ESCAPE_XOR, FLAG
+from systolith.hw.link.crc import Crc
+from systolith.hw.link.protocol import CRC_BYTES, ESCAPE, ESCAPE_XOR, FLAG
 
 __all__ = ["Deframer", "Framer", "PacketByte", "ReceivedByte"]
 
@@ -34,7 +35,12 @@ class Deframer(wiring.Component):
 
     Any flag starts anew, so it is in step again after the first flag that follows an error.
     Empty frames (two flags in a row) are skipped. A frame cut short by an escape and a flag is bad.
-    One byte a cycle; a frame's last byte leaves when its closing flag arrives.
+    A frame's last byte leaves when its closing flag arrives.
+
+    Parameters
+    ----------
+    crc_bits : :class:`int`
+        8: a byte a cycle; 1: a byte in nine cycles (see :class:`Crc`).
 
     Members
     -------
@@ -47,9 +53,13 @@ class Deframer(wiring.Component):
     i: In(stream.Signature(8))
     o: Out(stream.Signature(ReceivedByte))
 
-    def elaborate(self, platform):
+    def __init__(self, crc_bits: int = 8):
+        self.crc_bits = crc_bits
+        super().__init__()
+
+    def elaborate(self, platform) -> Module:
         m = Module()
-        m.submodules.crc = crc = CRC(data_width=8).create()
+        m.submodules.crc = crc = Crc(self.crc_bits)
 
         # One byte is held back: only the byte after it tells whether it was the last.
         held = Signal()
@@ -60,11 +70,11 @@ class Deframer(wiring.Component):
         plain = self.i.payload ^ (escaped << (ESCAPE_XOR.bit_length() - 1))
         take = Signal()
         m.d.comb += [
-            self.o.valid.eq(held & self.i.valid & ~is_escape),
+            self.o.valid.eq(held & self.i.valid & ~is_escape & crc.ready),
             self.o.p.data.eq(byte),
             self.o.p.last.eq(is_flag),
-            self.o.p.good.eq(crc.match_detected & ~escaped),
-            self.i.ready.eq(self.o.ready | ~self.o.valid),
+            self.o.p.good.eq(crc.match & ~escaped),
+            self.i.ready.eq(crc.ready & (self.o.ready | ~self.o.valid)),
             take.eq(self.i.valid & self.i.ready),
             crc.start.eq(take & is_flag),
             crc.data.eq(plain),
@@ -82,7 +92,10 @@ class Deframer(wiring.Component):
 class Framer(wiring.Component):
     """Packets to frames: a flag, the escaped bytes and their CRC, a flag.
 
-    One byte a cycle, two for one that needs an escape.
+    Parameters
+    ----------
+    crc_bits : :class:`int`
+        8: a byte a cycle, escapes included; 1: a byte in nine cycles (see :class:`Crc`).
 
     Members
     -------
@@ -95,9 +108,13 @@ class Framer(wiring.Component):
     i: In(stream.Signature(PacketByte))
     o: Out(stream.Signature(8))
 
-    def elaborate(self, platform):
+    def __init__(self, crc_bits: int = 8):
+        self.crc_bits = crc_bits
+        super().__init__()
+
+    def elaborate(self, platform) -> Module:
         m = Module()
-        m.submodules.crc = crc = CRC(data_width=8).create()
+        m.submodules.crc = crc = Crc(self.crc_bits)
 
         # States offer a byte; here it is escaped, and accepted in its second cycle then.
         byte = Signal(8)
@@ -126,13 +143,13 @@ class Framer(wiring.Component):
                     m.next = "PACKET"
             with m.State("PACKET"):
                 m.d.comb += [
-                    byte.eq(self.i.p.data), valid.eq(self.i.valid),
+                    byte.eq(self.i.p.data), valid.eq(self.i.valid & crc.ready),
                     self.i.ready.eq(sent), crc.valid.eq(sent),
                 ]
                 with m.If(sent & self.i.p.last):
                     m.next = "CRC"
             with m.State("CRC"):
-                m.d.comb += [byte.eq(crc.crc.word_select(count, 8)), valid.eq(1)]
+                m.d.comb += [byte.eq(crc.value.word_select(count, 8)), valid.eq(crc.ready)]
                 with m.If(sent):
                     m.d.sync += count.eq(count + 1)
                     with m.If(count == CRC_BYTES - 1):

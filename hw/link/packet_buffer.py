@@ -41,11 +41,12 @@ class PacketBuffer(wiring.Component):
         self.depth = depth
         super().__init__()
 
-    def elaborate(self, platform):
+    def elaborate(self, platform) -> Module:
         m = Module()
         # One write and one read port, synchronous read: block RAM, nine bits wide.
         m.submodules.ring = ring = Memory(shape=PacketByte, depth=self.depth, init=[])
-        write, read = ring.write_port(), ring.read_port()
+        write = ring.write_port()
+        read = ring.read_port(transparent_for=(write,))
 
         # Bytes [tail, committed) are whole frames, [committed, head) the frame being received.
         head = Signal(range(self.depth))
@@ -57,7 +58,7 @@ class PacketBuffer(wiring.Component):
         take = Signal()
         m.d.comb += [
             full.eq((head + 1)[:len(head)] == tail),
-            self.i.ready.eq(~full | overflow | (committed == tail)),
+            self.i.ready.eq(~full | overflow | ~self.o.valid),
             take.eq(self.i.valid & self.i.ready),
             write.addr.eq(head),
             write.data.data.eq(self.i.p.data),

@@ -6,8 +6,8 @@ from amaranth.lib.crc import Algorithm
 from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 
 __all__ = [
-    "CRC", "CRC_BYTES", "ESCAPE", "ESCAPE_XOR", "FLAG", "HEADER_BYTES", "RECENT", "WORD_BYTES",
-    "Opcode", "RequestHeader", "ResponseHeader", "Status", "Target", "buffer_bytes",
+    "ADDRESS_BITS", "CRC", "CRC_BYTES", "ESCAPE", "ESCAPE_XOR", "FLAG", "HEADER_BYTES", "RECENT",
+    "WORD_BYTES", "Opcode", "RequestHeader", "ResponseHeader", "Status", "Target", "buffer_bytes",
     "frame_bytes_stored",
 ]
 
@@ -24,6 +24,8 @@ CRC_BYTES = 4
 HEADER_BYTES = 8
 #: Bytes of a status register and of an instruction word.
 WORD_BYTES = 4
+#: Bits of an address; the largest memory is 16 MiB.
+ADDRESS_BITS = 24
 #: Requests whose outcome the device remembers; the host has at most this many unanswered.
 RECENT = 16
 
@@ -54,9 +56,9 @@ class Status(enum.Enum, shape=3):
     OK = 0
     #: No such operation.
     BAD_OPCODE = 1
-    #: The range ends beyond the registers, the memory or the program memory.
+    #: The range is not of whole elements or words, or ends beyond what there is.
     BAD_ADDRESS = 2
-    #: Nothing, more than a frame, not whole elements or words, or not what the frame carries.
+    #: Nothing, more than a frame, or not what the frame carries.
     BAD_LENGTH = 3
     #: The register cannot be written.
     READ_ONLY = 4
@@ -76,8 +78,9 @@ class RequestHeader(data.Struct):
     sequence: unsigned(16)
     #: Bytes to read, or bytes of payload.
     length: unsigned(16)
-    #: Register number, element address, program word, or (HELLO) the sequence believed expected.
-    address: unsigned(24)
+    #: First byte of the registers, the memory or the program memory; for HELLO the sequence
+    #: number believed to be expected.
+    address: unsigned(ADDRESS_BITS)
 
 
 class ResponseHeader(data.Struct):

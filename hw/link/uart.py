@@ -56,7 +56,7 @@ class UartReceiver(wiring.Component):
         self.step = step
         super().__init__()
 
-    def elaborate(self, platform):
+    def elaborate(self, platform) -> Module:
         m = Module()
         line = Signal(init=1)
         m.submodules.synchronizer = FFSynchronizer(self.rx, line, init=1)
@@ -109,7 +109,7 @@ class UartTransmitter(wiring.Component):
         self.step = step
         super().__init__()
 
-    def elaborate(self, platform):
+    def elaborate(self, platform) -> Module:
         m = Module()
         phase = Signal(PHASE_BITS)
         tick = Signal()

@@ -53,28 +53,31 @@ class LinkBackend(Backend):
         """Return registers by name, in one go from the lowest to the highest number."""
         numbers = [csr_address(name) for name in names]
         first = min(numbers)
-        values = self._read(Opcode.READ_CSR, first, max(numbers) + 1 - first, np.dtype("<u4"))
+        payload = self._read(Opcode.READ_CSR, first * WORD_BYTES,
+                             (max(numbers) + 1 - first) * WORD_BYTES)
+        values = np.frombuffer(payload, "<u4")
         return {name: int(values[number - first])
                 for name, number in zip(names, numbers, strict=True)}
 
     def write_csr(self, name: str, value: int) -> None:
         """Write a 32-bit register."""
-        self._write(Opcode.WRITE_CSR, csr_address(name),
-                    int(value).to_bytes(WORD_BYTES, "little"), WORD_BYTES)
+        self._write(Opcode.WRITE_CSR, csr_address(name) * WORD_BYTES,
+                    int(value).to_bytes(WORD_BYTES, "little"))
 
     def write_memory(self, address: int, elements: np.ndarray) -> None:
         """Write elements."""
-        payload = np.ascontiguousarray(elements, self._element).tobytes()
-        self._write(Opcode.WRITE_MEMORY, address, payload, self._element.itemsize)
+        self._write(Opcode.WRITE_MEMORY, address * self._element.itemsize,
+                    np.ascontiguousarray(elements, self._element).tobytes())
 
     def read_memory(self, address: int, count: int) -> np.ndarray:
         """Return elements."""
-        return self._read(Opcode.READ_MEMORY, address, count, self._element)
+        size = self._element.itemsize
+        return np.frombuffer(self._read(Opcode.READ_MEMORY, address * size, count * size),
+                             self._element)
 
     def write_program(self, words: np.ndarray) -> None:
         """Write instruction words."""
-        payload = np.ascontiguousarray(words, "<u4").tobytes()
-        self._write(Opcode.WRITE_PROGRAM, 0, payload, WORD_BYTES)
+        self._write(Opcode.WRITE_PROGRAM, 0, np.ascontiguousarray(words, "<u4").tobytes())
 
     def flush(self) -> None:
         """Wait for the answers of all writes."""
@@ -85,21 +88,18 @@ class LinkBackend(Backend):
         """Close the link."""
         self.link.close()
 
-    def _write(self, opcode: Opcode, address: int, payload: bytes, unit: int) -> None:
+    def _write(self, opcode: Opcode, address: int, payload: bytes) -> None:
         with device_errors():
             for first in range(0, len(payload), self._frame_bytes):
                 piece = payload[first:first + self._frame_bytes]
-                self.link.send(Request(opcode, address + first // unit, piece, len(piece),
-                                       len(piece) // unit))
+                self.link.send(Request(opcode, address + first, piece, len(piece)))
 
-    def _read(self, opcode: Opcode, address: int, count: int, dtype: np.dtype) -> np.ndarray:
-        step = self._frame_bytes // dtype.itemsize
-        pieces = []
+    def _read(self, opcode: Opcode, address: int, length: int) -> bytes:
+        requests = [
+            Request(opcode, address + first, length=min(self._frame_bytes, length - first))
+            for first in range(0, length, self._frame_bytes)]
         with device_errors():
-            for first in range(0, count, step):
-                span = min(step, count - first)
-                request = Request(opcode, address + first, b"", span * dtype.itemsize, span)
+            for request in requests:
                 self.link.send(request)
-                pieces.append(request)
             self.link.flush()
-        return np.frombuffer(b"".join(piece.response.payload for piece in pieces), dtype)
+        return b"".join(request.response.payload for request in requests)

@@ -44,15 +44,14 @@ def parse_response(packet: bytes) -> Response | None:
 class Request:
     """One request: what it asks, and once answered, ``response``.
 
-    ``length`` is the bytes to read, or those of ``payload``. ``address`` counts registers, elements
-    or instruction words; ``span`` is the extent of the request in the same unit.
+    ``address`` and ``length`` are in bytes, whatever is addressed; ``length`` is what to read, or
+    the size of ``payload``.
     """
 
     opcode: Opcode
     address: int = 0
     payload: bytes = b""
     length: int = 0
-    span: int = 0
     sequence: int = -1
     response: Response | None = field(default=None, repr=False)
     resent: bool = False
@@ -93,10 +92,10 @@ class Request:
         if read.write or not self.write:
             return False
         if self.target is Target.MEMORY and read.target is Target.MEMORY:
-            return (self.address < read.address + read.span
-                    and read.address < self.address + self.span)
+            return (self.address < read.address + read.length
+                    and read.address < self.address + self.length)
         return self.target is Target.CSR
 
     def describe(self) -> str:
         """Return the request in words, for messages."""
-        return f"{self.opcode.name} at {self.address} ({self.length} bytes)"
+        return f"{self.opcode.name} of {self.length} bytes at {self.address:#x}"

@@ -1,4 +1,8 @@
+import json
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +24,10 @@ CONFIGS = [
 ]
 
 
+def register(name):
+    return 4 * csr_address(name)
+
+
 class Host:
     """Link and bench with a perfect line between them."""
 
@@ -30,18 +38,17 @@ class Host:
         self.unit = config.operand_bits // 8
 
     def write(self, address, payload):
-        self.link.call(Request(Opcode.WRITE_MEMORY, address, payload, len(payload),
-                               len(payload) // self.unit))
+        self.link.call(Request(Opcode.WRITE_MEMORY, address * self.unit, payload, len(payload)))
 
     def read(self, address, count):
-        return self.link.call(Request(Opcode.READ_MEMORY, address, b"", count * self.unit, count))
+        return self.link.call(Request(Opcode.READ_MEMORY, address * self.unit,
+                                      length=count * self.unit))
 
     def write_csr(self, name, value):
-        self.link.call(Request(Opcode.WRITE_CSR, csr_address(name), value.to_bytes(4, "little"),
-                               4, 1))
+        self.link.call(Request(Opcode.WRITE_CSR, register(name), value.to_bytes(4, "little"), 4))
 
     def csr(self, name):
-        return int.from_bytes(self.link.call(Request(Opcode.READ_CSR, csr_address(name), b"", 4, 1)),
+        return int.from_bytes(self.link.call(Request(Opcode.READ_CSR, register(name), length=4)),
                               "little")
 
     def refused(self, *request):
@@ -68,7 +75,7 @@ def test_identity(config):
 def test_all_registers_in_one_read():
     host = Host()
     host.write_csr("WATCHDOG", 0x12345678)
-    values = host.link.call(Request(Opcode.READ_CSR, csr_address("WATCHDOG"), b"", 12, 3))
+    values = host.link.call(Request(Opcode.READ_CSR, register("WATCHDOG"), length=12))
     assert values == (0x12345678).to_bytes(4, "little") + bytes(8)
 
 
@@ -99,27 +106,29 @@ def test_program():
     host = Host()
     words = [random.Random(i).getrandbits(32) for i in range(16)]
     payload = b"".join(word.to_bytes(4, "little") for word in words)
-    host.link.call(Request(Opcode.WRITE_PROGRAM, 48, payload, 64, 16))
+    host.link.call(Request(Opcode.WRITE_PROGRAM, 4 * 48, payload, 64))
     assert host.bench.program == [0] * 48 + words
 
 
 def test_refusals_have_no_effect():
     host = Host(CONFIGS[1])
-    size, word = CONFIGS[1].memory_elements, bytes(4)
+    size, word = CONFIGS[1].memory_bytes, bytes(4)
     before = list(host.bench.memory)
     cases = [
-        ((Opcode.WRITE_MEMORY, size - 1, word, 4), Status.BAD_ADDRESS),
-        ((Opcode.WRITE_MEMORY, (1 << 24) - 1, word, 4), Status.BAD_ADDRESS),
+        ((Opcode.WRITE_MEMORY, size - 2, word, 4), Status.BAD_ADDRESS),
+        ((Opcode.WRITE_MEMORY, (1 << 24) - 2, word, 4), Status.BAD_ADDRESS),
+        ((Opcode.WRITE_MEMORY, 1, word, 4), Status.BAD_ADDRESS),
         ((Opcode.READ_MEMORY, size, b"", 2), Status.BAD_ADDRESS),
+        ((Opcode.READ_MEMORY, 0, b"", 3), Status.BAD_ADDRESS),
         ((Opcode.READ_MEMORY, 0, b"", 66), Status.BAD_LENGTH),
-        ((Opcode.READ_MEMORY, 0, b"", 3), Status.BAD_LENGTH),
         ((Opcode.READ_MEMORY, 0, b"", 0), Status.BAD_LENGTH),
-        ((Opcode.WRITE_PROGRAM, 64, word, 4), Status.BAD_ADDRESS),
-        ((Opcode.WRITE_PROGRAM, 0, bytes(6), 6), Status.BAD_LENGTH),
-        ((Opcode.WRITE_CSR, len(CSRS), word, 4), Status.BAD_ADDRESS),
-        ((Opcode.WRITE_CSR, csr_address("WATCHDOG"), bytes(8), 8), Status.BAD_LENGTH),
-        ((Opcode.READ_CSR, len(CSRS) - 1, b"", 8), Status.BAD_ADDRESS),
-        *(((Opcode.WRITE_CSR, number, b"\1\2\3\4", 4), Status.READ_ONLY)
+        ((Opcode.WRITE_PROGRAM, 4 * 64, word, 4), Status.BAD_ADDRESS),
+        ((Opcode.WRITE_PROGRAM, 0, bytes(6), 6), Status.BAD_ADDRESS),
+        ((Opcode.WRITE_CSR, 4 * len(CSRS), word, 4), Status.BAD_ADDRESS),
+        ((Opcode.WRITE_CSR, register("WATCHDOG"), bytes(8), 8), Status.BAD_LENGTH),
+        ((Opcode.WRITE_CSR, register("WATCHDOG") + 2, word, 4), Status.BAD_ADDRESS),
+        ((Opcode.READ_CSR, 4 * len(CSRS) - 4, b"", 8), Status.BAD_ADDRESS),
+        *(((Opcode.WRITE_CSR, 4 * number, b"\1\2\3\4", 4), Status.READ_ONLY)
           for number, csr in enumerate(CSRS) if not csr.writable),
     ]
     for request, status in cases:
@@ -145,7 +154,7 @@ def test_jobs():
     host.write_csr("SUBMIT", 1)
     host.write_csr("SUBMIT", 1)
     assert host.csr("STATUS") == 1 | 2 << 8
-    assert host.refused(Opcode.WRITE_CSR, csr_address("SUBMIT"), bytes(4), 4) == Status.QUEUE_FULL
+    assert host.refused(Opcode.WRITE_CSR, register("SUBMIT"), bytes(4), 4) == Status.QUEUE_FULL
     host.bench.run(3000)
     assert host.csr("STATUS") == 1 | 1 << 8 and host.csr("DONE") == 1
     assert (host.csr("CYCLES"), host.csr("ENTRIES")) == (3000, 1500)
@@ -215,7 +224,10 @@ def test_garbage_is_ignored():
 
 
 @pytest.mark.slow
-def test_fuzz_rtl(fuzz_bench):
+def test_fuzz_rtl():
     """Bit flips, drops, duplicates and delays on the line to the RTL: nothing wrong or lost."""
-    counts = link_fuzz.fuzz(400, seed=2, device=link_fuzz.rtl_device())
-    assert counts["wrong"] == 0 and counts["requests"] > 100
+    bench = Path(__file__).parents[2] / "bench" / "link_fuzz.py"
+    run = subprocess.run([sys.executable, bench, "--rtl", "--frames", "400", "--json"],
+                         capture_output=True, text=True, timeout=300)
+    counts = json.loads(run.stdout)
+    assert run.returncode == 0 and counts["wrong"] == 0 and counts["requests"] > 100
