@@ -56,10 +56,10 @@ def random_inputs(graph, rng, n=2):
     return values
 
 
-def requant(factors):
-    """Return the Requant of real factors, one for each channel."""
+def requant(factors, lift=0):
+    """Return the Requant of real factors, one for each channel, shifted left by ``lift`` more."""
     parts = np.array([quantize_multiplier(float(f)) for f in np.atleast_1d(factors)], np.int32)
-    return Requant(*parts.T)
+    return Requant(*(parts + [0, lift, lift]).T)
 
 
 class _Builder:
@@ -190,9 +190,11 @@ class _Builder:
         source = self.graph.tensors[self.x]
         window = {"kernel": kernel}
         output = self.tensor((*self.result_shape(window), source.shape[2]))
-        factor = self.rng.uniform(0.5, 1.5) / np.sqrt(np.prod(kernel))
+        count = int(np.prod(kernel))
+        factor = self.rng.uniform(0.5, 1.5) / np.sqrt(count)
+        lift = int(self.rng.integers(0, min(14, 31 - (255 * count).bit_length()) + 1))
         self.append(Pool(name=f"pool{len(self.graph.ops)}", kind="AveragePool", mode="average",
-                         inputs=(self.x,), output=output.name, requant=requant(factor),
+                         inputs=(self.x,), output=output.name, requant=requant(factor, lift),
                          **window, **self.bounds(output)))
 
     def add(self):

@@ -65,7 +65,7 @@ class Draft(ABC):
         return {"name": self.name, "kind": self.kind, "inputs": self.inputs,
                 "output": self.output, "low": low, "high": high}
 
-    def requant(self, factors: np.ndarray, largest: np.ndarray) -> Requant:
+    def requant(self, factors: np.ndarray, largest: np.ndarray, lift: bool = False) -> Requant:
         """Return the Requant of real factors, proved not to overflow.
 
         Parameters
@@ -74,6 +74,9 @@ class Draft(ABC):
             Real rescaling factors.
         largest : int64[o]
             Largest magnitude of what each of them multiplies.
+        lift : bool
+            Shift left as far as 32 bits allow, so that of the two roundings only the last one
+            shows. TFLite does not, but small sums need it: divided by 4, one in eight is off.
         """
         try:
             parts = np.array([quantize_multiplier(float(factor)) for factor in factors], np.int64)
@@ -83,6 +86,10 @@ class Draft(ABC):
         if ((largest << parts[:, 1]) >= _INT32).any():
             self.node.refuse("its accumulator may leave 32 bits", "its scales or biases are not "
                              "those of its data: quantise the model again")
+        if lift:
+            room = 31 - np.frexp(((largest << parts[:, 1]) + 1).astype(np.float64))[1]
+            extra = np.minimum(np.minimum(room, 15 - parts[:, 1]), 31 - parts[:, 2])
+            parts[:, 1:] += extra[:, None]
         return Requant(*parts.astype(np.int32).T)
 
 
@@ -147,7 +154,7 @@ class PoolDraft(Draft):
         if self.mode == "average" and not (same and self._divides(count)):
             factor = np.array([source.scale / (output.scale * count)])
             largest = max(127 - source.zero_point, 128 + source.zero_point) * count
-            requant = self.requant(factor, np.array([largest]))
+            requant = self.requant(factor, np.array([largest]), lift=True)
         return Pool(**self.common(output), mode=self.mode, kernel=self.kernel, stride=self.stride,
                     pads=self.pads, requant=requant)
 

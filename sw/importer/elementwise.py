@@ -10,13 +10,10 @@ from systolith.sw.importer.drafts import AddDraft, Clamp, ConvDraft
 from systolith.sw.importer.node import Node
 from systolith.sw.importer.quantization import OFFSETS, binary_operator, unary_operator
 from systolith.sw.importer.values import PADDING, Activation, State, Value
-from systolith.sw.importer.weights import real_bias
+from systolith.sw.importer.weights import UNIT, real_bias
 from systolith.sw.ir import HostStep
 
 __all__ = ["HANDLERS"]
-
-#: Weight that stands for 1 when a channel is only scaled: the finest bias that fits int8 weights.
-_UNIT = 127
 
 
 def relu(builder: Builder, node: Node) -> Value:
@@ -101,8 +98,8 @@ def _affine(builder: Builder, node: Node, x: Activation, factor: np.ndarray,
     if (x.elements == PADDING).any():
         node.refuse("it changes the zeros of the Pad before it", "put the Pad behind it")
     zero = factor == 0
-    scale = input_scale(builder, x) * np.where(zero, 1, np.abs(factor)) / _UNIT
-    weights = (np.sign(factor) * _UNIT).astype(np.int8).reshape(channels, 1, 1, 1)
+    scale = input_scale(builder, x) * np.where(zero, 1, np.abs(factor)) / UNIT
+    weights = (np.sign(factor) * UNIT).astype(np.int8).reshape(channels, 1, 1, 1)
     draft = ConvDraft(**builder.labels(node, slot.name), weights=weights, scale=scale,
                       bias=real_bias(shift, scale), groups=channels)
     return builder.add_draft(draft, slot.shape, 3).rearranged(slot.places[x.elements])

@@ -41,7 +41,7 @@ def load_model(path: str | Path,
         If the calibration data are unusable.
     """
     path = Path(path)
-    model = _read(path)
+    model = check_model(_read(path), str(path))
     if is_quantized(model):
         if calibration is not None:
             raise ModelError(f"{path}: the model is already quantised: leave the calibration data "
@@ -54,7 +54,7 @@ def load_model(path: str | Path,
             f"{path}: the model is not quantised: give some hundred typical inputs ({shapes}, "
             "float32) to calibrate it: --calibrate X.npy, or load_model(path, calibration=array)")
     else:
-        model = quantize(check_model(model, str(path)), str(path), calibration)
+        model = quantize(model, str(path), calibration)
     return import_onnx(model, str(path))
 
 

@@ -12,6 +12,7 @@ from systolith.sw.importer.geometry import Geometry, read_geometry
 from systolith.sw.importer.node import Node
 from systolith.sw.importer.quantization import unary_operator
 from systolith.sw.importer.values import Activation, State, Value
+from systolith.sw.importer.weights import UNIT
 
 __all__ = ["HANDLERS"]
 
@@ -87,13 +88,13 @@ def _average(builder: Builder, node: Node, x: Activation, source: Map,
 
 def _sum_conv(builder: Builder, node: Node, x: Activation, source: Map,
               geometry: Geometry) -> Activation:
-    """Average with the padding's zeros counted: a depthwise convolution with ones."""
+    """Average with the padding's zeros counted: a depthwise convolution."""
     channels = source.shape[2]
+    weights = np.full((channels, *geometry.kernel, 1), UNIT, np.int8)
     draft = ConvDraft(
-        **builder.labels(node, source.tensor), groups=channels, stride=geometry.stride,
-        weights=np.ones((channels, *geometry.kernel, 1), np.int8), pads=geometry.pads,
-        bias=np.zeros(channels, np.int64),
-        scale=np.full(channels, input_scale(builder, x) / math.prod(geometry.kernel)))
+        **builder.labels(node, source.tensor), weights=weights, groups=channels,
+        stride=geometry.stride, pads=geometry.pads, bias=np.zeros(channels, np.int64),
+        scale=np.full(channels, input_scale(builder, x) / (UNIT * math.prod(geometry.kernel))))
     return builder.add_draft(draft, (*geometry.result, channels), source.rank)
 
 

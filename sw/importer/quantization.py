@@ -71,7 +71,11 @@ def dequantize(builder: Builder, node: Node, value: Value | None, scale: Value |
         scales, zeros = _parameters(node, scale, zero_point, value.array.dtype)
         if not isinstance(value, Constant) or value.array.dtype.kind not in "iu":
             node.refuse("it dequantises float numbers", "remove it")
-        return QuantizedConstant(value.array, scales, zeros, axis % max(1, value.array.ndim))
+        axis %= max(1, value.array.ndim)
+        if scales.size > 1 and value.array.shape[axis] != scales.size:
+            node.refuse(f"it has {scales.size} scales for {value.array.shape[axis]} channels",
+                        "correct the model")
+        return QuantizedConstant(value.array, scales, zeros, axis)
     scales, zeros = _parameters(node, scale, zero_point, np.dtype(value.dtype))
     source = _single(node, scales, zeros)
     if zeros.dtype.name != value.dtype:
@@ -101,8 +105,8 @@ def _rescale(builder: Builder, node: Node, x: Activation, target: Quantization) 
                     "let all its readers share one QuantizeLinear")
     partial = isinstance(slot.draft, PoolDraft) and slot.draft.mode == "average" and any(
         slot.draft.pads)
-    if partial and target.scale < slot.cell.value.scale:
-        node.refuse("the AveragePool before it excludes padding and changes to a finer scale",
+    if partial and 2 * target.scale <= slot.cell.value.scale:  # rounded twice: off by 2 steps
+        node.refuse("the AveragePool before it excludes padding and halves the scale or more",
                     "set count_include_pad=1, or let its output keep the input's scale")
     result = builder.unary(node, x, "average")
     builder.slot(result).cell.value = target
@@ -132,8 +136,11 @@ def _parameters(node: Node, scale: Value | None, zero_point: Value | None,
     zeros = np.zeros(scales.shape, default)
     if zero_point is not None:
         zeros = np.atleast_1d(zero_point.array)
-    if zeros.dtype.name not in ("int8", "uint8", "int32") or zeros.ndim > 1:
+    if zeros.dtype.name not in ("int8", "uint8", "int32"):
         node.refuse(f"it quantises to {zeros.dtype}", _AGAIN)
+    if scales.ndim > 1 or zeros.size not in (1, scales.size):
+        node.refuse(f"it has {scales.size} scales and {zeros.size} zero points",
+                    "correct the model")
     return scales, np.broadcast_to(zeros, scales.shape)
 
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 from onnx import ModelProto, NodeProto, ValueInfoProto, helper
 
@@ -13,7 +14,7 @@ from systolith.sw.importer.constants import fold, initializers
 from systolith.sw.importer.node import Node, RefusedError
 from systolith.sw.importer.ports import input_port, output_port
 from systolith.sw.importer.values import Activation, QuantizedConstant, Value
-from systolith.sw.ir import Graph
+from systolith.sw.ir import Graph, Port
 from systolith.sw.passes.verify import verify
 
 __all__ = ["HANDLERS", "import_onnx"]
@@ -89,11 +90,11 @@ class _Reader:
         outputs = []
         for info in self.model.graph.output:
             try:
-                outputs.append(self._output(info))
+                outputs += self._output(info)
             except RefusedError as refusal:
                 problems.append(str(refusal))
-        if self.problems + problems:
-            raise UnsupportedError(self.name, self.problems + problems)
+        if self.problems or problems:
+            raise UnsupportedError(self.name, [*self.problems, *problems])
         if not ops:
             raise ModelError(f"{self.name}: the model computes nothing: its outputs are its inputs "
                              "or constants; check that the right graph was exported")
@@ -154,14 +155,14 @@ class _Reader:
         self.values.update(zip([name for name in proto.output if name], results, strict=True))
         return True
 
-    def _output(self, info: ValueInfoProto):
-        label = Node(name=info.name, op="model output", opset=0, inputs=(), output=info.name)
+    def _output(self, info: ValueInfoProto) -> list[Port]:
+        """Return the port of an output; none if a refused node should have computed it."""
         if info.name not in self.values:
-            if self.problems:
-                raise RefusedError(f"output {info.name!r}: it depends on them")
-            raise ModelError(f"{self.name}: nothing computes its output {info.name!r}")
-        return output_port(label.on(self.values[info.name]), self.builder)
+            return []
+        label = Node(name=info.name, op="model output", opset=0, inputs=(), output=info.name)
+        return [output_port(label.on(self.values[info.name]), self.builder)]
 
 
-def _text(value):
+def _text(value: Any) -> Any:
+    """Return an attribute's value, text instead of bytes."""
     return value.decode() if isinstance(value, bytes) else value

@@ -3,10 +3,14 @@
 import numpy as np
 
 from systolith.sw.importer.node import Node
-from systolith.sw.importer.values import QuantizedConstant, Value
+from systolith.sw.importer.values import Activation, QuantizedConstant, Value
 
-__all__ = ["channel_scales", "integer_bias", "integer_weights",
-           "real_bias"]
+__all__ = ["UNIT", "channel_scales", "integer_bias", "integer_weights", "real_bias"]
+
+#: Weight that stands for 1 where an operation has none of its own: the larger, the finer is a bias
+#: and the less is lost to the first of the two roundings.
+UNIT = 127
+
 
 _WEIGHTS = ("quantise the weights to int8, symmetric, as onnxruntime.quantization does with "
             "weight_type=QInt8 and WeightSymmetric")
@@ -55,7 +59,7 @@ def integer_bias(node: Node, value: Value | None, scale: np.ndarray) -> np.ndarr
     """
     if value is None:
         return np.zeros(scale.size, np.int64)
-    if not hasattr(value, "array"):
+    if isinstance(value, Activation):
         node.refuse("its bias is not a constant", "fold it into the model's initializers")
     if value.array.size not in (1, scale.size):
         node.refuse(f"its bias has {value.array.size} elements for {scale.size} channels",
