@@ -55,6 +55,8 @@ class Config:
     multiplier: str = "dsp"
     #: With ``mixed``: columns (from the left) built from DSPs, the others from LUTs.
     dsp_columns: int = 0
+    #: Pipeline stages of a multiplier, 3 or 4: operands, (pipeline,) product, fabric register.
+    multiplier_stages: int = 4
     #: Depth of each reader's FIFO, in vectors; it must cover the memory's latency.
     fifo_depth: int = 16
     #: Engines hold the next descriptor while one runs (False saves flip-flops on small parts).
@@ -82,9 +84,9 @@ class Config:
                      "registers outgrow the multipliers")
         _require(self.operand_bits in (8, 16),
                  f"operand_bits must be 8 or 16, not {self.operand_bits!r}: memories are byte-wide")
-        _require(self.accumulator_bits >= self.psum_bits or self.operand_bits == 16,
-                 f"accumulator_bits = {self.accumulator_bits} cannot hold one column sum of "
-                 f"{self.rows} products ({self.psum_bits} bits)")
+        _require(self.accumulator_bits >= 2 * self.operand_bits,
+                 f"accumulator_bits = {self.accumulator_bits} cannot hold one product of "
+                 f"{self.operand_bits}-bit operands")
         _require(20 <= self.accumulator_bits <= 32, "accumulator_bits must be 20 to 32, not "
                  f"{self.accumulator_bits!r}: the requantiser multiplies 32 by 31 bits")
         _require(self.multiplier in ("dsp", "lut", "mixed"),
@@ -95,6 +97,8 @@ class Config:
                      f"not {self.dsp_columns}: otherwise it is 'dsp' or 'lut'")
         else:
             _require(self.dsp_columns == 0, "dsp_columns belongs to multiplier 'mixed' only")
+        _require(self.multiplier_stages in (3, 4),
+                 f"multiplier_stages must be 3 or 4, not {self.multiplier_stages!r}")
         if self.window:
             _require(self.rows >= 9, f"the window unit feeds 9 taps to 9 rows; the array has "
                      f"{self.rows}")
@@ -163,8 +167,13 @@ class Config:
 
     @property
     def psum_bits(self) -> int:
-        """Width of a sum down one column: products and the carries of ``rows`` of them."""
-        return 2 * self.operand_bits + _ceil_log2(self.rows)
+        """Width of a sum down one column: products and the carries of ``rows`` of them.
+
+        Never wider than an accumulator, which the compiler proves wide enough for the whole sum.
+        """
+        if self.output_stationary:
+            return self.accumulator_bits
+        return min(self.accumulator_bits, 2 * self.operand_bits + _ceil_log2(self.rows))
 
     @property
     def acc_address_bits(self) -> int:

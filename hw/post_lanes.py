@@ -39,8 +39,8 @@ class ResidualScale(data.Struct):
 class PostLanes(wiring.Component):
     """``post_lanes`` requantisers side by side, each with saturation and a running maximum.
 
-    Without a residual: one step a cycle, ``latency`` cycles. With a residual a step may start
-    every ``RESIDUAL_CYCLES`` cycles (when ``phase`` is 0) and takes ``residual_latency``: the
+    Without a residual: one step a cycle, ``LATENCY`` cycles. With a residual a step may start
+    every ``RESIDUAL_CYCLES`` cycles (when ``phase`` is 0) and takes ``RESIDUAL_LATENCY``: the
     requantiser's slots are the phases, and delays bring every operand to its slot.
 
     Members
@@ -61,6 +61,18 @@ class PostLanes(wiring.Component):
         Finished results, one for each ``last`` step.
     """
 
+    # Cycles after ``start``. Sums are selected, get their bias and are registered before the
+    # requantiser; after it come zero point, saturation and maximum, a cycle each. In residual mode
+    # every operand waits ``_SLOT_DELAY`` more cycles for its slot.
+    _FIRST_INPUT = DRAIN_LATENCY + 3
+    _FIRST_RESULT = _FIRST_INPUT + Requantize.latency + 2
+    _SLOT_DELAY = (-Requantize.latency - 1) % RESIDUAL_CYCLES
+    _RESULT_INPUT = _FIRST_RESULT + 1 + _SLOT_DELAY
+    _SUM_INPUT = _RESULT_INPUT + Requantize.latency + 2 + _SLOT_DELAY
+    #: Cycles from ``start`` to ``valid``, without and with a residual.
+    LATENCY = _FIRST_RESULT + 1
+    RESIDUAL_LATENCY = _SUM_INPUT + Requantize.latency + 3
+
     def __init__(self, config: Config):
         self.config = c = config
         self.requantizers = [Requantize(c) for _ in range(c.post_lanes)]
@@ -77,57 +89,21 @@ class PostLanes(wiring.Component):
             "data": Out(data.ArrayLayout(signed(c.operand_bits), c.post_lanes)),
         })
 
-    # Cycles after ``start``. Sums are selected, get their bias and are registered before the
-    # requantiser; after it come zero point, saturation and maximum, a cycle each.
-    @property
-    def _scale_latency(self) -> int:
-        return self.requantizers[0].latency
-
-    @property
-    def _first_input(self) -> int:
-        return DRAIN_LATENCY + 3
-
-    @property
-    def _first_result(self) -> int:
-        return self._first_input + self._scale_latency + 2
-
-    @property
-    def latency(self) -> int:
-        """Cycles from ``start`` to ``valid`` without a residual."""
-        return self._first_result + 1
-
-    @property
-    def _slot_delay(self) -> int:
-        return (-self._scale_latency - 1) % RESIDUAL_CYCLES
-
-    @property
-    def _result_input(self) -> int:
-        return self._first_result + 1 + self._slot_delay
-
-    @property
-    def _sum_input(self) -> int:
-        return self._result_input + self._scale_latency + 2 + self._slot_delay
-
-    @property
-    def residual_latency(self) -> int:
-        """Cycles from ``start`` to ``valid`` with a residual."""
-        return self._sum_input + self._scale_latency + 3
-
     def elaborate(self, platform) -> Module:
         m = Module()
         c = self.config
-        longest = self.residual_latency if c.residual else self.latency
+        longest = self.RESIDUAL_LATENCY if c.residual else self.LATENCY
         alive = _history(m, self.start, longest, "alive")
-        first = _history(m, self.first, self.latency, "first")
-        last = _history(m, self.last, self.latency, "last")
+        first = _history(m, self.first, self.LATENCY, "first")
+        last = _history(m, self.last, self.LATENCY, "last")
         step = _history(m, self.step, DRAIN_LATENCY + 2, "step")
         for lane in range(c.post_lanes):
             result = self._lane(m, lane, step)
             self._pool(m, lane, result, alive, first)
-        m.d.comb += self.valid.eq(alive[self.latency] & last[self.latency] & ~self.with_residual)
+        m.d.comb += self.valid.eq(alive[self.LATENCY] & last[self.LATENCY] & ~self.with_residual)
         if c.residual:
             with m.If(self.with_residual):
-                m.d.comb += self.valid.eq(alive[self.residual_latency])
+                m.d.comb += self.valid.eq(alive[self.RESIDUAL_LATENCY])
         return m
 
     def _lane(self, m, lane, step):
@@ -162,8 +138,8 @@ class PostLanes(wiring.Component):
 
     def _residual(self, m, lane, scale, result, zero, low, high):
         """Give the other three slots of the requantiser their operands, scales and bounds."""
-        delay = self._slot_delay
-        operand_age = self._result_input - 2 - VECTOR_LATENCY
+        delay = self._SLOT_DELAY
+        operand_age = self._RESULT_INPUT - 2 - VECTOR_LATENCY
         operand = _history(m, self.residual[lane], operand_age, f"residual{lane}_")[operand_age]
         value = _history(m, result, delay, f"again{lane}_")[delay]
         before = Signal(signed(32), name=f"before{lane}")
@@ -180,7 +156,7 @@ class PostLanes(wiring.Component):
                 m.d.sync += [scale.x.eq(x), scale.multiplier.eq(parameters.multiplier),
                              scale.left.eq(0), scale.right.eq(parameters.right)]
         # an operand of slot k leaves the requantiser at phase k + 1 + latency
-        leaving = 1 + self._scale_latency
+        leaving = 1 + Requantize.latency
         with m.If(self.with_residual & ((self.phase - leaving)[:2] == _ADDED)):
             m.d.comb += zero.eq(self.sum_zero)
         with m.If(self.with_residual & ((self.phase - leaving - 1)[:2] == _ADDED)):
@@ -189,7 +165,7 @@ class PostLanes(wiring.Component):
     def _pool(self, m, lane, result, alive, first):
         """Keep the maximum over a pooling window; a fill's value takes its place."""
         best = self.data[lane]
-        age = self._first_result
+        age = self._FIRST_RESULT
         with m.If(self.fill):
             m.d.sync += best.eq(self.zero)
         with m.Elif(self.with_residual | (alive[age] & (first[age] | (result > best)))):

@@ -254,11 +254,9 @@ class _Stream(_Walker):
 class _Post:
     """The POST engine (``hw/post.py``, ``hw/parameters.py``)."""
 
-    def __init__(self, config: Config, lanes: PostLanes):
+    def __init__(self, config: Config):
         self.config = config
         self.descriptor = _Descriptor(config.prefetch_descriptors)
-        self.latency = lanes.latency
-        self.residual_latency = lanes.residual_latency if config.residual else 0
         self.state = "IDLE"
         self.full = [False, False]
         self.store = self.phase = self.outstanding = 0
@@ -334,7 +332,7 @@ class _Post:
     def _accept(self, cycle, nest):
         released = None
         if nest.pool_end[self.index]:
-            latency = self.residual_latency if nest.residual else self.latency
+            latency = PostLanes.RESIDUAL_LATENCY if nest.residual else PostLanes.LATENCY
             self.results.append(cycle + latency)
             self.outstanding += 1
             if nest.write_masks is not None:
@@ -396,9 +394,8 @@ def measure(config: Config, words: np.ndarray) -> Timing:
             timing.nests.append(NestTiming(instruction.engine))
             nest = _Nest(config, instruction.nest, timing.nests[-1])
         work.append((instruction, nest))
-    latency = SystolicArray(config).latency
-    load, stream = _Load(config), _Stream(config, latency)
-    post, sequencer = _Post(config, PostLanes(config)), _Sequencer(work)
+    load, stream = _Load(config), _Stream(config, SystolicArray.latency_of(config))
+    post, sequencer = _Post(config), _Sequencer(work)
     budget = 10_000 + 64 * sum(nest.count for _, nest in work if nest is not None)
     completed = [0] * len(Engine)
     single = config.bank_ports == "single"

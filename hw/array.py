@@ -1,0 +1,189 @@
+"""The systolic array: activations move right, sums move down, weights stay."""
+
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from systolith.hw.config import Config
+from systolith.hw.multiplier import delayed, multiply_array
+
+__all__ = ["SystolicArray"]
+
+
+class SystolicArray(wiring.Component):
+    """``psums[c] = sum over r of vector[r] * weights[r][c]``, a vector a cycle, no stalls.
+
+    What enters PE (r, c) enters it ``r + c`` cycles late: activations, the swap that makes a new
+    tile active, and the new tile's rows themselves. So all three are waves that move one row and
+    one column a cycle, and the next tile can follow right behind the swap of the one before.
+
+    Loading: word k of a tile is given with ``load`` in cycle t0 + k (no pauses). It holds rows k,
+    k + load_words, ... (``load_parts`` of them); part p is delayed by p * load_words cycles, so
+    row r reaches its PEs r cycles after t0. A vector with ``swap`` may enter from cycle t0 + 1 on; if
+    it enters in cycle s, word 0 of the next tile may come from cycle s on.
+
+    With ``config.window``, a vector with ``use_taps`` gives PE (r, c), r < 9, the element taps[r][c]
+    instead of its left neighbour's: depthwise convolution, nine taps a column.
+
+    With ``config.output_stationary``, while ``gather`` is high PE (r, c) keeps its own sum of
+    vector[r] * stream[c] over the vectors entered (outer products): ``restart`` begins a
+    new sum with this vector, invalid cycles add nothing. ``stream`` is given one cycle before its
+    vector. R + C + ``latency`` cycles after the last vector the sums can leave: in the R cycles in
+    which ``drain`` is high, column c delivers its rows, last row first, ``DRAIN_DELAY`` + c cycles late.
+
+    Members
+    -------
+    vector, valid, swap : In
+        R signed elements.
+    load, load_index, load_data : In
+        A word of weights.
+    taps, use_taps : In
+        9 x C elements (only with ``config.window``).
+    gather, restart, stream, drain : In
+        Only with ``config.output_stationary``.
+    psums : :py:`Out(ArrayLayout(signed(psum_bits), C))`
+        Column c of the vector of cycle t is there in cycle t + ``latency`` + c.
+    """
+
+    #: Cycles from ``drain`` to the first row of column 0.
+    DRAIN_DELAY = 1
+
+    def __init__(self, config: Config):
+        self.config = c = config
+        element = signed(c.operand_bits)
+        members = {
+            "vector": In(data.ArrayLayout(element, c.rows)), "valid": In(1), "swap": In(1),
+            "load": In(1), "load_index": In(range(c.load_words)),
+            "load_data": In(data.ArrayLayout(element, c.lanes)),
+            "psums": Out(data.ArrayLayout(signed(c.psum_bits), c.columns)),
+        }
+        if c.window:
+            members["taps"] = In(data.ArrayLayout(data.ArrayLayout(element, c.columns), 9))
+            members["use_taps"] = In(1)
+        if c.output_stationary:
+            members |= {"gather": In(1), "restart": In(1), "drain": In(1),
+                        "stream": In(data.ArrayLayout(element, c.columns))}
+        super().__init__(members)
+
+    @staticmethod
+    def latency_of(config: Config) -> int:
+        """Return the cycles from a vector to column 0's sum."""
+        return config.rows + config.multiplier_stages + 1
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a vector to column 0's sum."""
+        return self.latency_of(self.config)
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        c = self.config
+        wave = c.rows + c.columns - 1
+        self._swap = _taps(m, self.swap & self.valid, wave, "swap")
+        self._start = _taps(m, self.load & (self.load_index == 0), wave, "start")
+        if c.window:
+            self._use = _taps(m, self.use_taps, wave, "use_taps")
+        if c.output_stationary:
+            self._gather = _taps(m, self.gather, wave + 1 + c.multiplier_stages, "gather")
+            self._restart = _taps(m, self.restart, wave + 1 + c.multiplier_stages, "restart")
+            self._drain = _taps(m, self.drain, c.columns, "drain")
+
+        activations = self._activations(m)
+        weights = self._weights(m)
+        products = self._products(m, platform, activations, weights)
+        for column in range(c.columns):
+            above = 0
+            for row in range(c.rows):
+                above = self._sum(m, row, column, above, products[row][column])
+            m.d.comb += self.psums[column].eq(above)
+        return m
+
+    def _activations(self, m):
+        """Delay row r by r cycles and hand it from column to column."""
+        c = self.config
+        rows = []
+        for r in range(c.rows):
+            entering = self.vector[r]
+            if c.output_stationary:
+                entering = Mux(self.valid, entering, 0)
+            left = delayed(m, entering, r, f"row{r}")
+            row = []
+            for n in range(c.columns):
+                source = left
+                if c.window and r < 9:
+                    tap = delayed(m, self.taps[r][n], r + n, f"tap{r}_{n}")
+                    source = Mux(self._use[r + n], tap, left)
+                left = Signal(signed(c.operand_bits), name=f"act{r}_{n}", reset_less=True)
+                m.d.sync += left.eq(source)
+                row.append(left)
+            rows.append(row)
+        return rows
+
+    def _weights(self, m):
+        """Keep a shadow and an active weight in every PE."""
+        c = self.config
+        active = [[None] * c.columns for _ in range(c.rows)]
+        for n in range(c.columns):
+            above = None
+            for r in range(c.rows):
+                part = r // c.load_words
+                if r % c.load_words == 0:        # one delay line for the rows of a part
+                    bus = delayed(m, self.load_data[part * c.columns + n],
+                                part * c.load_words + n, f"bus{part}_{n}")
+                shadow = Signal(signed(c.operand_bits), name=f"shadow{r}_{n}", reset_less=True)
+                weight = Signal(signed(c.operand_bits), name=f"weight{r}_{n}", reset_less=True)
+                take, swap, source = self._start[r + n], self._swap[r + n], bus
+                if c.output_stationary:
+                    streamed = above if r else delayed(m, self.stream[n], n, f"stream{n}")
+                    gathering = self._gather[0]
+                    source = Mux(gathering, streamed, bus)
+                    take, swap = take | gathering, swap | gathering
+                with m.If(take):
+                    m.d.sync += shadow.eq(source)
+                with m.If(swap):
+                    m.d.sync += weight.eq(shadow)
+                active[r][n] = weight
+                above = shadow
+        return active
+
+    def _products(self, m, platform, activations, weights):
+        """Multiply, column by column: from the left the DSP columns, then those in the fabric."""
+        c = self.config
+        dsp_columns = {"dsp": c.columns, "lut": 0, "mixed": c.dsp_columns}[c.multiplier]
+        products = [[None] * c.columns for _ in range(c.rows)]
+        for kind, columns in (("dsp", range(dsp_columns)), ("lut", range(dsp_columns, c.columns))):
+            places = [(r, n) for n in columns for r in range(c.rows)]
+            if not places:
+                continue
+            results = multiply_array(
+                m, platform, [(activations[r][n], weights[r][n]) for r, n in places], kind=kind,
+                stages=c.multiplier_stages, name=f"{kind}_mac")
+            for (r, n), product in zip(places, results, strict=True):
+                products[r][n] = product
+        return products
+
+    def _sum(self, m, row, column, above, product):
+        c = self.config
+        psum = Signal(signed(c.psum_bits), name=f"psum{row}_{column}", reset_less=True)
+        addend = above
+        if c.output_stationary:
+            age = row + column + 1 + c.multiplier_stages
+            own = Mux(self._restart[age], 0, psum)
+            addend = Mux(self._gather[age], own, above)
+            with m.If(self._drain[column]):
+                m.d.sync += psum.eq(above)
+            with m.Else():
+                m.d.sync += psum.eq(addend + product)
+        else:
+            m.d.sync += psum.eq(addend + product)
+        return psum
+
+
+def _taps(m, value, count, name):
+    """Return ``value`` now and 1, 2, ... ``count`` cycles ago."""
+    values = [value]
+    for i in range(count):
+        later = Signal(name=f"{name}_{i + 1}")
+        m.d.sync += later.eq(values[-1])
+        values.append(later)
+    return values

@@ -1,0 +1,156 @@
+"""Registered multipliers: one behaviour, and the place that picks each family's primitive."""
+
+from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Signal, signed
+
+__all__ = ["WIDE_STAGES", "delayed", "multiply_wide", "multiply_array"]
+
+#: Cycles of :func:`multiply_wide`.
+WIDE_STAGES = 3
+
+
+def family(platform) -> str:
+    """Return ``"ecp5"``, ``"ice40"`` or, for simulation and other parts, ``"portable"``."""
+    device = getattr(platform, "device", "") or ""
+    if device.startswith("LFE5"):
+        return "ecp5"
+    if device.startswith("iCE40UP"):
+        return "ice40"
+    return "portable"
+
+
+def delayed(m: Module, value, cycles: int, name: str):
+    """Return ``value`` as it was ``cycles`` cycles ago."""
+    for i in range(cycles):
+        later = Signal.like(value, name=f"{name}_{i + 1}", reset_less=True)
+        m.d.sync += later.eq(value)
+        value = later
+    return value
+
+
+def multiply_array(m: Module, platform, operands: list[tuple], *, kind: str, stages: int,
+                   name: str) -> list:
+    """Multiply pairs of signed operands, each product ``stages`` cycles later.
+
+    Parameters
+    ----------
+    operands : list of (Value, Value)
+        Equally wide signed pairs, 8 or 16 bits.
+    kind : str
+        ``dsp``: one MULT18X18D each on ECP5, half an SB_MAC16 on iCE40UP (8 bits); ``lut``: rows
+        of partial products and adders in the fabric.
+    stages : int
+        3 or 4. The last stage is a fabric register (the way out of a DSP column is long).
+    """
+    if kind == "lut":
+        return [_in_fabric(m, a, b, stages, f"{name}{i}") for i, (a, b) in enumerate(operands)]
+    target = family(platform)
+    if target == "ecp5":
+        products = [_mult18(m, a, b, True, True, stages == 4, f"{name}{i}")
+                    for i, (a, b) in enumerate(operands)]
+        width = 2 * len(operands[0][0])
+        return [delayed(m, p[:width].as_signed(), 1, f"{name}{i}_out")
+                for i, p in enumerate(products)]
+    if target == "ice40" and len(operands[0][0]) == 8:
+        return _mac16_pairs(m, operands, stages, name)
+    return [delayed(m, _product(m, a, b, f"{name}{i}"), stages, f"{name}{i}")
+            for i, (a, b) in enumerate(operands)]
+
+
+def multiply_wide(m: Module, platform, a, b, *, name: str):
+    """Return ``a * b``, ``WIDE_STAGES`` cycles later; operands fit one DSP of the family."""
+    a_signed, b_signed = a.shape().signed, b.shape().signed
+    target = family(platform)
+    if target == "portable":
+        return delayed(m, _product(m, a, b, name), WIDE_STAGES, name)
+    if target == "ecp5":
+        wide = _mult18(m, a, b, a_signed, b_signed, True, name)
+    else:
+        wide = _mac16_wide(m, a, b, a_signed, b_signed, name)
+    product = wide[:len(a) + len(b)]
+    return product.as_signed() if a_signed or b_signed else product
+
+
+def part_bits(platform) -> int:
+    """Return how many low bits of a wide factor one DSP of the family takes."""
+    return 16 if family(platform) == "ice40" else 18
+
+
+def _product(m, a, b, name):
+    product = Signal((a * b).shape(), name=f"{name}_product")
+    m.d.comb += product.eq(a * b)
+    return product
+
+
+def _in_fabric(m, a, b, stages, name):
+    """Add the partial products two by two, a register a level; the sign's row is subtracted."""
+    width = len(a)
+    a, b = delayed(m, a, 1, f"{name}_a"), delayed(m, b, 1, f"{name}_b")
+    rows = [(a & b[i].replicate(width)).as_signed() << i for i in range(width)]
+    rows[-1] = -rows[-1]
+    levels = (width - 1).bit_length()
+    registered = stages - 1                       # the operands took one
+    for level in range(levels):
+        sums = []
+        for i in range(0, len(rows), 2):
+            total = Signal(signed(2 * width), name=f"{name}_sum{level}_{i // 2}")
+            domain = m.d.comb if level < levels - registered else m.d.sync
+            domain += total.eq(rows[i] + rows[i + 1])
+            sums.append(total)
+        rows = sums
+    return delayed(m, rows[0], max(0, registered - levels), f"{name}_out")
+
+
+def _mult18(m, a, b, a_signed, b_signed, pipeline, name):
+    """MULT18X18D with operand, (pipeline) and output registers on one clock (Lattice FPGA-TN-02205)."""
+    product = Signal(36, name=f"{name}_p")
+    wide_a, wide_b = Signal(18, name=f"{name}_a18"), Signal(18, name=f"{name}_b18")
+    m.d.comb += [wide_a.eq(a), wide_b.eq(b)]
+    ports = {f"i_A{i}": wide_a[i] for i in range(18)} | {f"i_B{i}": wide_b[i] for i in range(18)}
+    ports |= {f"o_P{i}": product[i] for i in range(36)}
+    m.submodules[f"{name}_mult18"] = Instance(
+        "MULT18X18D", p_REG_INPUTA_CLK="CLK0", p_REG_INPUTA_CE="CE0", p_REG_INPUTA_RST="RST0",
+        p_REG_INPUTB_CLK="CLK0", p_REG_INPUTB_CE="CE0", p_REG_INPUTB_RST="RST0",
+        p_REG_PIPELINE_CLK="CLK0" if pipeline else "NONE", p_REG_PIPELINE_CE="CE0",
+        p_REG_PIPELINE_RST="RST0", p_REG_OUTPUT_CLK="CLK0", p_REG_OUTPUT_CE="CE0",
+        p_REG_OUTPUT_RST="RST0", i_CLK0=ClockSignal(), i_CE0=Const(1), i_RST0=Const(0),
+        i_SIGNEDA=Const(a_signed, 1), i_SIGNEDB=Const(b_signed, 1), i_SOURCEA=Const(0, 1),
+        i_SOURCEB=Const(0, 1), **ports)
+    return product
+
+
+def _mac16(m, a, b, name, **parameters):
+    """SB_MAC16 with its operand and product registers on, no accumulation (Lattice TN1295)."""
+    out = Signal(32, name=f"{name}_o")
+    m.submodules[f"{name}_mac16"] = Instance(
+        "SB_MAC16", p_A_REG=1, p_B_REG=1, p_TOP_8x8_MULT_REG=1, p_BOT_8x8_MULT_REG=1,
+        **{f"p_{k}": v for k, v in parameters.items()}, i_CLK=ClockSignal(), i_CE=Const(1),
+        i_A=a, i_B=b, i_C=Const(0, 16), i_D=Const(0, 16), i_AHOLD=Const(0), i_BHOLD=Const(0),
+        i_CHOLD=Const(0), i_DHOLD=Const(0), i_IRSTTOP=Const(0), i_IRSTBOT=Const(0),
+        i_ORSTTOP=Const(0), i_ORSTBOT=Const(0), i_OLOADTOP=Const(0), i_OLOADBOT=Const(0),
+        i_ADDSUBTOP=Const(0), i_ADDSUBBOT=Const(0), i_OHOLDTOP=Const(0), i_OHOLDBOT=Const(0),
+        i_CI=Const(0), i_ACCUMCI=Const(0), i_SIGNEXTIN=Const(0), o_O=out)
+    return out
+
+
+def _mac16_pairs(m, operands, stages, name):
+    """Two 8 x 8 products from each SB_MAC16: one in its upper, one in its lower half."""
+    products = []
+    for i in range(0, len(operands), 2):
+        pair = operands[i:i + 2]
+        a = Cat(a for a, _ in pair)
+        b = Cat(b for _, b in pair)
+        out = _mac16(m, a, b, f"{name}{i}", MODE_8x8=1, A_SIGNED=1, B_SIGNED=1,
+                     TOPOUTPUT_SELECT=2, BOTOUTPUT_SELECT=2)
+        for j in range(len(pair)):
+            half = out[16 * j:16 * j + 16].as_signed()
+            products.append(delayed(m, half, stages - 2, f"{name}{i}_{j}"))
+    return products
+
+
+def _mac16_wide(m, a, b, a_signed, b_signed, name):
+    """Build one 16 x 16 product: operand, partial product and product registers."""
+    wide_a, wide_b = Signal(16, name=f"{name}_a16"), Signal(16, name=f"{name}_b16")
+    m.d.comb += [wide_a.eq(a), wide_b.eq(b)]
+    return _mac16(m, wide_a, wide_b, name, MODE_8x8=0, A_SIGNED=int(a_signed),
+                  B_SIGNED=int(b_signed), PIPELINE_16x16_MULT_REG1=1,
+                  PIPELINE_16x16_MULT_REG2=1, TOPOUTPUT_SELECT=3, BOTOUTPUT_SELECT=3)

@@ -1,0 +1,95 @@
+"""The requantiser: TFLite's rescaling of a 32-bit sum, one result a cycle."""
+
+from amaranth.hdl import Module, Mux, Signal, signed, unsigned
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from systolith.hw.config import Config
+from systolith.hw.multiplier import WIDE_STAGES, delayed, multiply_wide, part_bits
+
+__all__ = ["Requantize"]
+
+
+class Requantize(wiring.Component):
+    """``y = round_half_away(floor((x * 2**left * multiplier + 2**30) / 2**31) / 2**right)``.
+
+    Equal to ``numerics.requantize`` bit for bit where ``x * 2**left`` fits 32 bits. Fully pipelined;
+    all inputs of a result are given in the same cycle. The 32 x 31 bit product is made of four
+    that fit the family's DSPs; on ECP5 the smallest is left to the fabric.
+
+    Members
+    -------
+    x : :py:`In(signed(32))`
+    multiplier : :py:`In(31)`
+    left : :py:`In(4)`
+    right : :py:`In(5)`
+    y : :py:`Out(signed(32))`
+        ``latency`` cycles later.
+
+    References
+    ----------
+    gemmlowp ``fixedpoint.h``: SaturatingRoundingDoublingHighMul, RoundingDivideByPOT.
+    """
+
+    x: In(signed(32))
+    multiplier: In(31)
+    left: In(4)
+    right: In(5)
+    y: Out(signed(32))
+
+    #: Left shift, product, three additions, rounding, right shift in two.
+    latency = 1 + WIDE_STAGES + 3 + 1 + 2
+
+    def __init__(self, config: Config):
+        self.config = config
+        super().__init__()
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        high = self._high_product(m, platform)
+        self._divide(m, high, delayed(m, self.right, self.latency - 4, "right"))
+        return m
+
+    def _high_product(self, m, platform):
+        """Return ``floor((x << left) * multiplier + 2**30 >> 31)``, seven cycles later."""
+        bits = part_bits(platform)
+        x, factor = Signal(signed(32)), Signal(31)
+        m.d.sync += [x.eq(self.x << self.left), factor.eq(self.multiplier)]
+        x_low, x_high = x[:bits], x[bits:].as_signed()
+        f_low, f_high = factor[:bits], factor[bits:]
+
+        def times(a, b, name):
+            return multiply_wide(m, platform, a, b, name=name)
+
+        low = times(x_low, f_low, "low")
+        middle = times(x_high, f_low, "high_low"), times(x_low, f_high, "low_high")
+        if bits == 18:
+            top_product = Signal(signed(27))
+            m.d.comb += top_product.eq(x_high * f_high)
+            top = delayed(m, top_product, WIDE_STAGES, "top")
+        else:
+            top = times(x_high, f_high, "top")
+
+        # top << 2 bits, middle << bits and low, added where they overlap
+        rounded, crossed = Signal(unsigned(2 * bits + 1)), Signal(signed(36))
+        m.d.sync += [rounded.eq(low + (1 << 30)), crossed.eq(middle[0] + middle[1])]
+        carried = Signal(signed(38))
+        m.d.sync += carried.eq(crossed + rounded[bits:])
+        top = delayed(m, top, 2, "top_late")
+        high = Signal(signed(32))
+        m.d.sync += high.eq(((top << bits) + carried) >> (31 - bits))
+        return high
+
+    def _divide(self, m, high, right):
+        """Round to nearest, ties away from zero, and shift right; three cycles."""
+        # ``right`` comes one cycle before ``high``: half of the divisor is ready with it
+        half, below = Signal(31), Signal(31)
+        shift = Signal(5)
+        m.d.sync += [half.eq((1 << right) >> 1), shift.eq(right),
+                     below.eq(Mux(right == 0, 0, ((1 << right) >> 1) - 1))]
+        rounded = Signal(signed(33))
+        m.d.sync += rounded.eq(high + Mux(high < 0, below, half))
+        coarse, fine = Signal(signed(33)), Signal(2)
+        by = delayed(m, shift, 1, "shift")
+        m.d.sync += [coarse.eq(rounded >> (by[2:] << 2)), fine.eq(by[:2])]
+        m.d.sync += self.y.eq(coarse >> fine)
