@@ -119,3 +119,29 @@ def difference(model, x):
         step = graph.tensors[port.tensor].scale if ours.dtype == np.float32 else 1
         results.append(np.rint((ours.astype(np.float64) - theirs) / step).astype(int))
     return results
+
+
+def random_model(rng, layers=5):
+    """Build a random float CNN of Conv, Relu, Clip, pools, Add, BatchNormalization and Gemm."""
+    channels, size = int(rng.integers(1, 6)), int(rng.integers(6, 12))
+    model = Model((channels, size, size), seed=int(rng.integers(1 << 30)))
+    x = model.conv("x", channels, channels, (1, 1))
+    for _ in range(layers):
+        kind = rng.choice(["conv", "depthwise", "pointwise", "residual", "max", "average"])
+        if kind in ("max", "average") and size >= 4:
+            op = "MaxPool" if kind == "max" else "AveragePool"
+            x = model.node(op, x, kernel_shape=[2, 2], strides=[2, 2])
+            size //= 2
+            continue
+        kernel = 1 if kind in ("pointwise", "max", "average") else 3
+        outputs = int(rng.integers(2, 9)) if kind in ("conv", "pointwise") else channels
+        groups = channels if kind == "depthwise" else 1
+        y = model.conv(x, outputs, channels // groups, (kernel, kernel), group=groups,
+                       pads=[kernel // 2] * 4)
+        y = model.batch_norm(y, outputs) if rng.random() < 0.3 else y
+        y = model.node("Add", y, x) if kind == "residual" else y
+        x, channels = (model.node("Relu", y) if rng.random() < 0.6 else y), outputs
+    if rng.random() < 0.5:
+        x, size = model.node("GlobalAveragePool", x), 1
+    x = model.gemm(model.node("Flatten", x), 10, channels * size * size)
+    return model, model.finish(x)

@@ -1,6 +1,6 @@
 """What must hold for a model file before its nodes are read."""
 
-from onnx import ModelProto, TensorProto, ValueInfoProto, checker, inliner
+from onnx import ModelProto, TensorProto, ValueInfoProto, checker, inliner, shape_inference
 
 from systolith.sw.errors import ModelError
 
@@ -11,7 +11,7 @@ _TYPES = {TensorProto.FLOAT: "float32", TensorProto.INT8: "int8", TensorProto.UI
 
 
 def check_model(model: ModelProto, name: str) -> ModelProto:
-    """Return the model with its local functions written out.
+    """Return the model with shapes inferred and local functions written out.
 
     Raises
     ------
@@ -21,6 +21,7 @@ def check_model(model: ModelProto, name: str) -> ModelProto:
     if not model.graph.node:
         raise ModelError(f"{name}: there is no network in it: the file is empty or no ONNX model")
     try:
+        model = shape_inference.infer_shapes(model)  # the checker insists on outputs' shapes
         checker.check_model(model, full_check=True)
         if model.functions:
             model = inliner.inline_local_functions(model)
