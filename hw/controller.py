@@ -95,6 +95,8 @@ class Controller(wiring.Component):
         m.d.comb += [
             registers.address.eq(dma.register_address),
             dma.register_data.eq(registers.data),
+            dma.register_busy.eq(jobs.publish.valid),
+            registers.reading.eq(dma.register_reading),
         ]
 
         # Jobs.

@@ -16,8 +16,9 @@ __all__ = ["Dma"]
 class Dma(wiring.Component):
     """Collect bytes to word writes, masked at the edges; split words read into bytes.
 
-    One buffer of one word serves both directions: a byte a cycle, and for each word the cycles
-    of its access. Bounds are not checked here (see :class:`systolith.hw.admission.Admission`).
+    One buffer of one word serves both directions: a byte a cycle, and for each word the cycles of
+    its access. Registers come and go through it byte by byte, so the host sees all of one at once.
+    Bounds are not checked here (see :class:`systolith.hw.admission.Admission`).
 
     Parameters
     ----------
@@ -33,9 +34,13 @@ class Dma(wiring.Component):
     register_write : :py:`Out(stream.Signature(RegisterWrite, always_ready=True))`
         Status register writes.
     register_address : :py:`Out(RegisterWrite.address)`
-        Status register to read.
-    register_data : :py:`In(32)`
+        Byte of a status register to read.
+    register_data : :py:`In(8)`
         Its value, a cycle later.
+    register_busy : :py:`In(1)`
+        Registers are changing; a register is not read before they have.
+    register_reading : :py:`Out(1)`
+        Registers must not change.
     """
 
     def __init__(self, config: Config):
@@ -51,6 +56,8 @@ class Dma(wiring.Component):
             "register_write": Out(stream.Signature(RegisterWrite, always_ready=True)),
             "register_address": Out(register["address"].shape),
             "register_data": In(register["data"].shape),
+            "register_busy": In(1),
+            "register_reading": Out(1),
         })
 
     def elaborate(self, platform) -> Module:
@@ -62,92 +69,122 @@ class Dma(wiring.Component):
 
         target = Signal(Target)
         memory = Signal()
+        register = Signal()
         buffer = Signal(8 * buffer_bytes, reset_less=True)
         mask = Signal(config.lanes)
 
         # Address of the next byte, and how many are still to move.
-        cursor = Signal(len(request.address), reset_less=True)
+        cursor = Signal(range(max(config.memory_bytes, config.program_words * WORD_BYTES)),
+                        reset_less=True)
         remaining = Signal(range(config.frame_bytes + 1), reset_less=True)
-        end = Signal()
         last = Signal()
         word_end = Signal()
         position = Signal(range(buffer_bytes))
+        byte = Signal(8)
         memory_word = cursor[word_bytes.bit_length() - 1:]
         narrow_word = cursor[WORD_BYTES.bit_length() - 1:]
         m.d.comb += [
             memory.eq(target == Target.MEMORY),
-            end.eq(remaining == 1),
+            register.eq(target == Target.CSR),
+            last.eq(remaining == 1),
             position.eq(Mux(memory, cursor % word_bytes, cursor % WORD_BYTES)),
             word_end.eq(position == Mux(memory, word_bytes - 1, WORD_BYTES - 1)),
-            transfer.read.p.data.eq(buffer.word_select(position, 8)),
-            transfer.read.p.last.eq(end),
+            byte.eq(buffer.word_select(position, 8)),
+            transfer.read.p.data.eq(byte),
+            transfer.read.p.last.eq(last),
             self.write.p.address.eq(memory_word),
             self.write.p.data.eq(buffer),
             self.write.p.mask.eq(mask),
             self.read.payload.eq(memory_word),
             self.program.p.address.eq(narrow_word),
             self.program.p.data.eq(buffer),
-            self.register_write.p.address.eq(narrow_word),
-            self.register_write.p.data.eq(buffer),
-            self.register_address.eq(narrow_word),
+            self.register_write.p.address.eq(cursor),
+            self.register_write.p.data.eq(byte),
+            self.register_address.eq(cursor),
         ]
+        # To the next byte; to the next byte of a register, and after the last to its first.
+        advance = cursor.eq(cursor + 1)
+        rotate = cursor[:WORD_BYTES.bit_length() - 1].eq(cursor + 1)
 
         with m.FSM():
             with m.State("IDLE"):
                 m.d.sync += [
                     target.eq(request.target), cursor.eq(request.address),
-                    remaining.eq(request.length), last.eq(0), mask.eq(0),
+                    remaining.eq(request.length), mask.eq(0),
                 ]
                 with m.If(transfer.start):
-                    m.next = "FETCH"
                     with m.If(request.write):
                         m.next = "FILL"
+                    with m.Elif(request.target == Target.CSR):
+                        m.next = "READ-REGISTER"
+                    with m.Else():
+                        m.next = "READ-WORD"
 
+            # Writes: the cursor stays in the word until it is written.
             with m.State("FILL"):
                 m.d.comb += transfer.write.ready.eq(1)
                 with m.If(transfer.write.valid):
                     m.d.sync += [
                         buffer.word_select(position, 8).eq(transfer.write.payload),
                         mask.bit_select(position // element_bytes, 1).eq(1),
-                        remaining.eq(remaining - 1), last.eq(end),
                     ]
-                    # The cursor stays in the word until that is written.
-                    with m.If(word_end | end):
-                        m.next = "FLUSH"
+                    with m.If(word_end | last):
+                        m.next = "WRITE-WORD"
+                        with m.If(register):
+                            m.d.sync += rotate
+                            m.next = "WRITE-REGISTER"
                     with m.Else():
-                        m.d.sync += cursor.eq(cursor + 1)
+                        m.d.sync += [advance, remaining.eq(remaining - 1)]
                 with m.If(transfer.abort):
                     m.next = "IDLE"
 
-            with m.State("FLUSH"):
-                m.d.comb += [
-                    self.write.valid.eq(memory),
-                    self.program.valid.eq(target == Target.PROGRAM),
-                    self.register_write.valid.eq(target == Target.CSR),
-                ]
+            with m.State("WRITE-WORD"):
+                m.d.comb += [self.write.valid.eq(memory), self.program.valid.eq(~memory)]
                 with m.If(self.write.ready | ~memory):
-                    m.d.sync += [cursor.eq(cursor + 1), mask.eq(0)]
+                    m.d.sync += [advance, remaining.eq(remaining - 1), mask.eq(0)]
+                    m.d.comb += transfer.done.eq(last)
                     m.next = "FILL"
                     with m.If(last):
-                        m.d.comb += transfer.done.eq(1)
                         m.next = "IDLE"
 
-            with m.State("FETCH"):
-                m.d.comb += self.read.valid.eq(memory)
-                with m.If(self.read.ready | ~memory):
+            with m.State("WRITE-REGISTER"):
+                m.d.comb += self.register_write.valid.eq(1)
+                m.d.sync += rotate
+                with m.If(word_end):
+                    m.d.comb += transfer.done.eq(1)
+                    m.next = "IDLE"
+
+            # Reads: a word at a time.
+            with m.State("READ-WORD"):
+                m.d.comb += self.read.valid.eq(1)
+                with m.If(self.read.ready):
                     m.next = "WAIT"
 
             with m.State("WAIT"):
-                with m.If(self.read_data.valid | ~memory):
-                    m.d.sync += buffer.eq(Mux(memory, self.read_data.payload, self.register_data))
+                with m.If(self.read_data.valid):
+                    m.d.sync += buffer.eq(self.read_data.payload)
+                    m.next = "SPLIT"
+
+            with m.State("READ-REGISTER"):
+                m.d.comb += self.register_reading.eq(position != 0)
+                with m.If(self.register_reading | ~self.register_busy):
+                    m.next = "GATHER"
+
+            with m.State("GATHER"):
+                m.d.comb += self.register_reading.eq(1)
+                m.d.sync += [buffer.word_select(position, 8).eq(self.register_data), rotate]
+                m.next = "READ-REGISTER"
+                with m.If(word_end):
                     m.next = "SPLIT"
 
             with m.State("SPLIT"):
                 m.d.comb += transfer.read.valid.eq(1)
                 with m.If(transfer.read.ready):
-                    m.d.sync += [cursor.eq(cursor + 1), remaining.eq(remaining - 1)]
-                    with m.If(end):
+                    m.d.sync += [advance, remaining.eq(remaining - 1)]
+                    with m.If(last):
                         m.next = "IDLE"
                     with m.Elif(word_end):
-                        m.next = "FETCH"
+                        m.next = "READ-WORD"
+                        with m.If(register):
+                            m.next = "READ-REGISTER"
         return m

@@ -1,11 +1,12 @@
 """Job queue: runs submitted jobs one after the other, times them, and stops those that fail."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Array, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from systolith.hw.config import Config
 from systolith.hw.isa import Fault, csr_address
+from systolith.hw.link.protocol import WORD_BYTES
 from systolith.hw.registers import DeviceStatus, RegisterWrite
 
 __all__ = ["QUEUE_DEPTH", "Jobs"]
@@ -17,9 +18,9 @@ QUEUE_DEPTH = 2
 class Jobs(wiring.Component):
     """Start a job when the engines are idle and there is one; stop it when it goes wrong.
 
-    Jobs have parity 0, 1, 0, ... . CYCLES counts from the ``start`` pulse to the ``done`` pulse: 1 if
-    they are in adjacent cycles. A job that is stopped counts as done; its fault stays until
-    reset, and jobs behind it still run. DONE is published after the figures that belong to it.
+    Jobs have parity 0, 1, 0, ... . CYCLES counts from ``start`` to ``done``: 1 if these pulses are
+    in adjacent cycles. A job that is stopped counts as done; its fault stays until
+    reset, and jobs behind it still run.
     After this component's own reset the engines are reset once, and zeros published.
 
     Parameters
@@ -61,7 +62,7 @@ class Jobs(wiring.Component):
             "publish": Out(stream.Signature(RegisterWrite)),
         })
 
-    def elaborate(self, platform):
+    def elaborate(self, platform) -> Module:
         m = Module()
         jobs = Signal(range(QUEUE_DEPTH + 1))
         fault = Signal(Fault)
@@ -74,43 +75,50 @@ class Jobs(wiring.Component):
             self.status.jobs.eq(jobs),
         ]
 
-        # Figures, published in this order.
-        cycles = Signal(32)
-        entries = Signal(32)
-        fault_pc = Signal.like(self.pc)
-        done = Signal(32)
-        figures = {"CYCLES": cycles, "ENTRIES": entries, "FAULT_PC": fault_pc, "DONE": done}
-        row = Signal(range(len(figures)))
-        with m.Switch(row):
-            for index, (name, value) in enumerate(figures.items()):
-                with m.Case(index):
-                    m.d.comb += [
-                        self.publish.p.address.eq(csr_address(name)),
-                        self.publish.p.data.eq(value),
-                    ]
-
+        # Figures of the job that runs.
+        zero = Signal()
+        running = Signal()
+        cycles = Signal(32, reset_less=True)
+        entries = Signal(32, reset_less=True)
+        with m.If(zero):
+            m.d.sync += [cycles.eq(0), entries.eq(0)]
+        with m.Elif(running):
+            m.d.sync += [cycles.eq(cycles + 1), entries.eq(entries + self.entered)]
         expired = Signal()
         m.d.comb += expired.eq((cycles == self.watchdog) & (self.watchdog != 0))
+
+        # Published a byte at a time.
+        fault_pc = Signal.like(self.pc)
+        done = Signal(32)
+        figures = {"DONE": done, "CYCLES": cycles, "ENTRIES": entries, "FAULT_PC": fault_pc}
+        rows = [(csr_address(name) * WORD_BYTES + index, value[8 * index:8 * index + 8])
+                for name, value in figures.items() for index in range(WORD_BYTES)]
+        row = Signal(range(len(rows)))
+        m.d.comb += [
+            self.publish.p.address.eq(Array(address for address, _ in rows)[row]),
+            self.publish.p.data.eq(Array(byte for _, byte in rows)[row]),
+        ]
+
         with m.FSM():
-            with m.State("RESET"):
-                m.d.comb += self.reset.eq(1)
+            with m.State("CLEAR"):
+                m.d.comb += [self.reset.eq(1), zero.eq(1)]
                 m.next = "PUBLISH"
 
             with m.State("PUBLISH"):
                 m.d.comb += self.publish.valid.eq(1)
                 with m.If(self.publish.ready):
                     m.d.sync += row.eq(row + 1)
-                    with m.If(row == len(figures) - 1):
+                    with m.If(row == len(rows) - 1):
                         m.next = "IDLE"
 
             with m.State("IDLE"):
                 m.d.comb += self.start.eq((jobs != 0) & ~self.busy)
                 with m.If(self.start):
-                    m.d.sync += [cycles.eq(0), entries.eq(0)]
+                    m.d.comb += zero.eq(1)
                     m.next = "RUN"
 
             with m.State("RUN"):
-                m.d.sync += [cycles.eq(cycles + 1), entries.eq(entries + self.entered)]
+                m.d.comb += running.eq(1)
                 with m.If(self.done | self.bad | expired):
                     m.d.comb += finished.eq(1)
                     m.d.sync += [done.eq(done + 1), self.parity.eq(~self.parity)]
@@ -120,5 +128,9 @@ class Jobs(wiring.Component):
                         fault.eq(Mux(self.bad, Fault.BAD_INSTRUCTION, Fault.WATCHDOG)),
                         fault_pc.eq(self.pc),
                     ]
-                    m.next = "RESET"
+                    m.next = "STOP"
+
+            with m.State("STOP"):
+                m.d.comb += self.reset.eq(1)
+                m.next = "PUBLISH"
         return m

@@ -1,4 +1,4 @@
-"""Status and control registers: one memory whose initial content is the device's identity."""
+"""Status and control registers: a memory of bytes whose initial content is the identity."""
 
 from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
@@ -7,15 +7,16 @@ from amaranth.lib.wiring import In, Out
 
 from systolith.hw.config import Config
 from systolith.hw.isa import CSRS, ISA_VERSION, MAGIC, Fault, csr_address
+from systolith.hw.link.protocol import WORD_BYTES
 
 __all__ = ["DeviceStatus", "RegisterBank", "RegisterWrite", "identity"]
 
 
 class RegisterWrite(data.Struct):
-    """Write of one status register."""
+    """Write of one byte of a register; registers are little-endian."""
 
-    address: unsigned((len(CSRS) - 1).bit_length())
-    data: unsigned(32)
+    address: unsigned((len(CSRS) * WORD_BYTES - 1).bit_length())
+    data: unsigned(8)
 
 
 class DeviceStatus(data.Struct):
@@ -44,10 +45,11 @@ def identity(config: Config, build_hash: int) -> dict[str, int]:
 
 
 class RegisterBank(wiring.Component):
-    """The registers of ``isa.CSRS``.
+    """The registers of ``isa.CSRS``, a byte at a time.
 
-    What changes rarely is stored in a memory when it changes; STATUS and LINK_ERRORS are read live.
-    CONTROL and SUBMIT read 0. Writes to other read-only registers must not be made.
+    What changes rarely is stored when it changes; STATUS and LINK_ERRORS are read live. CONTROL and
+    SUBMIT read 0 and act when their lowest byte is written. Other read-only registers must
+    not be written.
 
     Parameters
     ----------
@@ -59,9 +61,11 @@ class RegisterBank(wiring.Component):
     Members
     -------
     address : :py:`In(RegisterWrite.address)`
-        Register to read.
-    data : :py:`Out(32)`
+        Byte to read.
+    data : :py:`Out(8)`
         Its value, a cycle later.
+    reading : :py:`In(1)`
+        The bytes of one register are being read; nothing is published meanwhile.
     write : :py:`In(stream.Signature(RegisterWrite, always_ready=True))`
         Writes by the host.
     publish : :py:`In(stream.Signature(RegisterWrite))`
@@ -77,7 +81,8 @@ class RegisterBank(wiring.Component):
     """
 
     address: In(RegisterWrite.as_shape()["address"].shape)
-    data: Out(32)
+    data: Out(8)
+    reading: In(1)
     write: In(stream.Signature(RegisterWrite, always_ready=True))
     publish: In(stream.Signature(RegisterWrite))
     status: In(DeviceStatus)
@@ -96,30 +101,31 @@ class RegisterBank(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         known = identity(self.config, self.build_hash)
-        m.submodules.rows = rows = Memory(
-            shape=unsigned(32), depth=1 << len(self.address),
-            init=[known.get(csr.name, 0) for csr in CSRS])
-        store = rows.write_port()
-        load = rows.read_port(transparent_for=(store,))
+        content = b"".join(known.get(csr.name, 0).to_bytes(WORD_BYTES, "little") for csr in CSRS)
+        m.submodules.bytes = memory = Memory(
+            shape=unsigned(8), depth=1 << len(self.address), init=content)
+        store = memory.write_port()
+        load = memory.read_port(transparent_for=(store,))
 
         # The host's writes go first; pulses are not stored.
-        number = {csr.name: csr_address(csr.name) for csr in CSRS}
-        address, value = self.write.p.address, self.write.p.data
+        number = {csr.name: csr_address(csr.name) * WORD_BYTES for csr in CSRS}
+        write = self.write.p
         m.d.comb += [
-            self.publish.ready.eq(~self.write.valid),
-            store.addr.eq(Mux(self.write.valid, address, self.publish.p.address)),
-            store.data.eq(Mux(self.write.valid, value, self.publish.p.data)),
-            store.en.eq(self.write.valid | self.publish.valid),
+            self.publish.ready.eq(~self.write.valid & ~self.reading),
+            store.en.eq(self.write.valid | (self.publish.valid & self.publish.ready)),
+            store.addr.eq(Mux(self.write.valid, write.address, self.publish.p.address)),
+            store.data.eq(Mux(self.write.valid, write.data, self.publish.p.data)),
         ]
         with m.If(self.write.valid):
-            with m.Switch(address):
+            with m.Switch(write.address):
                 with m.Case(number["CONTROL"]):
-                    m.d.comb += [store.en.eq(0), self.clear.eq(value[0])]
+                    m.d.comb += [store.en.eq(0), self.clear.eq(write.data[0])]
                 with m.Case(number["SUBMIT"]):
                     m.d.comb += [store.en.eq(0), self.submit.eq(1)]
                 for register in (self.watchdog, self.input_delta, self.output_delta):
-                    with m.Case(number[register.name.upper()]):
-                        m.d.sync += register.eq(value)
+                    for index in range(len(register) // 8):
+                        with m.Case(number[register.name.upper()] + index):
+                            m.d.sync += register.word_select(index, 8).eq(write.data)
 
         link_errors = Signal(16)
         with m.If(self.link_error):
@@ -129,8 +135,8 @@ class RegisterBank(wiring.Component):
         m.d.sync += selected.eq(self.address)
         m.d.comb += [load.addr.eq(self.address), self.data.eq(load.data)]
         with m.Switch(selected):
-            with m.Case(number["STATUS"]):
-                m.d.comb += self.data.eq(self.status)
-            with m.Case(number["LINK_ERRORS"]):
-                m.d.comb += self.data.eq(link_errors)
+            for name, live in (("STATUS", self.status.as_value()), ("LINK_ERRORS", link_errors)):
+                for index in range(2):
+                    with m.Case(number[name] + index):
+                        m.d.comb += self.data.eq(live.word_select(index, 8))
         return m

@@ -17,7 +17,7 @@ _READ_CSR, _WRITE_CSR, _READ_MEMORY, _WRITE_MEMORY, _WRITE_PROGRAM, _HELLO = 0, 
 
 
 class DeviceModel:
-    """A device whose jobs take no time and do nothing.
+    """A device whose jobs take no time and do nothing; override ``advance`` for others.
 
     Parameters
     ----------
@@ -32,10 +32,8 @@ class DeviceModel:
         Status registers.
     executed : list of (int, int)
         Opcode and sequence number of every request executed as new.
-    jobs : int
-        Jobs submitted since reset.
-    finish : int
-        Submitted jobs that may finish: tests hold jobs back with it. None lets all finish.
+    jobs, done, fault : int
+        Jobs submitted and finished since reset, content of the fault field.
     """
 
     def __init__(self, config: Config) -> None:
@@ -50,12 +48,15 @@ class DeviceModel:
             "LIMITS": config.frame_bytes << 16,
         }
         self.executed: list[tuple[int, int]] = []
-        self.jobs = 0
-        self.finish: int | None = None
+        self.jobs = self.done = self.fault = 0
         self._expected = 0
         self._outcomes: deque[tuple[int, int]] = deque(maxlen=RECENT)
         self._frame = bytearray()
         self._escaped = False
+
+    def advance(self) -> None:
+        """Let time pass: called before each frame."""
+        self.done = self.jobs
 
     def receive(self, data: bytes) -> bytes:
         """Take bytes from the host; return those sent back."""
@@ -74,6 +75,7 @@ class DeviceModel:
         return bytes(answers)
 
     def _whole_frame(self, frame: bytes, aborted: bool) -> bytes:
+        self.advance()
         packet, crc = frame[:-4], int.from_bytes(frame[-4:], "little")
         if aborted or len(packet) < 8 or zlib.crc32(packet) != crc:
             self.registers["LINK_ERRORS"] += 1
@@ -140,21 +142,21 @@ class DeviceModel:
         return Status.OK, b""
 
     def _live(self) -> dict[str, int]:
-        done = self.jobs if self.finish is None else min(self.jobs, self.finish)
-        waiting = self.jobs - done
-        return self.registers | {"DONE": done, "STATUS": (waiting > 0) + (waiting << 8)}
+        waiting = self.jobs - self.done
+        status = (waiting > 0) | self.fault << 4 | waiting << 8
+        return self.registers | {"DONE": self.done, "STATUS": status}
 
     def _write_csr(self, number: int, value: int) -> Status:
         csr = CSRS[number]
         if not csr.writable:
             return Status.READ_ONLY
         if csr.name == "SUBMIT":
-            if self._live()["STATUS"] >> 8 == 2:
+            if self.jobs - self.done == 2:
                 return Status.QUEUE_FULL
             self.jobs += 1
         elif csr.name == "CONTROL":
             if value & 1:
-                self.jobs = 0
+                self.jobs = self.done = self.fault = 0
         else:
             self.registers[csr.name] = value
         return Status.OK

@@ -58,7 +58,7 @@ class PacketBuffer(wiring.Component):
         take = Signal()
         m.d.comb += [
             full.eq((head + 1)[:len(head)] == tail),
-            self.i.ready.eq(~full | overflow | ~self.o.valid),
+            self.i.ready.eq(~full | overflow | (committed == tail)),
             take.eq(self.i.valid & self.i.ready),
             write.addr.eq(head),
             write.data.data.eq(self.i.p.data),

@@ -61,7 +61,9 @@ class UartReceiver(wiring.Component):
         line = Signal(init=1)
         m.submodules.synchronizer = FFSynchronizer(self.rx, line, init=1)
 
-        # One bit is one turn of the phase; it starts half way, so turns end in mid-bit.
+        # One bit is one turn of the phase. It starts half way, so turns end in mid-bit, and a cycle
+        # and a half on: from the edge to the first cycle it counts.
+        first = (1 << PHASE_BITS - 1) + self.step * 3 // 2
         phase = Signal(PHASE_BITS)
         sample = Signal()
         m.d.sync += Cat(phase, sample).eq(phase + self.step)
@@ -72,7 +74,7 @@ class UartReceiver(wiring.Component):
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
         with m.If(idle):
-            m.d.sync += [phase.eq(1 << PHASE_BITS - 1), sample.eq(0), idle.eq(line)]
+            m.d.sync += [phase.eq(first), sample.eq(0), idle.eq(line)]
             with m.If(~line):
                 m.d.sync += [shift.eq(~0), self.o.valid.eq(0)]
         with m.Elif(sample):
