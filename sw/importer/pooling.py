@@ -118,8 +118,12 @@ def _all_pads(geometry: Geometry) -> tuple[int, int, int, int]:
 
 
 def _never_below_zero(builder: Builder, x: Activation) -> bool:
-    draft = builder.slot(x).draft
-    return draft is not None and any(clamp.real and clamp.low >= 0 for clamp in draft.clamps)
+    """Tell whether Relu bounds a map, or its quantisation knows no negative numbers."""
+    slot = builder.slot(x)
+    if slot.cell.value is not None and slot.cell.value.zero_point == -128:
+        return True
+    return slot.draft is not None and any(
+        clamp.real and clamp.low >= 0 for clamp in slot.draft.clamps)
 
 
 HANDLERS = {

@@ -1,0 +1,290 @@
+"""Bad and unsupported models: one line that says where, why and what to do; never a traceback."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from systolith.sw.errors import ModelError, SystolithError, UnsupportedError
+from systolith.sw.importer import import_onnx, load_model
+from tests.onnx_models import Model, quantized
+
+
+def refused(proto, message):
+    """Require the refusal of a model; return its problems."""
+    with pytest.raises(UnsupportedError, match=message) as caught:
+        import_onnx(proto, "net.onnx")
+    text = str(caught.value)
+    assert caught.value.exit_code == 2 and text.startswith("net.onnx: ") and "\n" not in text
+    for problem in caught.value.problems:
+        assert ";" in problem, "a refusal says what to do"
+    return caught.value.problems
+
+
+def small(**options):
+    """Return a quantised model of one convolution and its nodes by operator."""
+    m = Model((3, 6, 6), **options)
+    proto = quantized(m.finish(m.conv("x", 5, 3, (3, 3))), m.data())
+    return proto, {node.op_type: node for node in proto.graph.node}
+
+
+def replace_constant(proto, name, change):
+    tensor = next(t for t in proto.graph.initializer if t.name == name)
+    tensor.CopyFrom(numpy_helper.from_array(change(numpy_helper.to_array(tensor)), name))
+
+
+def test_all_unsupported_nodes_are_listed():
+    m = Model((3, 6, 6))
+    x = m.node("LeakyRelu", m.conv("x", 5, 3, (3, 3)))
+    x = m.node("Sigmoid", m.conv(x, 5, 5, (3, 3)))
+    problems = refused(quantized(m.finish(x), m.data()), "2 nodes cannot be mapped")
+    assert [p.split(":")[0] for p in problems] == [
+        "node 'node_leakyrelu1' (LeakyRelu)", "node 'node_sigmoid3' (Sigmoid)"]
+
+
+@pytest.mark.parametrize("op, inputs, attributes, message", [
+    ("ConvTranspose", 2, {}, "transposed convolution"),
+    ("Tanh", 0, {}, r"\(Tanh\): the operator is not supported"),
+    ("MaxPool", 0, {"kernel_shape": [2, 2], "dilations": [2, 2]}, "dilated"),
+    ("AveragePool", 0, {"kernel_shape": [3, 3], "pads": [1, 1, 0, 0], "strides": [2, 2],
+                        "ceil_mode": 1, "count_include_pad": 1}, "counts some padding"),
+    ("ReduceMean", 0, {"axes": [1]}, "reduces other axes"),
+    ("Softmax", 0, {"axis": 0}, "over the batch"),
+])
+def test_operator_outside_the_supported(op, inputs, attributes, message):
+    m = Model((4, 7, 7))
+    weights = [m.normal(4, 4, 3, 3)] if inputs else []
+    y = m.node(op, m.conv("x", 4, 4, (1, 1)), *weights, **attributes)
+    refused(quantized(m.finish(y), m.data()), message)
+
+
+def test_softmax_in_the_middle():
+    m = Model((4, 7, 7))
+    y = m.conv(m.node("Softmax", m.conv("x", 4, 4, (1, 1)), axis=1), 4, 4, (1, 1))
+    refused(quantized(m.finish(y), m.data()), r"\(Conv\): it follows an operation .* host")
+
+
+def test_product_of_activations():
+    m = Model((4, 4))
+    x = m.node("MatMul", "x", m.normal(4, 4))
+    refused(quantized(m.finish(m.node("MatMul", x, x)), m.data()), "both operands are activations")
+
+
+def test_broadcast_addition():
+    m = Model((4, 4, 4))
+    x = m.conv("x", 4, 4, (1, 1))
+    y = m.node("Add", x, m.node("GlobalAveragePool", x))
+    refused(quantized(m.finish(y), m.data()), "broadcasting")
+
+
+def test_average_without_padding_and_a_finer_scale():
+    m = Model((3, 6, 6))
+    y = m.node("AveragePool", m.conv("x", 5, 3, (1, 1)), kernel_shape=[3, 3], pads=[1] * 4)
+    refused(quantized(m.finish(y), m.data(), form="qlinear"), "count_include_pad=1")
+
+
+def test_dynamic_quantisation():
+    m = Model((4,))
+    zero = m.constant(0, np.uint8)
+    weights = m.constant(np.ones((4, 4)), np.uint8)
+    m.nodes.append(helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"]))
+    y = m.node("MatMulInteger", "q", weights, "z", zero)
+    proto = m.finish(y, output_type=TensorProto.INT32)
+    assert len(refused(proto, "quantises while it runs")) == 2
+
+
+def test_result_that_is_not_quantised():
+    proto, nodes = small()
+    proto.graph.output[0].name = nodes["Conv"].output[0]
+    refused(proto, r"\(model output\): its input is a float result that was never quantised")
+    del proto.graph.node[-2:]
+    refused(proto, r"\(Conv\): its float result is never quantised")
+
+
+def test_input_that_is_not_quantised():
+    proto, nodes = small()
+    nodes["Conv"].input[0] = "x"
+    refused(proto, "computes on the model's float input")
+
+
+def test_asymmetric_weights():
+    proto, _ = small()
+    replace_constant(proto, "c1_zero_point", lambda z: z + 1)
+    refused(proto, "weights have a zero point; quantise the weights to int8, symmetric")
+
+
+def test_sixteen_bit_activations():
+    m = Model((4, 5, 5), opset=21)
+    scale, zero = m.constant(0.1), m.constant(0, np.int16)
+    x = m.node("DequantizeLinear", m.node("QuantizeLinear", "x", scale, zero), scale, zero)
+    refused(m.finish(m.conv(x, 4, 4, (1, 1))), "quantises to int16; quantise the model again")
+
+
+def test_scale_for_each_channel_of_an_activation():
+    m = Model((4, 5, 5))
+    scale, zero = m.constant([0.1] * 4), m.constant([0] * 4, np.int8)
+    refused(m.finish(m.node("QuantizeLinear", "x", scale, zero), output_type=TensorProto.INT8),
+            "a scale for each channel")
+
+
+def test_ends_that_disagree():
+    proto, nodes = small()
+    nodes["DequantizeLinear"].input[1] = nodes["QuantizeLinear"].input[1] = "half"
+    proto.graph.initializer.append(numpy_helper.from_array(np.array(0.5, np.float32), "half"))
+    proto.graph.node[2].input[1] = "x_scale"
+    for node in proto.graph.node:
+        if node.op_type == "DequantizeLinear" and node.input[0] == "x_QuantizeLinear_Output":
+            node.input[1] = "half"
+    refused(proto, "both ends must agree")
+
+
+@pytest.mark.parametrize("scale, message", [
+    (0.0, "a scale is not a positive number"), (np.nan, "a scale is not a positive number"),
+    (1e-12, "needs a left shift above 15")])
+def test_impossible_scales(scale, message):
+    proto, nodes = small()
+    replace_constant(proto, nodes["QuantizeLinear"].input[1],
+                     lambda s: np.array(scale, np.float32))
+    refused(proto, message)
+
+
+def test_accumulator_beyond_32_bits():
+    proto, _ = small()
+    replace_constant(proto, "c0_quantized", lambda b: np.full_like(b, (1 << 31) - 1))
+    refused(proto, "may leave 32 bits")
+
+
+@pytest.mark.parametrize("attributes, message", [
+    ({"alpha": 2.0}, "alpha or beta"), ({"beta": 0.5}, "alpha or beta"), ({"transA": 1}, "transA")])
+def test_general_gemm(attributes, message):
+    m = Model((4,), batch=4)
+    proto = quantized(m.finish(m.gemm("x", 4, 4)), m.data(4))
+    gemm = next(node for node in proto.graph.node if node.op_type == "Gemm")
+    gemm.attribute.extend(helper.make_attribute(*item) for item in attributes.items())
+    refused(proto, message)
+
+
+# -- whole files ---------------------------------------------------------------------------------
+
+def broken(model, message):
+    with pytest.raises(ModelError, match=message) as caught:
+        import_onnx(model, "net.onnx")
+    assert caught.value.exit_code == 2 and "\n" not in str(caught.value)
+
+
+def test_input_of_unknown_size():
+    proto, _ = small()
+    proto.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "height"
+    del proto.graph.value_info[:]
+    broken(proto, "axis 2 of input 'x' has no fixed size")
+
+
+def test_input_of_another_type():
+    m = Model((4,), dtype=TensorProto.DOUBLE)
+    broken(m.finish(m.node("Identity", "x"), output_type=TensorProto.DOUBLE), "'x' is double")
+
+
+def test_input_without_a_batch():
+    m = Model(())
+    broken(m.finish(m.node("Identity", "x")), "the first must be the batch")
+
+
+def test_model_that_computes_nothing():
+    m = Model((4,))
+    broken(m.finish(m.node("Identity", "x")), "its input is|computes nothing|never quantised|float")
+
+
+def test_old_opset():
+    m = Model((4, 4, 4), opset=10)
+    broken(m.finish(m.conv("x", 4, 4, (1, 1))), "opset 10 is older than 11")
+
+
+def test_invalid_model_names_the_first_complaint():
+    proto, nodes = small()
+    nodes["Conv"].input[0] = "nowhere"
+    broken(proto, "not a valid ONNX model: .*'nowhere'")
+
+
+def write(path, proto):
+    onnx.save(proto, path)
+    return path
+
+
+@pytest.mark.parametrize("content, message", [
+    (b"", "no network in it"), (b"\x00\x01not a model", "not an ONNX model"),
+    (None, "No such file")])
+def test_unreadable_file(tmp_path, content, message):
+    path = tmp_path / "net.onnx"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ModelError, match=message):
+        load_model(path)
+
+
+def test_other_format(tmp_path):
+    with pytest.raises(ModelError, match="only ONNX"):
+        load_model(tmp_path / "net.tflite")
+
+
+def test_folder(tmp_path):
+    (tmp_path / "net.onnx").mkdir()
+    with pytest.raises(ModelError, match="directory"):
+        load_model(tmp_path / "net.onnx")
+
+
+def test_missing_external_weights(tmp_path):
+    proto, _ = small()
+    path = tmp_path / "net.onnx"
+    onnx.save(proto, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    (tmp_path / "weights.bin").unlink()
+    with pytest.raises(ModelError, match=r"weights\.bin"):
+        load_model(path)
+
+
+def test_truncated_and_corrupt_files_never_end_in_a_traceback(tmp_path):
+    """Every outcome is a graph or one of our errors, whatever a random byte does."""
+    content = small()[0].SerializeToString()
+    rng = np.random.default_rng(7)
+    path = tmp_path / "net.onnx"
+    refusals = 0
+    for trial in range(300):
+        damaged = bytearray(content)
+        if trial % 3:
+            damaged[rng.integers(len(damaged))] = rng.integers(256)
+        else:
+            del damaged[rng.integers(len(damaged)):]
+        path.write_bytes(damaged)
+        try:
+            load_model(path)
+        except SystolithError as error:
+            assert "\n" not in str(error)
+            refusals += 1
+    assert refusals > 150
+
+
+def test_random_rewiring_never_ends_in_a_traceback():
+    """Valid protobuf, senseless model: attributes, operands and constants changed."""
+    rng = np.random.default_rng(3)
+    m = Model((3, 6, 6))
+    x = m.node("MaxPool", m.conv("x", 5, 3, (3, 3)), kernel_shape=[2, 2])
+    proto = quantized(m.finish(m.gemm(m.node("Flatten", x), 4, 45)), m.data())
+    refusals = 0
+    for _ in range(300):
+        damaged = onnx.ModelProto.FromString(proto.SerializeToString())
+        node = damaged.graph.node[rng.integers(len(damaged.graph.node))]
+        stored = damaged.graph.initializer[rng.integers(len(damaged.graph.initializer))]
+        match rng.integers(3):
+            case 0:
+                node.input[rng.integers(len(node.input))] = stored.name
+            case 1:
+                values = np.atleast_1d(numpy_helper.to_array(stored))
+                stored.CopyFrom(numpy_helper.from_array(values[:len(values) // 2], stored.name))
+            case 2:
+                for attribute in node.attribute:
+                    attribute.i = int(rng.integers(-1, 4))
+                    attribute.ints[:] = [int(n) for n in rng.integers(-1, 4, len(attribute.ints))]
+        try:
+            import_onnx(damaged, "net.onnx")
+        except ModelError:
+            refusals += 1
+    assert refusals > 100
