@@ -28,9 +28,11 @@ _SHIM = Path(__file__).with_name("verilator_shim.cpp")
 #: Stand-ins for ``lz4.h`` and ``zlib.h`` that store instead of compressing.
 _STORE_HEADERS = Path(__file__).with_name("fst_headers")
 _OLDEST_VERILATOR = (5, 0)
+#: Left out: the merging of conditions by motion, most of Verilator's time. Functions are split
+#: because compilers take more than linear time over long ones.
 _VERILATOR_FLAGS = ("--cc", "--prefix", "Vtop", "--top-module", "top", "-O3", "--noassert",
-                    "--x-assign", "fast", "--x-initial", "fast", "-Wno-fatal",
-                    "--output-split", "20000")
+                    "--x-assign", "fast", "--x-initial", "fast", "-fno-merge-cond-motion",
+                    "-Wno-fatal", "--output-split", "20000", "--output-split-cfuncs", "500")
 _COMPILER_FLAGS = ("-std=c++17", "-fPIC", "-fvisibility-inlines-hidden", "-DVERILATOR=1",
                    "-DVM_COVERAGE=0", "-DVM_SC=0")
 
@@ -151,7 +153,7 @@ def _build(folder: Path, text: str, verilator: Verilator, compiler: str, trace: 
     flags = [*_COMPILER_FLAGS, f"-DVM_TRACE={trace:d}", f"-DVM_TRACE_FST={trace:d}",
              f"-I{folder}", f"-I{include}", f"-I{include / 'vltstd'}", *headers]
     fast, slow = _sources(folder, include)
-    jobs = [(path, "-O1") for path in slow] + [(path, "-O3") for path in (*fast, _SHIM)]
+    jobs = [(path, "-O2") for path in (_SHIM, *fast)] + [(path, "-O0") for path in slow]
 
     def compile_one(job: tuple[Path, str]) -> Path:
         path, level = job
@@ -175,7 +177,7 @@ def _sources(folder: Path, include: Path) -> tuple[list[Path], list[Path]]:
             for key in ("VM_CLASSES_FAST", "VM_SUPPORT_FAST") for name in lists.get(key, [])]
     slow = [folder / f"{name}.cpp"
             for key in ("VM_CLASSES_SLOW", "VM_SUPPORT_SLOW") for name in lists.get(key, [])]
-    slow += [include / f"{name}.cpp"
+    fast += [include / f"{name}.cpp"
              for key in ("VM_GLOBAL_FAST", "VM_GLOBAL_SLOW") for name in lists.get(key, [])]
     return fast, slow
 
