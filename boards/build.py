@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-import subprocess
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 from amaranth.lib import wiring
 
 from systolith.boards.errors import BoardError
+from systolith.boards.process import Progress, run_tool
 from systolith.boards.report import Report, read_report
 from systolith.boards.target import Target
 from systolith.boards.tools import Tool, find_tool
@@ -17,8 +18,6 @@ from systolith.boards.top import BoardTop
 
 __all__ = ["Progress", "build", "default_accelerator", "rtl_files"]
 
-#: Called with the step (``yosys``, ...) and the line it has just printed.
-Progress = Callable[[str, str], None]
 #: Makes the accelerator of a target, with a build hash.
 Accelerator = Callable[[Target, int], wiring.Component]
 
@@ -35,7 +34,17 @@ def rtl_files(target: Target, accelerator: wiring.Component) -> dict[str, str]:
     """Return the design and its pin constraints: file name -> content."""
     platform = target.platform()
     plan = platform.build(BoardTop(target, accelerator), "top", do_build=False, emit_src=False)
-    return {name: plan.files[name] for name in ("top.il", target.toolchain.constraints)}
+    return {"top.il": _without_brackets(plan.files["top.il"]),
+            target.toolchain.constraints: plan.files[target.toolchain.constraints]}
+
+
+def _without_brackets(rtlil: str) -> str:
+    r"""Rename ``\data[3]`` to ``\data<3>``: Yosys's ABC9 takes it for bit 3 of ``\data``.
+
+    Amaranth names the elements of array layouts so. In RTLIL a bit of a wire is written with a
+    space before the bracket.
+    """
+    return re.sub(r"\\\S+", lambda name: name[0].replace("[", "<").replace("]", ">"), rtlil)
 
 
 def build(target: Target, directory: Path, *, seeds: range = range(1, 2),
@@ -79,11 +88,12 @@ def build(target: Target, directory: Path, *, seeds: range = range(1, 2),
     for name, content in files.items():
         (directory / name).write_text(content, encoding="utf-8")
 
-    def run(name: str, arguments: list[str]) -> None:
-        _run(tools[name], arguments, directory, progress)
+    def run(name: str, arguments: list[str], log: str | None = None) -> None:
+        run_tool(tools[name], arguments, directory, progress, log)
 
     synthesis, route, pack = target.toolchain.tools
-    run(synthesis, ["-s", "top.ys"])
+    # Its own log, because the ABC inside the WebAssembly Yosys leaves it without an output.
+    run(synthesis, ["-q", "-L", "synthesis.log", "-s", "top.ys"], "synthesis.log")
     report = _route(target, directory, seeds, lambda arguments: run(route, arguments))
     report.build_hash = build_hash
     if report.timing_met:
@@ -118,34 +128,3 @@ def _build_hash(target: Target, files: dict[str, str], tools: dict[str, Tool]) -
                 chain.pack_arguments(), sorted(tool.version() for tool in tools.values())]
     digest = hashlib.sha256(json.dumps(identity).encode()).digest()
     return int.from_bytes(digest[:4], "little")
-
-
-def _run(tool: Tool, arguments: list[str], directory: Path, progress: Progress) -> None:
-    """Run a tool in ``directory``; its words go to ``NAME.log`` and to ``progress``.
-
-    Raises
-    ------
-    BoardError
-        If it fails; with its own error message.
-    """
-    log_path = directory / f"{tool.name}.log"
-    complaint, last = "", "no output"
-    with log_path.open("w", encoding="utf-8") as log:
-        process = subprocess.Popen([tool.path, *arguments], cwd=directory, text=True,
-                                   errors="replace", stdin=subprocess.DEVNULL,
-                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        try:
-            for line in process.stdout:
-                log.write(line)
-                progress(tool.name, line.strip())
-                last = line.strip() or last
-                if line.startswith("ERROR"):
-                    complaint = complaint or last
-            code = process.wait()
-        finally:
-            process.kill()
-            process.stdout.close()
-            process.wait()
-    if code != 0:
-        reason = complaint or f"exit code {code} after {last!r}"
-        raise BoardError(f"{tool.name} failed: {reason}; see {log_path}")

@@ -1,12 +1,17 @@
 import os
+import re
 import stat
 
 import pytest
+from amaranth import Module
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
 
-from systolith.boards.build import build
+from systolith.boards.build import build, rtl_files
 from systolith.boards.errors import BoardError
 from systolith.boards.targets import find_target
 from systolith.boards.tools import find_tool, look_for_tool
+from systolith.hw.controller import Indicators
 
 
 @pytest.fixture
@@ -41,21 +46,28 @@ def test_a_missing_tool_says_how_to_get_it():
 
 
 def test_a_tools_complaint_is_the_error(fake_tools, stand_in, tmp_path):
-    fake_tools("yosys", "echo reading; echo 'ERROR: no such cell: GATE'; exit 1")
+    fake_tools("yosys", "(echo reading; echo 'ERROR: no such cell: GATE') > synthesis.log; exit 1")
     lines = []
     stale = tmp_path / "out" / "top.bin"
     stale.parent.mkdir()
     stale.touch()
-    with pytest.raises(BoardError, match=r"yosys failed: ERROR: no such cell: GATE; see .*\.log"):
+    with pytest.raises(BoardError, match=r"yosys failed .* ERROR: no such cell: GATE; see .*\.log"):
         build(find_target("icebreaker"), tmp_path / "out", accelerator=stand_in,
               progress=lambda step, line: lines.append((step, line)))
     assert ("yosys", "reading") in lines
     assert not stale.exists(), "an older bitstream could be taken for this build's"
-    assert "no such cell" in (tmp_path / "out" / "yosys.log").read_text()
+    assert "no such cell" in (tmp_path / "out" / "synthesis.log").read_text()
+
+
+def test_a_tool_that_dies_without_a_word(fake_tools, stand_in, tmp_path):
+    fake_tools("yosys", "echo 'Running ABC' > synthesis.log; exit 3")
+    with pytest.raises(BoardError, match="yosys failed with exit code 3: it ended after 'Runn"):
+        build(find_target("icebreaker"), tmp_path, accelerator=stand_in)
 
 
 def test_no_tool_outlives_an_interrupted_build(fake_tools, stand_in, tmp_path):
-    fake_tools("yosys", 'test "$1" = -V && exit; echo $$ > pid; echo started; exec sleep 60')
+    fake_tools("yosys", 'test "$1" = -V && exit; echo $$ > pid; echo started > synthesis.log; '
+               'exec sleep 60')
 
     def interrupt(step, line):
         if line == "started":
@@ -85,3 +97,35 @@ def test_a_small_design_becomes_a_bitstream(name, resources, stand_in, tmp_path)
     # The same design and tools are the same build; another seed is not another design.
     again = build(target, tmp_path, accelerator=stand_in, seeds=range(3, 4))
     assert again.build_hash == report.build_hash
+
+
+def test_names_with_brackets_cannot_be_taken_for_bits():
+    rtlil = rtl_files(find_target("icebreaker"), Arrays())["top.il"]
+    assert re.search(r"\\i<1>", rtlil)
+    assert not re.search(r"\\\S+\[", rtlil)
+    assert re.search(r"\\\S+ \[\d", rtlil), "bits of wires must stay"
+
+
+class Register(wiring.Component):
+    i: In(data.ArrayLayout(8, 2))
+    o: Out(8)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.sync += self.o.eq(self.i[1])
+        return m
+
+
+class Arrays(wiring.Component):
+    """A design with the accelerator's pins whose wires are elements of an array."""
+
+    rx: In(1)
+    tx: Out(1)
+    indicators: Out(Indicators)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.register = register = Register()
+        m.d.sync += register.i.as_value().eq(register.i.as_value() << 1 | self.rx)
+        m.d.comb += self.tx.eq(register.o[3])
+        return m
