@@ -1,6 +1,6 @@
-"""The STREAM engine: fetches vectors and lets each into the array when its tile and store are there."""
+"""The STREAM engine: fetches vectors, lets each into the array when tile and store are there."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -11,7 +11,7 @@ from systolith.hw.fetch import FetchQueue
 from systolith.hw.isa import STREAM_LOOPS, Engine
 from systolith.hw.memory import VECTOR_LATENCY, read_port
 from systolith.hw.nest import NestWalker
-from systolith.hw.window import Window
+from systolith.hw.window import Window, WindowTag
 
 __all__ = ["StreamEngine", "VectorTag"]
 
@@ -28,23 +28,16 @@ class VectorTag(data.Struct):
     last: unsigned(1)
 
 
-class WindowTag(data.Struct):
-    """What the window unit must know of a pixel."""
-
-    window: unsigned(1)
-    row_end: unsigned(1)
-    pass_end: unsigned(1)
-    rows: unsigned(2)
-    columns: unsigned(2)
-    stride_y: unsigned(2)
-    stride_x: unsigned(2)
-
-
 class StreamEngine(wiring.Component):
     """Walks STREAM nests and feeds the array.
 
-    A vector enters when (a) it starts no pass or the next tile is ready, (b) it starts no group or its
-    accumulator store is free, and (c) no sum is still on its way to the accumulator it adds to.
+    A vector enters when (a) it starts no pass or the next tile is ready, (b) it starts no group or
+    its accumulator store is free, and (c) no sum is still on its way to the accumulator it adds to.
+
+    The pixels of a window nest leave the FIFO by the same rules, into the window unit, and what
+    comes out enters without further waiting. So (a) the tile must not be claimed by windows still
+    to come, and (c) a pass that adds waits until the unit is empty. So does, to keep the order, a
+    vector that enters directly.
 
     Members
     -------
@@ -83,6 +76,7 @@ class StreamEngine(wiring.Component):
         if c.window:
             fields["window"] = WindowTag
         self.tag_layout = data.StructLayout(fields)
+        self.arrival_layout = data.StructLayout({"entry": entry_layout(c), "swap": 1})
 
     def elaborate(self, platform) -> Module:
         m = Module()
@@ -90,14 +84,15 @@ class StreamEngine(wiring.Component):
         m.submodules.descriptor = d = Descriptor(c, Engine.STREAM)
         tracks = {"address": c.address_bits, "acc": c.acc_address_bits}
         m.submodules.walker = walker = NestWalker(levels=STREAM_LOOPS, tracks=tracks)
+        elements = max(c.rows, c.columns) if c.window else c.rows
         m.submodules.queue = queue = FetchQueue(
-            c, width=c.rows * c.operand_bits, tag_width=self.tag_layout.size, depth=c.fifo_depth,
-            latency=VECTOR_LATENCY)
+            c, width=elements * c.operand_bits, tag_width=self.tag_layout.size,
+            depth=c.fifo_depth, latency=VECTOR_LATENCY)
         connect(m, flipped(self.descriptor), d.port)
         connect(m, queue.memory, flipped(self.memory))
         self._walk(m, d, walker, queue)
-        self._enter(m, queue)
-        m.d.comb += self.idle.eq(d.idle & ~d.pending & ~queue.valid)
+        held = self._enter(m, queue)
+        m.d.comb += self.idle.eq(d.idle & ~d.pending & ~queue.valid & ~held)
         return m
 
     def _walk(self, m, d, walker, queue):
@@ -129,25 +124,22 @@ class StreamEngine(wiring.Component):
         if self.config.window:
             m.d.comb += [
                 tag.window.window.eq(control.window), tag.window.row_end.eq(walker.to_level >= 1),
-                tag.window.pass_end.eq(walker.to_level >= control.pass_level),
+                tag.window.narrow.eq(d.view("LOOP0").last < Window.LATENCY - 1),
                 tag.window.rows.eq(control.window_rows),
                 tag.window.columns.eq(control.window_columns),
                 tag.window.stride_y.eq(control.stride_y), tag.window.stride_x.eq(control.stride_x),
             ]
 
     def _enter(self, m, queue):
-        """Let the oldest vector in, directly or through the window unit."""
+        """Let the oldest vector in, directly or by the window unit; return if that holds any."""
         c = self.config
         tag = data.View(self.tag_layout, queue.data_tag)
         flags = tag.vector
         store, group_open = Signal(), Signal()
         owned = Signal(2)
-        tile_free, hazard, path_free = Signal(init=1), Signal(), Signal()
-
-        allowed = Signal()
+        allowed, blocked = Signal(), Signal()
         m.d.comb += [
-            allowed.eq(queue.valid & path_free & ~hazard
-                       & (~flags.swap | (self.tile_ready & tile_free))
+            allowed.eq(queue.valid & ~blocked & (~flags.swap | self.tile_ready)
                        & (~flags.first | group_open | ~owned.bit_select(store, 1))),
             queue.take.eq(allowed),
         ]
@@ -161,20 +153,24 @@ class StreamEngine(wiring.Component):
             with m.Elif(self.release[s]):
                 m.d.sync += owned[s].eq(0)
 
-        # what enters the array, this cycle; registered once on its way
-        entry = Signal(entry_layout(c))
-        swap = Signal()
+        leaving, arriving = Signal(self.arrival_layout), Signal(self.arrival_layout)
         m.d.comb += [
-            entry.valid.eq(allowed), entry.address.eq(tag.address), entry.clear.eq(flags.clear),
-            entry.store.eq(store), entry.end.eq(allowed & flags.last), swap.eq(allowed & flags.swap),
-            path_free.eq(1), tile_free.eq(1), self.swap.eq(swap),
+            leaving.entry.valid.eq(allowed), leaving.entry.address.eq(tag.address),
+            leaving.entry.clear.eq(flags.clear), leaving.entry.store.eq(store),
+            leaving.entry.end.eq(allowed & flags.last), leaving.swap.eq(allowed & flags.swap),
         ]
-        clash = self._recent_addresses(m, entry, tag.address)
-        m.d.comb += hazard.eq(clash.any() & ~flags.clear)
-        m.d.sync += [self.entry.eq(entry), self.vector_swap.eq(swap),
-                     self.vector.as_value().eq(queue.data)]
+        clash = self._recent_addresses(m, arriving.entry, tag.address)
+        hazard = clash.any() & ~flags.clear
         if c.window:
-            self._window(m, queue, tag, allowed, store, entry, swap, path_free, tile_free, hazard)
+            held = self._window(m, queue, leaving, arriving, blocked, hazard)
+        else:
+            m.d.comb += [arriving.eq(leaving), blocked.eq(hazard)]
+            held = 0
+        # what enters the array is registered once on its way
+        m.d.comb += self.swap.eq(arriving.swap)
+        m.d.sync += [self.entry.eq(arriving.entry), self.vector_swap.eq(arriving.swap),
+                     self.vector.as_value().eq(queue.data)]
+        return held
 
     def _recent_addresses(self, m, entry, address):
         """Return one bit for each of the latest entries that still adds to ``address``."""
@@ -187,9 +183,45 @@ class StreamEngine(wiring.Component):
             m.d.comb += clash[i].eq(recent.valid & (recent.address == address))
         return clash
 
-    def _window(self, m, queue, tag, allowed, store, entry, swap, path_free, tile_free, hazard):
-        """Route depthwise pixels through the window unit; overrides the direct path's entry."""
-        raise RuntimeError("replaced below")
+    def _window(self, m, queue, leaving, arriving, blocked, hazard):
+        """Send pixels through the window unit, vectors past it; return whether it holds any."""
+        tag = data.View(self.tag_layout, queue.data_tag)
+        m.submodules.window = unit = Window(self.config)
+        through = Signal(self.arrival_layout)
+        # a tile claimed by a pixel is not swapped in before the first window of its pass
+        claimed = Signal()
+        pixel_waits = (tag.vector.swap & claimed
+                       | unit.busy & (tag.window.narrow | tag.vector.swap & ~tag.vector.clear))
+        m.d.comb += [
+            blocked.eq(Mux(tag.window.window, pixel_waits, unit.busy | hazard)),
+            unit.valid.eq(leaving.entry.valid & tag.window.window), unit.tag.eq(tag.window),
+            unit.first.eq(tag.vector.swap), unit.pixel.as_value().eq(queue.data),
+            self.taps.eq(unit.taps), arriving.eq(Mux(unit.valid | unit.busy, through, leaving)),
+        ]
+        with m.If(unit.valid & leaving.swap):
+            m.d.sync += claimed.eq(1)
+        with m.Elif(arriving.swap):
+            m.d.sync += claimed.eq(0)
+        m.d.sync += self.use_taps.eq(unit.busy)
+        self._emerge(m, unit, leaving, through)
+        return unit.busy
 
-
-_ = (Cat, Mux, Window)
+    def _emerge(self, m, unit, leaving, through):
+        """Turn what a pixel took along into what the window it completes is entered with."""
+        taken = leaving
+        for i in range(unit.LATENCY):
+            later = Signal.like(leaving, name=f"taken{i}")
+            m.d.sync += later.eq(taken)
+            taken = later
+        owes, still_owes = Signal(), Signal()
+        address, next_address = Signal.like(taken.entry.address), Signal.like(taken.entry.address)
+        m.d.comb += [
+            owes.eq(taken.swap | still_owes),
+            address.eq(Mux(taken.swap, taken.entry.address, next_address)),
+            through.eq(taken), through.entry.address.eq(address),
+            through.entry.valid.eq(unit.complete), through.swap.eq(unit.complete & owes),
+            through.entry.end.eq(unit.passing & taken.entry.end),
+        ]
+        with m.If(unit.passing):
+            m.d.sync += [still_owes.eq(owes & ~unit.complete),
+                         next_address.eq(address + unit.complete)]

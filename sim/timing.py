@@ -16,6 +16,7 @@ from systolith.hw.config import Config
 from systolith.hw.isa import Engine, Op
 from systolith.hw.memory import ALIGNED_LATENCY, VECTOR_LATENCY
 from systolith.hw.post_lanes import PostLanes
+from systolith.hw.window import Window
 from systolith.sim.program_view import NestView, instructions
 
 __all__ = ["NestTiming", "Timing", "measure"]
@@ -111,16 +112,33 @@ class _Nest:
 
 
 def _stream_tags(config, view, control, start, step):
-    """Return per vector (swap, clear, first, last, acc address, window or None)."""
+    """Return per vector (swap, clear, first, last, acc address, pixel or None)."""
     swap, first = start >= control["pass_level"], start >= control["group_level"]
     last = step >= control["group_level"]
     if control["hold"]:
         last[-1] = False
     passes = np.cumsum(swap) - 1
     clear = first[np.flatnonzero(swap)][passes] & (not control["keep"])
-    acc = view.accumulators() % config.accumulator_depth
-    return list(zip(swap.tolist(), clear.tolist(), first.tolist(), last.tolist(), acc.tolist(),
-                    strict=True))
+    acc = view.accumulators()
+    pixels = [None] * len(swap)
+    if control["window"]:
+        complete = _complete(view, control, len(swap))
+        done = np.cumsum(complete) - complete        # windows before this pixel
+        begins = np.flatnonzero(swap)[passes]
+        acc = acc[begins] + done - done[begins]
+        narrow = view["LOOP0"]["last"] < Window.LATENCY - 1
+        pixels = [(bool(c), narrow) for c in complete]
+    return list(zip(swap.tolist(), clear.tolist(), first.tolist(), last.tolist(),
+                    (acc % config.accumulator_depth).tolist(), pixels, strict=True))
+
+
+def _complete(view, control, count):
+    """Return per pixel of a window nest whether it completes a window (``hw/window.py``)."""
+    width, height = view["LOOP0"]["last"] + 1, view["LOOP1"]["last"] + 1
+    y, x = np.divmod(np.arange(count) % (width * height), width)
+    y, x = y - control["window_rows"], x - control["window_columns"]
+    return ((y >= 0) & (y % (control["stride_y"] + 1) == 0)
+            & (x >= 0) & (x % (control["stride_x"] + 1) == 0))
 
 
 class _Fetch:
@@ -213,42 +231,76 @@ class _Stream(_Walker):
         self.open, self.store = False, 0
         self.owned = [False, False]
         self.recent = deque([None] * (ACCUMULATE_CYCLES - 1), ACCUMULATE_CYCLES - 1)
+        # the window unit: (tag, store) of its pixels, the tile they have a claim on
+        self.window = deque([None] * Window.LATENCY, Window.LATENCY)
+        self.claimed = self.owes = False
         self.filled = deque()
         self.entries = 0
         # registered entry, array, column skew, accumulation
         self.fill_latency = latency + config.columns + ACCUMULATE_CYCLES - 2
 
-    def enters(self, tile_ready: bool):
-        """Return the tag of the vector that enters in this cycle, or None."""
+    @property
+    def held(self) -> bool:
+        """Pixels are in the window unit."""
+        return any(self.window)
+
+    def leaves(self, tile_ready: bool):
+        """Return the tag of the vector that leaves the FIFO in this cycle, or None."""
         if not self.fetch.ready:
             return None
-        tag = self.queue[0]
-        swap, clear, first, _, address = tag
+        swap, clear, first, _, address, pixel = tag = self.queue[0]
         if swap and not tile_ready or first and not self.open and self.owned[self.store]:
             return None
-        if not clear and address in self.recent:
-            return None
-        return tag
+        if pixel is None:
+            waits = self.held or not clear and address in self.recent
+        else:
+            waits = swap and self.claimed or self.held and (pixel[1] or swap and not clear)
+        return None if waits else tag
 
-    def step(self, cycle, granted, tag, released, go, completed) -> bool:
+    def enters(self, tag):
+        """Return (valid, swap, end, address, store) of what enters the array, or None.
+
+        It is the vector that leaves the FIFO, or the pixel at the end of the window unit.
+        """
+        if tag is not None and tag[5] is None:
+            return True, tag[0], tag[3], tag[4], self.store
+        if self.window[0] is None:
+            return None
+        (swap, _, _, last, address, (complete, _)), store = self.window[0]
+        self.owes |= swap
+        swap, self.owes = self.owes and complete, self.owes and not complete
+        return complete, swap, last, address, store
+
+    def step(self, cycle, granted, tag, entry, released, go, completed) -> bool:
         if granted:
             self.queue.append(self.nest.tags[self.index])
-        store = self.store
+        store, pixel = self.store, None
         if tag is not None:
             self.queue.popleft()
-            self.entries += 1
+            pixel = None if tag[5] is None else (tag, store)
             if tag[2]:
                 self.open = True
             if tag[3]:
                 self.open, self.store = False, 1 - store
-                self.filled.append((cycle + self.fill_latency, store))
+        self.window.append(pixel)
         for s in range(2):
             if tag is not None and tag[2] and store == s:
                 self.owned[s] = True
             elif released == s:
                 self.owned[s] = False
-        self.recent.append(None if tag is None else tag[4])
+        self._enter(cycle, entry)
+        if pixel is not None and tag[0]:
+            self.claimed = True
         return self.clock(cycle, granted, tag is not None, go, completed)
+
+    def _enter(self, cycle, entry):
+        valid, swap, end, address, store = entry or (False, False, False, None, None)
+        self.entries += valid
+        if end:
+            self.filled.append((cycle + self.fill_latency, store))
+        self.recent.append(address if valid else None)
+        if swap:
+            self.claimed = False
 
 
 class _Post:
@@ -404,7 +456,8 @@ def measure(config: Config, words: np.ndarray) -> Timing:
                    stream.descriptor.accepts(not stream.walking),
                    post.descriptor.accepts(post.state == "IDLE"))
         idle = (post.idle and not (load.walking or load.descriptor.pending or stream.walking
-                                   or stream.descriptor.pending or stream.fetch.ready))
+                                   or stream.descriptor.pending or stream.fetch.ready
+                                   or stream.held))
         order = sequencer.step(accepts, idle)
         if order == "done":
             timing.cycles, timing.entries = cycle, stream.entries
@@ -420,15 +473,16 @@ def measure(config: Config, words: np.ndarray) -> Timing:
             grants.append(banks is not None and not banks & taken)
             if grants[-1]:
                 taken |= banks
-        tag = stream.enters(load.full)
+        tag = stream.leaves(load.full)
+        entry = stream.enters(tag)
         filled = None
         if stream.filled and stream.filled[0][0] == cycle:
             filled = stream.filled.popleft()[1]
 
         finished_post, released = post.step(cycle, grants[0], filled, go[2], completed)
-        swap = tag is not None and tag[0]
+        swap = entry is not None and entry[1]
         finished_load = load.step(cycle, grants[1], swap, go[0], completed)
-        finished_stream = stream.step(cycle, grants[2], tag, released, go[1], completed)
+        finished_stream = stream.step(cycle, grants[2], tag, entry, released, go[1], completed)
         completed[0] += finished_load
         completed[1] += finished_stream
         completed[2] += finished_post
