@@ -247,7 +247,7 @@ def test_truncated_and_corrupt_files_never_end_in_a_traceback(tmp_path):
     rng = np.random.default_rng(7)
     path = tmp_path / "net.onnx"
     refusals = 0
-    for trial in range(300):
+    for trial in range(150):
         damaged = bytearray(content)
         if trial % 3:
             damaged[rng.integers(len(damaged))] = rng.integers(256)
@@ -259,7 +259,7 @@ def test_truncated_and_corrupt_files_never_end_in_a_traceback(tmp_path):
         except SystolithError as error:
             assert "\n" not in str(error)
             refusals += 1
-    assert refusals > 150
+    assert refusals > 75
 
 
 def test_random_rewiring_never_ends_in_a_traceback():
@@ -269,7 +269,7 @@ def test_random_rewiring_never_ends_in_a_traceback():
     x = m.node("MaxPool", m.conv("x", 5, 3, (3, 3)), kernel_shape=[2, 2])
     proto = quantized(m.finish(m.gemm(m.node("Flatten", x), 4, 45)), m.data())
     refusals = 0
-    for _ in range(300):
+    for _ in range(150):
         damaged = onnx.ModelProto.FromString(proto.SerializeToString())
         node = damaged.graph.node[rng.integers(len(damaged.graph.node))]
         stored = damaged.graph.initializer[rng.integers(len(damaged.graph.initializer))]
@@ -287,4 +287,4 @@ def test_random_rewiring_never_ends_in_a_traceback():
             import_onnx(damaged, "net.onnx")
         except ModelError:
             refusals += 1
-    assert refusals > 100
+    assert refusals > 50
