@@ -327,6 +327,27 @@ def test_batch_norm_between_quantisations_is_an_operation():
     assert abs(found).max() <= 1 and np.mean(found != 0) < RARELY
 
 
+@pytest.mark.parametrize("form", ["qdq", "qlinear"])
+def test_constant_added_behind_a_quantisation_is_an_operation(form):
+    m = Model((3, 6, 6))
+    bias = m.constant(m.rng.normal(0, 1, (1, 5, 1, 1)))
+    model = m.finish(m.node("Add", m.conv("x", 5, 3, (3, 3)), bias))
+    x = m.data()
+    proto = quantized(model, x, form=form, prepare=False)
+    assert [type(op) for op in import_onnx(proto, "test.onnx").ops] == [Conv, Conv]
+    found, = difference(proto, x)
+    assert abs(found).max() <= 1 and np.mean(found != 0) < RARELY
+
+
+def test_constant_added_before_a_quantisation_is_a_bias():
+    m = Model((2, 6, 6))
+    y = m.node("Add", quantised_conv(m, "x"), m.constant(m.rng.normal(0, 1, (3, 1, 1))))
+    model, data = m.finish(fake_quantize(m, y, 0.05, 3)), m.data()
+    assert [type(op) for op in import_onnx(model, "test.onnx").ops] == [Conv]
+    found, = difference(model, data)
+    assert abs(found).max() <= 1 and np.mean(found != 0) < RARELY
+
+
 def test_pool_before_its_quantisation():
     """Conv, Relu, MaxPool, QuantizeLinear: the maximum commutes with rounding."""
     m = Model((2, 6, 6))
