@@ -14,7 +14,7 @@ TAP_ROWS = 3
 
 
 class WindowTag(data.Struct):
-    """What the window unit must know of a pixel; all but ``row_end`` is the same in a whole nest."""
+    """What the window unit must know of a pixel; static in a nest but for ``row_end``."""
 
     #: The pixel belongs to a window nest.
     window: unsigned(1)
