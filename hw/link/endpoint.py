@@ -21,7 +21,7 @@ __all__ = ["Endpoint", "Transfer"]
 
 #: A transfer between the link and the device, from the endpoint's point of view. ``request`` is
 #: valid with ``start``, a pulse. ``abort`` ends a write whose data fell short, ``done`` says that
-#: a write has taken effect; a read ends with its last byte.
+#: a write has taken effect, and withdraws the byte behind its last; a read ends with its last byte.
 Transfer = wiring.Signature({
     "request": Out(RequestHeader),
     "start": Out(1),
