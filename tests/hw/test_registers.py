@@ -35,13 +35,13 @@ class Registers(wiring.Component):
 
 
 def test_a_register_is_read_as_a_whole():
-    """While the device changes a register from all zeros to all ones and back, no read mixes them."""
+    """While the device changes a register between zeros and ones, no read mixes the two."""
     dut, rng = Registers(), random.Random(1)
     first, values = 4 * csr_address("DONE"), []
 
     async def publish(ctx):
         value = 0
-        while True:
+        while len(values) < 200:
             await ctx.tick().repeat(rng.randint(1, 25))
             value ^= 0xFF
             for index in range(4):
@@ -69,8 +69,8 @@ def test_a_register_is_read_as_a_whole():
 
     simulator = Simulator(dut)
     simulator.add_clock(1e-6)
-    simulator.add_testbench(publish, background=True)
+    simulator.add_testbench(publish)
     simulator.add_testbench(read)
-    simulator.run_until(20_000e-6)
+    simulator.run_until(30_000e-6)
     assert len(values) == 200
     assert set(values) == {bytes(4), b"\xff" * 4}
