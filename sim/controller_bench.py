@@ -22,6 +22,8 @@ class ControllerBench:
         Decides when the core and the pipe stall.
     stall : float
         Probability that a ready signal is low in a cycle.
+    build_hash, crc_bits : int
+        As of ``Controller``.
 
     Attributes
     ----------
@@ -43,7 +45,7 @@ class ControllerBench:
     PC = 37
 
     def __init__(self, config: Config, seed: int = 0, stall: float = 0.0,
-                 build_hash: int = 0) -> None:
+                 build_hash: int = 0, crc_bits: int = 8) -> None:
         self.config = config
         self.memory = [0] * config.memory_elements
         self.program = [0] * config.program_words
@@ -54,13 +56,13 @@ class ControllerBench:
         self._stall = stall
         self._input: deque[int] = deque()
         self._output = bytearray()
-        self._controller = Controller(config, build_hash)
+        self._controller = Controller(config, build_hash, crc_bits)
         self._simulator = Simulator(self._controller)
         self._simulator.add_clock(1e-6)
         for process in (self._bytes_in, self._bytes_out, self._memories, self._engines):
             self._simulator.add_testbench(process, background=True)
 
-    def receive(self, data: bytes, limit: int = 20_000, quiet: int = 40) -> bytes:
+    def receive(self, data: bytes, limit: int = 20_000, quiet: int = 60) -> bytes:
         """Feed bytes, run until nothing came out for ``quiet`` cycles, return what came out.
 
         Raises

@@ -102,6 +102,12 @@ def test_memory_unaligned(config, stall):
                                 for e in shadow[address:address + count])
 
 
+def test_serial_crc():
+    host = Host(crc_bits=1)
+    host.write(5, bytes(range(50)))
+    assert host.read(4, 52) == bytes((0, *range(50), 0)) and host.csr("LINK_ERRORS") == 0
+
+
 def test_program():
     host = Host()
     words = [random.Random(i).getrandbits(32) for i in range(16)]
