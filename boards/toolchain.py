@@ -59,7 +59,8 @@ class Toolchain:
 
 
 ECP5_85F = Toolchain(
-    synthesis="synth_ecp5",
+    # Every DSP is instantiated by the design; other products are too small to spend one on.
+    synthesis="synth_ecp5 -nodsp",
     place_and_route="nextpnr-ecp5",
     device_options=("--85k", "--package", "CABGA381", "--speed", "6"),
     constraints="top.lpf",
@@ -72,7 +73,7 @@ ECP5_85F = Toolchain(
 )
 
 ICE40_UP5K = Toolchain(
-    synthesis="synth_ice40 -dsp -abc9 -device u",
+    synthesis="synth_ice40 -abc9 -device u",
     place_and_route="nextpnr-ice40",
     device_options=("--up5k", "--package", "sg48"),
     constraints="top.pcf",

@@ -82,8 +82,8 @@ def test_no_tool_outlives_an_interrupted_build(fake_tools, stand_in, tmp_path):
 @pytest.mark.slow
 @pytest.mark.board
 @pytest.mark.parametrize("name,resources", [
-    ("ulx3s-85f", {"dsp": 1, "bram": 1}),
-    ("icebreaker", {"dsp": 1, "bram": 2, "spram": 0}),
+    ("ulx3s-85f", {"dsp": 0, "bram": 1}),
+    ("icebreaker", {"dsp": 0, "bram": 2, "spram": 0}),
 ])
 def test_a_small_design_becomes_a_bitstream(name, resources, stand_in, tmp_path):
     target = find_target(name)
