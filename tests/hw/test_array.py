@@ -1,0 +1,170 @@
+"""SystolicArray against matrix products."""
+
+import numpy as np
+import pytest
+from amaranth.sim import Simulator
+
+from systolith.hw.array import SystolicArray
+from systolith.hw.config import Config
+
+SHAPES = {
+    "16x8": {"rows": 16, "columns": 8},
+    "4x2": {"rows": 4, "columns": 2},
+    "3x5": {"rows": 3, "columns": 5, "post_lanes": 5},
+    "5x3": {"rows": 5, "columns": 3, "post_lanes": 3},
+    "4x4-int16": {"rows": 4, "columns": 4, "operand_bits": 16},
+    "2x8": {"rows": 2, "columns": 8},
+    "8x2": {"rows": 8, "columns": 2},
+    "4x4-lut": {"rows": 4, "columns": 4, "multiplier": "lut"},
+    "3x4-mixed": {"rows": 3, "columns": 4, "multiplier": "mixed", "dsp_columns": 1},
+}
+
+
+def config(**fields):
+    fields.setdefault("post_lanes", fields["columns"])
+    return Config(**fields)
+
+
+def extremes(rng, bits, *shape):
+    """Return random elements, many of them the most negative and the most positive."""
+    low, high = -(1 << bits - 1), (1 << bits - 1) - 1
+    values = rng.integers(low, high + 1, shape)
+    return np.where(rng.random(shape) < 0.2, rng.choice([low, high], shape), values)
+
+
+def words_of(c, tile):
+    """Return the load words int[load_words, lanes] of a tile int[rows, columns]."""
+    words = np.zeros((c.load_words, c.lanes), np.int64)
+    for row in range(c.rows):
+        part, word = divmod(row, c.load_words)
+        words[word, part * c.columns:(part + 1) * c.columns] = tile[row]
+    return words
+
+
+class Schedule:
+    """What drives the array's inputs in every cycle, by input name."""
+
+    def __init__(self):
+        self.inputs = {}
+
+    def set(self, cycle, **values):
+        self.inputs.setdefault(cycle, {}).update(values)
+
+    def run(self, dut, cycles, idle):
+        """Return psums int[cycles, columns]; inputs not set in a cycle are those of ``idle``."""
+        seen = []
+
+        async def bench(ctx):
+            for cycle in range(cycles):
+                for name, value in (idle | self.inputs.get(cycle, {})).items():
+                    ctx.set(getattr(dut, name), value)
+                seen.append([ctx.get(psum) for psum in dut.psums])
+                await ctx.tick()
+
+        sim = Simulator(dut)
+        sim.add_clock(1e-6)
+        sim.add_testbench(bench)
+        sim.run()
+        return np.array(seen)
+
+
+def at_columns(seen, cycle, latency):
+    """Return the sums of the vector of ``cycle``: column c comes c cycles after column 0."""
+    return [seen[cycle + latency + n, n] for n in range(seen.shape[1])]
+
+
+IDLE = {"load": 0, "load_index": 0, "valid": 0, "swap": 0}
+
+
+def stream_tiles(c, rng, *, tiles, bubbles, tap_share=0.0):
+    """Run tiles, each loaded and swapped in as early as allowed; compare every sum with NumPy.
+
+    Word 0 of the next tile comes in the cycle of the swap, or when the load before has ended.
+    """
+    dut = SystolicArray(c)
+    schedule = Schedule()
+    bits = c.operand_bits
+    expected = {}
+    vector_cycle = load_cycle = 0               # the first that are free
+    for number in range(tiles):
+        tile = extremes(rng, bits, c.rows, c.columns)
+        if bits == 16:                          # the compiler sees to it that 32 bits never wrap
+            tile //= 4
+        for k, word in enumerate(words_of(c, tile)):
+            schedule.set(load_cycle + k, load=1, load_index=k, load_data=word.tolist())
+        cycle = swap = max(vector_cycle, load_cycle + 1)
+        load_cycle = max(swap, load_cycle + c.load_words)
+        for i in range(rng.integers(1, 12) if number % 3 else 1):
+            while rng.random() < bubbles:       # what is not valid must not matter
+                schedule.set(cycle, vector=extremes(rng, bits, c.rows).tolist(), swap=1)
+                cycle += 1
+            swap = cycle if i == 0 else swap
+            vector = extremes(rng, bits, c.rows)
+            schedule.set(cycle, vector=vector.tolist(), valid=1, swap=int(i == 0))
+            expected[cycle] = vector @ tile
+            if rng.random() < tap_share:
+                taps = extremes(rng, bits, 9, c.columns)
+                schedule.set(cycle, taps=taps.tolist(), use_taps=1)
+                expected[cycle] = (taps * tile[:9]).sum(0) + vector[9:] @ tile[9:]
+            cycle += 1
+        vector_cycle, load_cycle = cycle, max(swap, load_cycle)
+    idle = IDLE | ({"use_taps": 0} if c.window else {})
+    seen = schedule.run(dut, vector_cycle + dut.latency + c.columns, idle)
+    for cycle, sums in expected.items():
+        np.testing.assert_array_equal(at_columns(seen, cycle, dut.latency), sums, f"cycle {cycle}")
+
+
+@pytest.mark.parametrize("bubbles", [0, 0.3])
+@pytest.mark.parametrize("stages", [3, 4])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_products(shape, stages, bubbles):
+    c = config(**SHAPES[shape], multiplier_stages=stages)
+    big = c.rows * c.columns > 64
+    stream_tiles(c, np.random.default_rng(stages), tiles=6 if big else 15, bubbles=bubbles)
+
+
+@pytest.mark.parametrize("shape", [(9, 2), (10, 3), (16, 8)], ids=str)
+def test_taps(shape):
+    """Depthwise vectors between ordinary ones."""
+    c = config(rows=shape[0], columns=shape[1], window=True)
+    stream_tiles(c, np.random.default_rng(4), tiles=6, bubbles=0.2, tap_share=0.6)
+
+
+@pytest.mark.parametrize("stages", [3, 4])
+@pytest.mark.parametrize("shape", [(4, 4), (3, 5), (6, 2)], ids=str)
+def test_outer_products(shape, stages):
+    """Output-stationary: dW = X.T @ G over each run of vectors, drained row by row."""
+    c = config(rows=shape[0], columns=shape[1], multiplier_stages=stages, output_stationary=True)
+    dut = SystolicArray(c)
+    rng = np.random.default_rng(9)
+    schedule = Schedule()
+    expected = []
+    cycle = 1
+    for length in (1, 7, 20):
+        x, g = extremes(rng, 8, length, c.rows), extremes(rng, 8, length, c.columns)
+        first = cycle
+        for i in range(length):
+            while i and rng.random() < 0.3:     # what is not valid must not matter
+                schedule.set(cycle, vector=extremes(rng, 8, c.rows).tolist())
+                cycle += 1
+            schedule.set(cycle - 1, stream=g[i].tolist())
+            schedule.set(cycle, vector=x[i].tolist(), valid=1, restart=int(i == 0))
+            cycle += 1
+        drain = cycle - 1 + c.rows + c.columns + dut.latency
+        for at in range(first - 1, drain):
+            schedule.set(at, gather=1)
+        for at in range(drain, drain + c.rows):
+            schedule.set(at, drain=1)
+        expected.append((drain, x.T @ g))
+        cycle = drain + c.rows + c.columns + 2
+    idle = IDLE | {"gather": 0, "restart": 0, "drain": 0}
+    seen = schedule.run(dut, cycle, idle)
+    for drain, sums in expected:
+        for row in range(c.rows):
+            at = drain + SystolicArray.DRAIN_DELAY + row
+            np.testing.assert_array_equal(at_columns(seen, at, 0), sums[c.rows - 1 - row])
+
+
+def test_ordinary_tiles_with_output_stationary_hardware():
+    c = config(rows=4, columns=3, output_stationary=True)
+    stream_tiles(c, np.random.default_rng(5), tiles=8, bubbles=0.3)
