@@ -2,19 +2,18 @@
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from systolith.hw.link.framing import PacketByte
 from systolith.hw.link.protocol import (
     CRC_BYTES,
     HEADER_BYTES,
-    RECENT,
     RequestHeader,
     ResponseHeader,
     Status,
     Target,
 )
+from systolith.hw.link.window import SequenceWindow
 
 __all__ = ["Endpoint", "Transfer"]
 
@@ -63,138 +62,134 @@ class Endpoint(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        transfer = self.transfer
+        m.submodules.window = window = SequenceWindow()
 
         # The header shifts in at the top, and out at the bottom as the response's header.
         header = Signal(8 * HEADER_BYTES)
+        count = Signal(range(HEADER_BYTES))
         request = RequestHeader(header)
-        m.d.comb += transfer.request.eq(request)
+        m.d.comb += [
+            self.transfer.request.eq(request),
+            self.transfer.write.payload.eq(self.i.p.data),
+            window.sequence.eq(request.sequence),
+        ]
 
-        # Outcomes of the last requests, by the low bits of their sequence number.
-        # A block RAM, where flip-flops would cost more than all the rest of this block.
-        m.submodules.outcomes = outcomes = Memory(
-            shape=Status, depth=RECENT, init=[], attrs={"ram_style": "block"})
-        remember, recall = outcomes.write_port(), outcomes.read_port()
-
-        expected = Signal(16)
+        # The outcome: its status, whether the window moves on, whether data follow.
         status = Signal(Status)
         advance = Signal()
         reading = Signal()
-        count = Signal(range(HEADER_BYTES))
-        distance = Signal(16)
-        fresh = Signal()
-        recent = Signal()
-        m.d.comb += [
-            distance.eq(request.sequence - expected),
-            fresh.eq(distance == 0),
-            recent.eq(distance[RECENT.bit_length() - 1:].all()),
-            recall.addr.eq(request.sequence),
-            remember.addr.eq(expected),
-            remember.data.eq(status),
-            transfer.write.payload.eq(self.i.p.data),
-        ]
-        byte = Signal()
-        end = Signal()
-        m.d.comb += [byte.eq(self.i.valid & self.i.ready), end.eq(byte & self.i.p.last)]
+        m.d.comb += window.status.eq(status)
 
         with m.FSM():
-            with m.State("HEADER"):
-                m.d.comb += self.i.ready.eq(1)
-                with m.If(byte):
-                    m.d.sync += [header.eq(Cat(header[8:], self.i.p.data)), count.eq(count + 1)]
-                    with m.If(count == HEADER_BYTES - 1):
-                        m.next = "JUDGE"
-                with m.If(end):
+            self._header(m, header, count)
+            self._judge(m, request, window, status, advance, reading, count)
+            self._payload(m, count, status)
+            self._answer(m, header, count, window, status, advance, reading)
+        return m
+
+    def _header(self, m, header, count):
+        """Collect the header; drop a frame that ends in it."""
+        with m.State("HEADER"):
+            m.d.comb += self.i.ready.eq(1)
+            with m.If(self.i.valid):
+                m.d.sync += [header.eq(Cat(header[8:], self.i.p.data)), count.eq(count + 1)]
+                with m.If(self.i.p.last):
                     m.d.sync += count.eq(0)
                     m.d.comb += self.dropped.eq(1)
-                    m.next = "HEADER"
+                with m.Elif(count == HEADER_BYTES - 1):
+                    m.next = "JUDGE"
 
-            with m.State("JUDGE"):
-                m.d.sync += [
-                    status.eq(Status.OUT_OF_ORDER), advance.eq(0), reading.eq(0), count.eq(0),
-                ]
-                m.next = "SKIP"
-                with m.If(request.target == Target.SESSION):
-                    with m.If(request.address == expected):
-                        m.d.sync += [
-                            status.eq(Status.OK), advance.eq(1), expected.eq(request.sequence),
-                        ]
-                with m.Elif(fresh | (recent & ~request.write)):
-                    m.d.sync += [status.eq(self.refusal), advance.eq(fresh)]
-                    with m.If(self.refusal == Status.OK):
-                        m.d.sync += reading.eq(~request.write)
-                        m.d.comb += transfer.start.eq(1)
-                        with m.If(request.write):
-                            m.next = "WRITE"
-                with m.Elif(recent):
-                    m.next = "RECALL"
-                with m.Else():
-                    m.d.comb += self.dropped.eq(1)
+    def _judge(self, m, request, window, status, advance, reading, count):
+        """Decide what to do with the request, and begin it."""
+        with m.State("JUDGE"):
+            m.d.sync += [
+                status.eq(Status.OUT_OF_ORDER), advance.eq(0), reading.eq(0), count.eq(0),
+            ]
+            m.next = "SKIP"
+            with m.If(request.target == Target.SESSION):
+                with m.If(request.address == window.following):
+                    m.d.comb += window.jump.eq(1)
+                    m.d.sync += [status.eq(Status.OK), advance.eq(1)]
+            with m.Elif(window.fresh | (window.recent & ~request.write)):
+                m.d.sync += [status.eq(self.refusal), advance.eq(window.fresh)]
+                with m.If(self.refusal == Status.OK):
+                    m.d.comb += self.transfer.start.eq(1)
+                    m.d.sync += reading.eq(~request.write)
+                    with m.If(request.write):
+                        m.next = "WRITE"
+            with m.Elif(window.recent):
+                m.next = "RECALL"
+            with m.Else():
+                m.d.comb += self.dropped.eq(1)
 
-            with m.State("RECALL"):
-                m.d.sync += status.eq(recall.data)
-                m.next = "SKIP"
+        with m.State("RECALL"):
+            m.d.sync += status.eq(window.outcome)
+            m.next = "SKIP"
 
-            with m.State("WRITE"):
-                # Payload goes to the device; a frame that ends in it was shorter than it said.
-                m.d.comb += [
-                    transfer.write.valid.eq(self.i.valid), self.i.ready.eq(transfer.write.ready),
-                ]
-                with m.If(end):
-                    m.d.comb += transfer.abort.eq(1)
+    def _payload(self, m, count, status):
+        """Take the rest of the frame, which must be as long as the header says."""
+        end = Signal()
+        m.d.comb += end.eq(self.i.valid & self.i.ready & self.i.p.last)
+
+        with m.State("WRITE"):
+            m.d.comb += [
+                self.transfer.write.valid.eq(self.i.valid),
+                self.i.ready.eq(self.transfer.write.ready),
+            ]
+            with m.If(end):
+                m.d.comb += self.transfer.abort.eq(1)
+                m.d.sync += status.eq(Status.BAD_LENGTH)
+                m.next = "ANSWER"
+            with m.Elif(self.transfer.done):
+                m.next = "TAIL"
+
+        with m.State("TAIL"):
+            m.d.comb += self.i.ready.eq(1)
+            with m.If(self.i.valid & (count != CRC_BYTES)):
+                m.d.sync += count.eq(count + 1)
+            with m.If(end):
+                with m.If(count != CRC_BYTES - 1):
                     m.d.sync += status.eq(Status.BAD_LENGTH)
-                    m.next = "ANSWER"
-                with m.Elif(transfer.done):
-                    m.next = "TAIL"
+                m.next = "ANSWER"
 
-            with m.State("TAIL"):
-                # Just the CRC is left, or the frame was longer than it said.
-                m.d.comb += self.i.ready.eq(1)
-                with m.If(byte & (count != CRC_BYTES)):
-                    m.d.sync += count.eq(count + 1)
-                with m.If(end):
-                    with m.If(count != CRC_BYTES - 1):
-                        m.d.sync += status.eq(Status.BAD_LENGTH)
-                    m.next = "ANSWER"
+        with m.State("SKIP"):
+            m.d.comb += self.i.ready.eq(1)
+            with m.If(end):
+                m.next = "ANSWER"
 
-            with m.State("SKIP"):
-                m.d.comb += self.i.ready.eq(1)
-                with m.If(end):
-                    m.next = "ANSWER"
+    def _answer(self, m, header, count, window, status, advance, reading):
+        """Turn the request's header into the response's, send it, and what was read."""
+        response = ResponseHeader(header)
+        with m.State("ANSWER"):
+            m.d.comb += window.advance.eq(advance)
+            m.d.sync += [
+                count.eq(0),
+                response.response.eq(1),
+                response.length.eq(Mux(reading, response.length, 0)),
+                response.status.eq(status),
+                response.reserved.eq(0),
+                response.expected.eq(window.following),
+            ]
+            m.next = "SEND"
 
-            with m.State("ANSWER"):
-                response = ResponseHeader(header)
-                following = Signal(16)
-                m.d.comb += [following.eq(expected + advance), remember.en.eq(advance)]
-                m.d.sync += [
-                    expected.eq(following),
-                    count.eq(0),
-                    response.response.eq(1),
-                    response.length.eq(Mux(reading, request.length, 0)),
-                    response.status.eq(status),
-                    response.reserved.eq(0),
-                    response.expected.eq(following),
-                ]
-                m.next = "SEND"
-
-            with m.State("SEND"):
-                m.d.comb += [
-                    self.o.valid.eq(1),
-                    self.o.p.data.eq(header[:8]),
-                    self.o.p.last.eq((count == HEADER_BYTES - 1) & ~reading),
-                ]
-                with m.If(self.o.ready):
-                    m.d.sync += [header.eq(header[8:]), count.eq(count + 1)]
-                    with m.If(count == HEADER_BYTES - 1):
-                        m.next = "HEADER"
-                        with m.If(reading):
-                            m.next = "READ"
-
-            with m.State("READ"):
-                m.d.comb += [
-                    self.o.valid.eq(transfer.read.valid), self.o.payload.eq(transfer.read.payload),
-                    transfer.read.ready.eq(self.o.ready),
-                ]
-                with m.If(self.o.valid & self.o.ready & self.o.p.last):
+        with m.State("SEND"):
+            m.d.comb += [
+                self.o.valid.eq(1),
+                self.o.p.data.eq(header[:8]),
+                self.o.p.last.eq((count == HEADER_BYTES - 1) & ~reading),
+            ]
+            with m.If(self.o.ready):
+                m.d.sync += [header.eq(header[8:]), count.eq(count + 1)]
+                with m.If(count == HEADER_BYTES - 1):
                     m.next = "HEADER"
-        return m
+                    with m.If(reading):
+                        m.next = "READ"
+
+        with m.State("READ"):
+            read = self.transfer.read
+            m.d.comb += [
+                self.o.valid.eq(read.valid), self.o.payload.eq(read.payload),
+                read.ready.eq(self.o.ready),
+            ]
+            with m.If(self.o.valid & self.o.ready & self.o.p.last):
+                m.next = "HEADER"
