@@ -87,9 +87,10 @@ def _print(out: Output, report: "Report") -> None:
         table.add_row(name, f"{usage.used}", f"{usage.available}",
                       f"{100 * usage.used / max(1, usage.available):.0f}")
     out.say(table)
-    verdict = "[green]met[/]" if report.timing_met else "[red]NOT met[/]"
-    out.say(f"Clock          {report.fmax_mhz:.1f} MHz, {report.constraint_mhz:g} MHz asked for: "
-            f"timing {verdict} (seed {report.seed})")
+    verdict = ("met", "green") if report.timing_met else ("NOT met", "red")
+    out.say(Text.assemble(
+        f"Clock          {report.fmax_mhz:.1f} MHz, {report.constraint_mhz:g} MHz asked for: "
+        "timing ", verdict, f" (seed {report.seed})"))
     out.say(f"Critical path  {report.critical_path.describe()}")
     out.say(f"Array          {report.macs} multiply-accumulates a cycle")
     out.say(f"Build          {report.seconds:.0f} s, hash {report.build_hash:08x}")

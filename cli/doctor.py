@@ -7,6 +7,7 @@ import sys
 from dataclasses import asdict, dataclass
 
 import typer
+from rich.text import Text
 
 from systolith.cli.devices import PERMISSION_FIX, list_devices
 from systolith.cli.output import Json, Output
@@ -109,8 +110,9 @@ def command(as_json: Json = False) -> None:
     findings = examine()
     table = out.table("what", "found", "for")
     for finding in findings:
-        missing = "[red]missing[/]" if finding.required else "[yellow]none[/]"
-        table.add_row(finding.name, finding.found or f"{missing}: {finding.fix}", finding.purpose)
+        missing = ("missing", "red") if finding.required else ("none", "yellow")
+        table.add_row(finding.name, finding.found or Text.assemble(missing, f": {finding.fix}"),
+                      finding.purpose)
     out.say(table)
     complete = all(finding.found for finding in findings if finding.required)
     out.say("Everything needed is there." if complete else "Something is missing, see above.")

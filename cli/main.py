@@ -9,12 +9,26 @@ from typing import Annotated
 import typer
 
 from systolith import __version__
-from systolith.cli import build, devices, doctor, isa, program, targets, verilog
+from systolith.cli import (
+    build,
+    compile,
+    demo,
+    devices,
+    doctor,
+    isa,
+    program,
+    run,
+    targets,
+    verilog,
+)
 
-__all__ = ["COMMANDS", "app", "main", "run"]
+__all__ = ["COMMANDS", "app", "execute", "main"]
 
 #: Name -> module with a ``command`` and an ``EXAMPLE``.
 COMMANDS: dict[str, ModuleType] = {
+    "demo": demo,
+    "compile": compile,
+    "run": run,
     "build": build,
     "program": program,
     "verilog": verilog,
@@ -54,7 +68,7 @@ def _options(
     """Take the options that belong to no command."""
 
 
-def run(arguments: list[str]) -> int:
+def execute(arguments: list[str]) -> int:
     """Run one command and return its exit code; every error becomes one line on stderr."""
     try:
         code = app(args=arguments, prog_name="systolith", standalone_mode=False)
@@ -98,4 +112,4 @@ def _explain(error: Exception) -> tuple[int, str]:
 
 def main() -> None:
     """Run the command line; the entry point of ``systolith``."""
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(execute(sys.argv[1:]))

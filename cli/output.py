@@ -27,10 +27,10 @@ class Output:
 
     def __init__(self, as_json: bool):
         self.as_json = as_json
-        #: Tables and sentences.
-        self.people = Console(stderr=as_json, highlight=False)
+        #: Tables and sentences; brackets in them are brackets, not markup.
+        self.people = Console(stderr=as_json, highlight=False, markup=False)
         #: Progress, always on stderr.
-        self.log = Console(stderr=True, highlight=False)
+        self.log = Console(stderr=True, highlight=False, markup=False)
 
     def say(self, *things: object) -> None:
         """Print for people."""

@@ -21,5 +21,5 @@ def systolith(capsys):
     """Return a function that runs a command line."""
     def run(*arguments):
         capsys.readouterr()
-        return Run(main.run([str(argument) for argument in arguments]), capsys.readouterr())
+        return Run(main.execute([str(argument) for argument in arguments]), capsys.readouterr())
     return run

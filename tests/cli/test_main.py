@@ -72,7 +72,7 @@ def _fail_with(monkeypatch, error):
 
 
 def test_a_reader_that_leaves_is_not_an_error():
-    code = "import sys; from systolith.cli.main import run; sys.exit(run(['isa']))"
+    code = "import sys; from systolith.cli.main import execute; sys.exit(execute(['isa']))"
     reading, writing = os.pipe()
     os.close(reading)
     run = subprocess.run([sys.executable, "-c", code], stdout=writing, stderr=subprocess.PIPE,
@@ -83,7 +83,7 @@ def test_a_reader_that_leaves_is_not_an_error():
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_a_full_disk_is_one_line():
-    code = "import sys; from systolith.cli.main import run; sys.exit(run(['isa']))"
+    code = "import sys; from systolith.cli.main import execute; sys.exit(execute(['isa']))"
     with open("/dev/full", "w") as full:
         run = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE,
                              text=True, timeout=60)

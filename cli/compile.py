@@ -1,0 +1,87 @@
+"""``systolith compile``: a network to a program."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from systolith.cli.output import Json, Output
+
+if TYPE_CHECKING:
+    from systolith.sw.program import Program
+
+__all__ = ["EXAMPLE", "command", "describe", "utilization"]
+
+EXAMPLE = ("Example: systolith compile examples/lenet/lenet_int8.onnx --target ulx3s-85f "
+           "-o lenet.sth")
+
+
+def command(
+    model: Annotated[Path, typer.Argument(help="The network, an .onnx file.")],
+    target: Annotated[str, typer.Option(
+        "--target", "-t", help="Name of a board, or a configuration as a .json file.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The program to write, .sth.")],
+    calibrate: Annotated[Path | None, typer.Option(
+        help="Typical inputs that quantise a float model: .npy, batch first, in the model's own "
+             "layout.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compile an ONNX network for a target."""
+    from systolith.boards.targets import find_config
+    from systolith.cli.arrays import read_array
+    from systolith.cli.files import replacing
+    from systolith.sw.compiler import compile_graph
+    from systolith.sw.importer.load import load_model
+
+    out = Output(as_json)
+    config = find_config(target)
+    calibration = None if calibrate is None else read_array(calibrate)
+    with out.log.status(f"compiling {model}"):
+        program = compile_graph(load_model(model, calibration), config)
+    with replacing(output) as temporary:
+        program.save(temporary)
+    _print(out, program)
+    out.say(f"{output}: {output.stat().st_size} bytes for {config.describe()}")
+    out.result(describe(program) | {"program": str(output)})
+
+
+def utilization(program: "Program", cycles: float) -> float:
+    """Return the share of the array's multiply-accumulates that a run in ``cycles`` used."""
+    macs = sum(layer.macs for layer in program.layers)
+    return macs / (program.config.multipliers * cycles) if cycles else 0.0
+
+
+def describe(program: "Program") -> dict[str, Any]:
+    """Return what a program costs, as data."""
+    config = program.config
+    return {
+        "macs": sum(layer.macs for layer in program.layers),
+        "cycles": program.predicted_cycles,
+        "utilization": round(utilization(program, program.predicted_cycles), 4),
+        "layers": [{"name": layer.name, "op": layer.op, "macs": layer.macs,
+                    "cycles": layer.cycles} for layer in program.layers],
+        "memory": {
+            "constants": program.constant_elements, "maps": program.map_elements,
+            "available": config.memory_elements, "program_words": len(program.words),
+            "program_words_available": config.program_words,
+        },
+        "config_hash": f"{config.hash:08x}",
+    }
+
+
+def _print(out: Output, program: "Program") -> None:
+    multipliers = program.config.multipliers
+    numbers = ("MACs", "cycles", "of peak")
+    table = out.table("layer", "operator", *numbers, numbers=numbers)
+    for layer in program.layers:
+        share = layer.macs / (multipliers * max(1, layer.cycles))
+        table.add_row(layer.name, layer.op, f"{layer.macs:,}", f"{layer.cycles:,}", f"{share:.1%}")
+    data = describe(program)
+    table.add_section()
+    table.add_row("sum", "", f"{data['macs']:,}", f"{data['cycles']:,}",
+                  f"{data['utilization']:.1%}")
+    memory = data["memory"]
+    out.say(table)
+    out.say(f"Memory   {memory['constants']:,} elements of weights and parameters, "
+            f"{memory['maps']:,} of feature maps, {memory['available']:,} there are")
+    out.say(f"Program  {memory['program_words']:,} of {memory['program_words_available']:,} words")
