@@ -105,6 +105,7 @@ class Dma(wiring.Component):
         # To the next byte; to the next byte of a register, and after the last to its first.
         advance = cursor.eq(cursor + 1)
         rotate = cursor[:WORD_BYTES.bit_length() - 1].eq(cursor + 1)
+        count = remaining.eq(remaining - 1)
 
         with m.FSM():
             with m.State("IDLE"):
@@ -120,7 +121,7 @@ class Dma(wiring.Component):
                     with m.Else():
                         m.next = "READ-WORD"
 
-            # Writes: the cursor stays in the word until it is written.
+            # The cursor stays in the word until it is written.
             with m.State("FILL"):
                 m.d.comb += transfer.write.ready.eq(1)
                 with m.If(transfer.write.valid):
@@ -134,27 +135,30 @@ class Dma(wiring.Component):
                             m.d.sync += rotate
                             m.next = "WRITE-REGISTER"
                     with m.Else():
-                        m.d.sync += [advance, remaining.eq(remaining - 1)]
+                        m.d.sync += [advance, count]
                 with m.If(transfer.abort):
                     m.next = "IDLE"
+
+            with m.State("SPLIT"):
+                m.d.comb += transfer.read.valid.eq(1)
+                with m.If(transfer.read.ready):
+                    m.d.sync += [advance, count]
+                    with m.If(last):
+                        m.next = "IDLE"
+                    with m.Elif(word_end):
+                        m.next = "READ-WORD"
+                        with m.If(register):
+                            m.next = "READ-REGISTER"
 
             with m.State("WRITE-WORD"):
                 m.d.comb += [self.write.valid.eq(memory), self.program.valid.eq(~memory)]
                 with m.If(self.write.ready | ~memory):
-                    m.d.sync += [advance, remaining.eq(remaining - 1), mask.eq(0)]
+                    m.d.sync += [advance, count, mask.eq(0)]
                     m.d.comb += transfer.done.eq(last)
                     m.next = "FILL"
                     with m.If(last):
                         m.next = "IDLE"
 
-            with m.State("WRITE-REGISTER"):
-                m.d.comb += self.register_write.valid.eq(1)
-                m.d.sync += rotate
-                with m.If(word_end):
-                    m.d.comb += transfer.done.eq(1)
-                    m.next = "IDLE"
-
-            # Reads: a word at a time.
             with m.State("READ-WORD"):
                 m.d.comb += self.read.valid.eq(1)
                 with m.If(self.read.ready):
@@ -165,26 +169,26 @@ class Dma(wiring.Component):
                     m.d.sync += buffer.eq(self.read_data.payload)
                     m.next = "SPLIT"
 
-            with m.State("READ-REGISTER"):
-                m.d.comb += self.register_reading.eq(position != 0)
-                with m.If(self.register_reading | ~self.register_busy):
-                    m.next = "GATHER"
-
-            with m.State("GATHER"):
-                m.d.comb += self.register_reading.eq(1)
-                m.d.sync += [buffer.word_select(position, 8).eq(self.register_data), rotate]
-                m.next = "READ-REGISTER"
-                with m.If(word_end):
-                    m.next = "SPLIT"
-
-            with m.State("SPLIT"):
-                m.d.comb += transfer.read.valid.eq(1)
-                with m.If(transfer.read.ready):
-                    m.d.sync += [advance, remaining.eq(remaining - 1)]
-                    with m.If(last):
-                        m.next = "IDLE"
-                    with m.Elif(word_end):
-                        m.next = "READ-WORD"
-                        with m.If(register):
-                            m.next = "READ-REGISTER"
+            self._register_states(m, rotate, word_end, position, buffer)
         return m
+
+    def _register_states(self, m, rotate, word_end, position, buffer):
+        """Move one register between the buffer and the register bank, a byte at a time."""
+        with m.State("WRITE-REGISTER"):
+            m.d.comb += self.register_write.valid.eq(1)
+            m.d.sync += rotate
+            with m.If(word_end):
+                m.d.comb += self.transfer.done.eq(1)
+                m.next = "IDLE"
+
+        with m.State("READ-REGISTER"):
+            m.d.comb += self.register_reading.eq(position != 0)
+            with m.If(self.register_reading | ~self.register_busy):
+                m.next = "GATHER"
+
+        with m.State("GATHER"):
+            m.d.comb += self.register_reading.eq(1)
+            m.d.sync += [buffer.word_select(position, 8).eq(self.register_data), rotate]
+            m.next = "READ-REGISTER"
+            with m.If(word_end):
+                m.next = "SPLIT"

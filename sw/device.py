@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
@@ -14,6 +13,7 @@ from systolith.hw.isa import ISA_VERSION, Fault
 from systolith.sw.backend import PROGRESS, Backend, DeviceError
 from systolith.sw.link.backend import LinkBackend, device_errors
 from systolith.sw.link.link import Link
+from systolith.sw.results import Result, Run
 from systolith.sw.transport import SerialTransport
 
 if TYPE_CHECKING:
@@ -29,42 +29,6 @@ ENTRY_POINTS = "systolith.devices"
 DEFAULT_BAUD = 3_000_000
 #: Elements written between two reports of progress.
 _PROGRESS_STEP = 1 << 14
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What one image gave: an array for each output, and the figures of its job.
-
-    ``cycles`` and ``entries`` are None if the next job finished before they could be read.
-    """
-
-    outputs: tuple[np.ndarray, ...]
-    cycles: int | None
-    entries: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """What many images gave.
-
-    ``outputs`` has for each of the program's outputs an array with the images along axis 0.
-    ``cycles`` and ``entries`` have one number for each image whose figures were read.
-    """
-
-    outputs: tuple[np.ndarray, ...]
-    cycles: tuple[int, ...]
-    entries: tuple[int, ...]
-    seconds: float
-
-    @property
-    def cycles_per_image(self) -> float:
-        """Mean clock cycles of a job."""
-        return float(np.mean(self.cycles))
-
-    @property
-    def images_per_second(self) -> float:
-        """Images a second of this run, transfers and host work included."""
-        return len(self.outputs[0]) / self.seconds
 
 
 class Device:
