@@ -19,6 +19,12 @@ from systolith.sim.verilog import to_verilog
 
 __all__ = ["run_bench"]
 
+#: What a bench can see: the signals of the top module. All of them, cocotb's default, make
+#: Verilator keep every net and take several times as long.
+_VISIBLE = """`verilator_config
+public_flat_rw -module "top" -var "*"
+"""
+
 
 def run_bench(component: wiring.Component, module: str, *, folder: Path, seed: int = 0,
               waves: bool = False, settings: Mapping[str, str] | None = None) -> int:
@@ -68,13 +74,16 @@ def run_bench(component: wiring.Component, module: str, *, folder: Path, seed: i
 
 
 def _build(runner: Runner, source: Path, waves: bool) -> None:
-    arguments = ["-O3", "--x-assign", "fast", "--x-initial", "fast", "-Wno-fatal", "--assert"]
+    arguments = ["-O3", "--x-assign", "fast", "--x-initial", "fast", "-Wno-fatal", "--assert",
+                 "-fno-merge-cond-motion", "--no-public-flat-rw"]
+    visible = source.with_suffix(".vlt")
+    visible.write_text(_VISIBLE)
     if waves:
         arguments += ["--trace-fst", *_fst_arguments(source.parent)]
     log = source.with_name("build.log")
     try:
-        runner.build(sources=[source], hdl_toplevel="top", build_dir=source.parent, always=True,
-                     build_args=arguments, log_file=log, waves=waves,
+        runner.build(sources=[visible, source], hdl_toplevel="top", build_dir=source.parent,
+                     always=True, build_args=arguments, log_file=log, waves=waves,
                      timescale=("1ns", "1ps"))
     except (SystemExit, RuntimeError) as error:
         raise BuildError(f"the cocotb build failed; its log is {log}") from error
@@ -104,7 +113,8 @@ def _verilator_environment() -> Iterator[None]:
     settings = {
         "PATH": f"{Path(verilator.command).parent}{os.pathsep}{os.environ['PATH']}",
         "VERILATOR_ROOT": str(verilator.root),
-        "MAKEFLAGS": f"CFG_CXXFLAGS_PCH_I=-include PYTHON3={sys.executable} OPT_FAST=-O2",
+        "MAKEFLAGS": f"CFG_CXXFLAGS_PCH_I=-include PYTHON3={sys.executable} "
+                     "OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O1",
     }
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)

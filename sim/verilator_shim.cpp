@@ -103,7 +103,7 @@ size_t systolith_receive(Device* device, uint8_t* bytes, size_t count) {
     return taken;
 }
 
-// Runs until `wanted` bytes wait to be received or `cycles` have gone by; returns the bytes waiting.
+// Runs until `wanted` bytes wait to be received or `cycles` have gone by; returns how many wait.
 size_t systolith_run(Device* device, uint64_t cycles, size_t wanted) {
     const uint64_t end = device->cycles + cycles;
     while (device->from_device.size() < wanted && device->cycles < end) device->cycle();
