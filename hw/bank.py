@@ -18,7 +18,8 @@ class Bank(wiring.Component):
 
     Infers one true block RAM (one write, one read port) a lane, or on iCE40 with ``bank_ports =
     "single"`` and 8-bit elements one SB_SPRAM256KA for every two lanes, which therefore share an
-    address (all addresses are even then).
+    address: all vectors start at even elements then, except those of which only the first
+    element matters (the upper lane of a pair decides, so that one is right at odd addresses too).
 
     Members
     -------
@@ -59,8 +60,8 @@ class Bank(wiring.Component):
         share = 2 if single and c.operand_bits == 8 else 1  # lanes in one physical memory
         for lane in range(0, c.lanes, share):
             lanes = slice(lane, lane + share)
-            read_address = lane_address(self.read_wrap[lane], self.read_address, next_read)
-            write_address = lane_address(self.write_wrap[lane], self.write_address, next_write)
+            read_address = lane_address(self.read_wrap[lane + share - 1], self.read_address, next_read)
+            write_address = lane_address(self.write_wrap[lane + share - 1], self.write_address, next_write)
             memory = _single_port if single else _dual_port
             out = memory(m, platform, lane, c, read=self.read, read_address=read_address,
                          write_address=write_address, enable=self.write_enable[lanes],

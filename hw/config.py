@@ -116,6 +116,9 @@ class Config:
         _require(self.bank_ports in ("dual", "single"),
                  f"bank_ports must be 'dual' or 'single', not {self.bank_ports!r}")
         _require(self.alignment in (1, 2), f"alignment must be 1 or 2, not {self.alignment!r}")
+        _require(self.rows % self.alignment == 0 and self.columns % self.alignment == 0,
+                 f"alignment = {self.alignment} needs even rows and columns, not {self.rows} and "
+                 f"{self.columns}: vectors and channel groups follow one another")
         _require(self.address_bits <= 24, "the unified memory is larger than the 24-bit "
                  "addresses of the instruction set")
 

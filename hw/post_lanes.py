@@ -92,18 +92,18 @@ class PostLanes(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         c = self.config
-        longest = self.RESIDUAL_LATENCY if c.residual else self.LATENCY
-        alive = _history(m, self.start, longest, "alive")
+        alive = _history(m, self.start & ~self.with_residual, self.LATENCY, "alive")
         first = _history(m, self.first, self.LATENCY, "first")
         last = _history(m, self.last, self.LATENCY, "last")
         step = _history(m, self.step, DRAIN_LATENCY + 2, "step")
         for lane in range(c.post_lanes):
             result = self._lane(m, lane, step)
             self._pool(m, lane, result, alive, first)
-        m.d.comb += self.valid.eq(alive[self.LATENCY] & last[self.LATENCY] & ~self.with_residual)
+        finished = alive[self.LATENCY] & last[self.LATENCY]
         if c.residual:
-            with m.If(self.with_residual):
-                m.d.comb += self.valid.eq(alive[self.RESIDUAL_LATENCY])
+            adding = _history(m, self.start & self.with_residual, self.RESIDUAL_LATENCY, "adding")
+            finished |= adding[self.RESIDUAL_LATENCY]
+        m.d.comb += self.valid.eq(finished)
         return m
 
     def _lane(self, m, lane, step):

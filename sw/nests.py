@@ -31,10 +31,13 @@ class Token:
 
 
 def _jumps(counts: list[int], strides: list[int]) -> list[int]:
-    """Turn strides into jumps: a step of a loop takes the travel of the loops inside it back."""
+    """Turn strides into jumps: a step of a loop takes the travel of the loops inside it back.
+
+    A loop of one iteration never steps: its jump is 0, whatever is inside.
+    """
     travel, jumps = 0, []
     for count, stride in zip(counts, strides, strict=True):
-        jumps.append(stride - travel)
+        jumps.append(stride - travel if count > 1 else 0)
         travel += (count - 1) * stride
     return jumps
 
@@ -84,6 +87,10 @@ class Nest:
     def settings(self) -> dict[str, int]:
         """Return the words of the registers that are neither base nor loops, by name."""
         return {}
+
+    def relocations(self) -> dict[int, Relocate]:
+        """Return the registers whose address moves with the job's parity."""
+        return {self._index(self.base_register): self.relocate}
 
     def _index(self, name: str) -> int:
         return register_index(self.engine, name)
@@ -139,6 +146,7 @@ class ResidualAdd:
     sum_zero_point: int
     low: int
     high: int
+    relocate: Relocate = Relocate.NONE
 
 
 @dataclass(slots=True, kw_only=True)
@@ -188,3 +196,10 @@ class PostNest(Nest):
                 "ADD_BOUNDS": isa.encode(isa.Bounds, low=add.low, high=add.high),
             }
         return words
+
+    def relocations(self) -> dict[int, Relocate]:
+        """Return the registers whose address moves with the job's parity."""
+        moving = {self._index(self.base_register): self.relocate}
+        if self.add:
+            moving[self._index("RESIDUAL_BASE")] = self.add.relocate
+        return moving

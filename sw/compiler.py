@@ -1,0 +1,126 @@
+"""From a network to a program: fuse, lower, place, emit, assemble."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from systolith.hw.config import Config
+from systolith.hw.isa import Engine, Relocate
+from systolith.sim.timing import Timing, measure
+from systolith.sw.assembler import assemble
+from systolith.sw.emit import Constants, Emitter, pack_constants
+from systolith.sw.errors import CapacityError
+from systolith.sw.ir import Graph
+from systolith.sw.lowering.lower import lower_step, needed_halo
+from systolith.sw.lowering.plan import Plan
+from systolith.sw.maps import Halo, Map
+from systolith.sw.memory_plan import MemoryPlan, plan_memory
+from systolith.sw.nests import Nest
+from systolith.sw.passes.verify import verify
+from systolith.sw.program import Buffer, LayerInfo, Program
+from systolith.sw.steps import Step, fuse
+
+__all__ = ["compile_graph"]
+
+
+def compile_graph(graph: Graph, config: Config) -> Program:
+    """Compile a network for a configuration.
+
+    Raises
+    ------
+    CapacityError
+        If it does not fit, or a sum could overflow; the message names the layer.
+    """
+    if config.operand_bits != 8:
+        raise CapacityError(f"{config.describe()}: int8 networks need operand_bits = 8")
+    verify(graph)
+    steps = fuse(graph)
+    maps = _maps(graph, steps, config)
+    plans = [lower_step(step, maps[step.x], graph, config) for step in steps]
+    constants = [[pack_constants(plan, config) for plan in of_step] for of_step in plans]
+    memory, constants = _place(graph, steps, maps, constants, config)
+    nests = _emit(graph, steps, plans, constants, memory, config)
+    words = assemble(nests, config)
+    timing = measure(config, words)
+    return Program(
+        config=config, name=graph.name, words=words, segments=_segments(constants),
+        inputs=[_buffer(port, memory.maps[port.tensor]) for port in graph.inputs],
+        outputs=[_buffer(port, memory.maps[port.tensor]) for port in graph.outputs],
+        input_delta=memory.input_delta, output_delta=memory.output_delta,
+        layers=_layers(graph, steps, nests, timing), predicted_cycles=timing.cycles,
+        constant_elements=memory.constant_elements, map_elements=memory.map_elements)
+
+
+def _maps(graph: Graph, steps: list[Step], config: Config) -> dict[str, Map]:
+    """Give every tensor kept in memory its halo, the union over its readers."""
+    names = [port.tensor for port in graph.inputs] + [step.output for step in steps]
+    halos = {name: Halo() for name in names}
+    for step in steps:
+        halos[step.x] = halos[step.x].union(needed_halo(step, graph))
+    unit = config.alignment
+
+    def stored(channels):
+        return -(-channels // unit) * unit
+
+    return {name: Map(graph.tensors[name], halo, stored(graph.tensors[name].shape[2]))
+            for name, halo in halos.items()}
+
+
+def _place(graph: Graph, steps: list[Step], maps: dict[str, Map],
+           constants: list[list[Constants]],
+           config: Config) -> tuple[MemoryPlan, list[list[Constants]]]:
+    sizes = [part.size for of_step in constants for c in of_step for part in (c.tiles, c.parameters)]
+    memory = plan_memory(graph, steps, maps, sizes, config)
+    addresses = iter(memory.constants)
+    placed = [[replace(c, tile_address=next(addresses), parameter_address=next(addresses))
+               for c in of_step] for of_step in constants]
+    return memory, placed
+
+
+def _emit(graph: Graph, steps: list[Step], plans: list[list[Plan]],
+          constants: list[list[Constants]], memory: MemoryPlan, config: Config) -> list[Nest]:
+    relocated = {port.tensor: Relocate.INPUT for port in graph.inputs} | {
+        port.tensor: Relocate.OUTPUT for port in graph.outputs}
+    emitter = Emitter(graph, config, memory.maps, relocated)
+    for step, of_step, packed in zip(steps, plans, constants, strict=True):
+        if memory.maps[step.output].halo:
+            emitter.fill(step.output)
+        emitter.step(step, of_step, packed)
+    return emitter.nests
+
+
+def _segments(constants: list[list[Constants]]) -> list[tuple[int, np.ndarray]]:
+    """Return the constants as one run of elements (they are placed one behind the other)."""
+    flat = [part for of_step in constants for c in of_step
+            for part in ((c.tile_address, c.tiles), (c.parameter_address, c.parameters))]
+    if not flat:
+        return []
+    begin = flat[0][0]
+    last, tail = flat[-1]
+    image = np.zeros(last + tail.size - begin, tail.dtype)
+    for address, elements in flat:
+        image[address - begin:address - begin + elements.size] = elements
+    return [(begin, image)]
+
+
+def _buffer(port, placed: Map) -> Buffer:
+    halo = placed.halo
+    return Buffer(port=port, tensor=placed.tensor, address=placed.address,
+                  halo=(halo.top, halo.left, halo.bottom, halo.right), channels=placed.channels,
+                  fill=placed.tensor.zero_point)
+
+
+def _layers(graph: Graph, steps: list[Step], nests: list[Nest], timing: Timing) -> list[LayerInfo]:
+    """Split the job's cycles among the steps: from the end of the one before to its own end."""
+    ends: dict[str, int] = {}
+    for nest, ran in zip(nests, timing.nests, strict=True):
+        if nest.engine is Engine.POST and not nest.op.startswith("halo"):
+            ends[nest.op] = max(ends.get(nest.op, 0), ran.finished)
+    layers, before = [], 0
+    for i, step in enumerate(steps):
+        end = timing.cycles if i == len(steps) - 1 else ends[step.core.name]
+        layers.append(LayerInfo(
+            name=step.core.name, op="+".join(op.kind for op in step.ops),
+            macs=sum(graph.macs(op) for op in step.ops), cycles=end - before))
+        before = end
+    return layers

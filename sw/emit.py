@@ -1,0 +1,193 @@
+"""Plans and maps to nests: where addresses, tokens and parameters come together."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from systolith.hw.config import Config
+from systolith.hw.isa import Engine, Relocate
+from systolith.sw.ir import Graph, Op
+from systolith.sw.lowering.plan import Parameters, Plan
+from systolith.sw.maps import Map
+from systolith.sw.nests import LoadNest, Loop, Nest, PostNest, ResidualAdd, StreamNest, Token
+from systolith.sw.steps import Step
+from systolith.sw.tiling import pixel_tiles
+
+__all__ = ["Constants", "Emitter", "pack_constants"]
+
+#: No saturation beyond that of int8.
+_ALL = (-128, 127)
+
+
+@dataclass(frozen=True, slots=True)
+class Constants:
+    """A plan's tiles and parameters as elements, and (once placed) where they are."""
+
+    tiles: np.ndarray
+    parameters: np.ndarray
+    tile_address: int = 0
+    parameter_address: int = 0
+
+
+def pack_constants(plan: Plan, config: Config) -> Constants:
+    """Lay a plan's constants out in words as LOAD and POST read them."""
+    dtype = np.dtype(f"int{config.operand_bits}")
+    groups, passes, rows, columns = plan.tiles.shape
+    tall = config.load_words * config.load_parts
+    padded = np.zeros((groups, passes, tall, columns), dtype)
+    padded[:, :, :rows] = plan.tiles
+    # word k: rows k, k + load_words, ...
+    words = padded.reshape(groups, passes, config.load_parts, config.load_words, columns)
+    words = words.transpose(0, 1, 3, 2, 4).reshape(-1, config.load_parts * columns)
+    tiles = np.zeros((len(words), config.lanes), dtype)
+    tiles[:, :words.shape[1]] = words
+    return Constants(tiles.reshape(-1), _pack_parameters(plan.parameters, plan.groups, config))
+
+
+def _pack_parameters(p: Parameters, groups: int, config: Config) -> np.ndarray:
+    columns = config.columns
+    dtype = np.dtype(f"int{config.operand_bits}")
+
+    def section(values, kind, words):
+        padded = np.zeros(groups * columns, kind)
+        padded[:len(values)] = values
+        raw = padded.reshape(groups, columns).view(dtype).reshape(groups, -1)
+        full = np.zeros((groups, words * config.lanes), dtype)
+        full[:, :raw.shape[1]] = raw
+        return full
+
+    sizes = config.param_section_words
+    return np.concatenate([
+        section(p.bias, "<i4", sizes[0]), section(p.multiplier, "<i4", sizes[1]),
+        section(p.right | p.left << 6, "<i2", sizes[2])], axis=1).reshape(-1)
+
+
+@dataclass(slots=True)
+class Emitter:
+    """Turns steps into nests, in order, keeping track of which POST nest wrote which rows."""
+
+    graph: Graph
+    config: Config
+    maps: dict[str, Map]
+    #: Inputs and outputs that move with a job's parity.
+    relocated: dict[str, Relocate]
+    nests: list[Nest] = field(default_factory=list)
+    posts: int = 0
+    #: Of every tensor: (first row, last row + 1, POST nests finished when they are there).
+    written: dict[str, list[tuple[int, int, int]]] = field(default_factory=dict)
+
+    def fill(self, name: str) -> None:
+        """Write the zero point into the halo of a map."""
+        target = self.maps[name]
+        (h, w, _), halo, c = target.tensor.shape, target.halo, target.channels
+        runs = [
+            (target.at(-halo.top, -halo.left), halo.top * target.pitch + halo.left * c, 1),
+            (target.at(0, w), (halo.left + halo.right) * c, h - 1),
+            (target.at(h - 1, w), halo.right * c + halo.bottom * target.pitch, 1),
+        ]
+        for base, length, count in runs:
+            if length and count:
+                lanes = max(n for n in range(1, self.config.post_lanes + 1) if length % n == 0)
+                self._post(name, (-halo.top, h + halo.bottom), PostNest(
+                    base=base, valid=lanes, zero_point=target.tensor.zero_point, fill=True,
+                    relocate=self.relocated.get(name, Relocate.NONE), op=f"halo of {name}",
+                    loops=[Loop(length // lanes, lanes), Loop(count, target.pitch)]))
+
+    def step(self, step: Step, plans: list[Plan], constants: list[Constants]) -> None:
+        """Emit all tiles of a step."""
+        first = len(self.nests)
+        for plan, constant in zip(plans, constants, strict=True):
+            for tile in pixel_tiles(plan, self.config, step.core.name):
+                self._load(tile, constant)
+                self._stream(step, tile)
+                self._drain(step, tile, constant)
+        for nest in self.nests[first:]:
+            nest.op = step.core.name
+
+    def _load(self, plan: Plan, constant: Constants) -> None:
+        words = plan.passes * self.config.load_words
+        loops = [Loop(words, self.config.lanes), Loop(plan.groups, words * self.config.lanes)]
+        if len(plan.tiles) == 1 and plan.groups > 1:
+            loops[1] = Loop(plan.groups, 0)
+        self.nests.append(LoadNest(base=constant.tile_address, loops=loops))
+
+    def _stream(self, step: Step, plan: Plan) -> None:
+        source = self.maps[step.x]
+        y, x = plan.y, plan.x
+        if plan.window:
+            rows, columns = plan.window
+            loops = [Loop((x.count - 1) * x.stride + columns, source.stride(0, 1)),
+                     Loop((y.count - 1) * y.stride + rows, source.stride(1, 0))]
+            window = (rows, columns, y.stride, x.stride)
+        else:
+            loops = [Loop(x.count, source.stride(0, x.stride), acc=1),
+                     Loop(y.count, source.stride(y.stride, 0), acc=x.count)]
+            window = None
+        reduction = [Loop(r.count, source.stride(r.dy, r.dx, r.elements))
+                     for r in plan.reduction if r.count > 1]
+        self.nests.append(StreamNest(
+            base=source.at(y.start, x.start, plan.base),
+            loops=[*loops, *reduction, Loop(plan.groups, plan.group_stride)],
+            pass_level=2, group_level=2 + len(reduction), window=window,
+            relocate=self.relocated.get(step.x, Relocate.NONE),
+            token=self._token(step.x, y.start, y.end)))
+
+    def _drain(self, step: Step, plan: Plan, constant: Constants) -> None:
+        config, target = self.config, self.maps[step.output]
+        rows, columns = plan.results
+        (pool_h, pool_w), (step_h, step_w) = plan.pool_kernel, plan.pool_stride
+        residual = self.maps[step.residual] if step.residual else None
+
+        def loop(count, acc, dy, dx, elements=0):
+            return Loop(count, target.stride(dy, dx, elements), acc,
+                        residual.stride(dy, dx, elements) if residual else 0)
+
+        pools = [] if plan.pool is None else [Loop(pool_w, acc=1), Loop(pool_h, acc=plan.x.count)]
+        steps = [] if config.post_steps == 1 else [loop(config.post_steps, 0, 0, 0,
+                                                        config.post_lanes)]
+        loops = [*pools, *steps, loop(columns, step_w, 0, 1),
+                 loop(rows, step_h * plan.x.count, 1, 0)]
+        oy, ox = plan.origin
+        first = self.graph.tensors[step.core.output if step.add or not residual else step.x]
+        add, bounds = None, _bounds(step.ops)
+        if residual:
+            add = self._addition(step, residual.at(oy, ox, plan.channel))
+            bounds = _bounds([step.core]) if step.add else _ALL
+        self._post(step.output, (oy, oy + rows), PostNest(
+            base=target.at(oy, ox, plan.channel), loops=[*loops, loop(plan.groups, 0, 0, 0,
+                                                                     config.columns)],
+            group_level=len(loops), pool_level=len(pools), params=constant.parameter_address,
+            valid=plan.valid(config), zero_point=0 if plan.raw else first.zero_point,
+            low=bounds[0], high=bounds[1],
+            add=add,
+            relocate=self.relocated.get(step.output, Relocate.NONE)))
+
+    def _addition(self, step: Step, base: int) -> ResidualAdd:
+        add = step.add or step.core
+        mine = add.inputs.index(step.core.output) if step.add else 0
+        scales = list(zip(add.requant.multiplier.tolist(), add.requant.right.tolist(),
+                          strict=True))
+        tensors = self.graph.tensors
+        return ResidualAdd(
+            base=base, zero_point=tensors[step.residual].zero_point, result=scales[mine],
+            residual=scales[1 - mine], sum=scales[2], low=add.low, high=add.high,
+            sum_zero_point=tensors[add.output].zero_point,
+            relocate=self.relocated.get(step.residual, Relocate.NONE))
+
+    def _post(self, name: str, rows: tuple[int, int], nest: PostNest) -> None:
+        self.nests.append(nest)
+        self.posts += 1
+        self.written.setdefault(name, []).append((*rows, self.posts))
+
+    def _token(self, name: str, begin: int, end: int) -> Token | None:
+        counts = [count for first, last, count in self.written.get(name, [])
+                  if first < end and last > begin]
+        return Token(Engine.POST, max(counts)) if counts else None
+
+
+def _bounds(ops: list[Op]) -> tuple[int, int]:
+    """Return the bounds of saturations done one after the other (a maximum does not disturb them)."""
+    low, high = _ALL
+    for op in ops:
+        low, high = (min(max(bound, op.low), op.high) for bound in (low, high))
+    return low, high

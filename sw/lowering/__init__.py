@@ -1,0 +1,1 @@
+"""Operations to array plans: one module for each family of operations."""

@@ -1,0 +1,61 @@
+"""Dense and grouped convolution, and fully connected layers, as runs of consecutive elements."""
+
+import numpy as np
+
+from systolith.hw.config import Config
+from systolith.sw.ir import Conv
+from systolith.sw.lowering.geometry import conv_axis
+from systolith.sw.lowering.plan import Parameters, Plan, Reduction
+from systolith.sw.maps import Map
+
+__all__ = ["lower_dense"]
+
+
+def lower_dense(conv: Conv, source: Map, results: tuple[int, int], config: Config) -> list[Plan]:
+    """Return one plan for each group of channels.
+
+    The reduction vector of a pixel is cut from the longest runs of consecutive elements its window
+    covers: whole rows of the map, kernel rows, or single pixels; each run into chunks of
+    ``config.rows``, the excess of the last chunk meeting zero weights.
+    """
+    return [_group(conv, source, results, config, group) for group in range(conv.groups)]
+
+
+def _group(conv, source, results, config, group) -> Plan:
+    outputs = len(conv.weights) // conv.groups
+    inputs = conv.weights.shape[3]
+    weights = conv.weights[group * outputs:(group + 1) * outputs].astype(np.int64)
+    runs, loops = _runs(weights, conv, source)
+    lead = group * inputs % config.alignment     # vectors start at aligned elements
+    runs = np.pad(runs, ((0, 0), (0, 0), (lead, 0)))
+    chunks = -(-runs.shape[2] // config.rows)
+    groups = -(-outputs // config.columns)
+    padded = np.zeros((groups * config.columns, runs.shape[1], chunks * config.rows), np.int64)
+    padded[:outputs, :, :runs.shape[2]] = runs
+    tiles = padded.reshape(groups, config.columns, -1, config.rows).transpose(0, 2, 3, 1)
+    zero = source.tensor.zero_point
+    bias = conv.bias[group * outputs:(group + 1) * outputs] - zero * weights.sum((1, 2, 3))
+    h, w = results
+    top, left, _, _ = conv.pads
+    channels = slice(group * outputs, (group + 1) * outputs)
+    requant = type(conv.requant)(*(np.broadcast_to(v, len(conv.weights))[channels] for v in (
+        conv.requant.multiplier, conv.requant.left, conv.requant.right)))
+    return Plan(
+        y=conv_axis(h, weights.shape[1], conv.stride[0], top, conv.dilation[0]),
+        x=conv_axis(w, weights.shape[2], conv.stride[1], left, conv.dilation[1]),
+        base=group * inputs - lead, groups=groups,
+        reduction=(Reduction(chunks, elements=config.rows), *loops), tiles=tiles,
+        parameters=Parameters.of(bias, requant), channel=group * outputs, channels=outputs)
+
+
+def _runs(weights, conv, source):
+    """Return int64[o, runs, length] and the loops over the runs, innermost first."""
+    o, kh, kw, inputs = weights.shape
+    if conv.groups > 1 or conv.dilation[1] > 1:
+        loops = (Reduction(kw, dx=conv.dilation[1]), Reduction(kh, dy=conv.dilation[0]))
+        return weights.reshape(o, kh * kw, inputs), loops
+    stored = np.zeros((o, kh, kw, source.channels), np.int64)
+    stored[..., :inputs] = weights
+    if kw == source.width and conv.dilation[0] == 1:
+        return stored.reshape(o, 1, -1), ()
+    return stored.reshape(o, kh, -1), (Reduction(kh, dy=conv.dilation[0]),)

@@ -1,0 +1,66 @@
+"""Which lowering an operation takes, and the halo it needs around its input."""
+
+from dataclasses import replace
+
+from systolith.hw.config import Config
+from systolith.sw.ir import Add, Conv, Graph, Pool
+from systolith.sw.lowering.channelwise import lower_add, lower_average, lower_depthwise, lower_max
+from systolith.sw.lowering.dense import lower_dense
+from systolith.sw.lowering.plan import Plan
+from systolith.sw.maps import Halo, Map
+from systolith.sw.steps import Step
+
+__all__ = ["lower_step", "needed_halo"]
+
+
+def needed_halo(step: Step, graph: Graph) -> Halo:
+    """Return the halo a step's convolution reads around its input; pooling needs none."""
+    conv = step.core
+    if not isinstance(conv, Conv):
+        return Halo()
+    h, w, _ = graph.tensors[conv.x].shape
+    rows, columns, _ = graph.tensors[conv.output].shape
+    top, left, _, _ = conv.pads
+
+    def after(size, results, axis, before):
+        kernel = conv.dilation[axis] * (conv.weights.shape[1 + axis] - 1) + 1
+        return max(0, (results - 1) * conv.stride[axis] + kernel - before - size)
+
+    return Halo(top, left, after(h, rows, 0, top), after(w, columns, 1, left))
+
+
+def lower_step(step: Step, source: Map, graph: Graph, config: Config) -> list[Plan]:
+    """Return the plans of a step, checked against the widths of accumulators and requantiser.
+
+    Raises
+    ------
+    CapacityError
+        If a sum could overflow.
+    """
+    core = step.core
+    h, w, _ = graph.tensors[core.output].shape
+    match core:
+        case Conv() if core.groups > 1 and core.groups == source.tensor.shape[2] == len(core.weights):
+            plans = lower_depthwise(core, source, (h, w), config)
+        case Conv():
+            plans = lower_dense(core, source, (h, w), config)
+        case Pool(mode="max"):
+            plans = lower_max(core, source, (h, w), config)
+        case Pool():
+            plans = lower_average(core, source, (h, w), config)
+        case Add():
+            plans = lower_add(core, source, (h, w), config)
+    for plan in plans:
+        plan.check(config, core.name)
+    if step.pool:
+        plans = [_pooled(plan, step.pool) for plan in plans]
+    return plans
+
+
+def _pooled(plan: Plan, pool: Pool) -> Plan:
+    """Add a maximum over whole windows to a plan; results it leaves over are not computed."""
+    axes = []
+    for axis, kernel, stride in zip((plan.y, plan.x), pool.kernel, pool.stride, strict=True):
+        windows = (axis.count - kernel) // stride + 1
+        axes.append(axis.part(0, (windows - 1) * stride + kernel))
+    return replace(plan, y=axes[0], x=axes[1], pool=(pool.kernel, pool.stride))

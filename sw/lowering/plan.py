@@ -1,0 +1,161 @@
+"""What one trip of pixels through the array does: reduction, tiles and channel parameters."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from systolith.hw.config import Config
+from systolith.sw.errors import CapacityError
+from systolith.sw.ir import Requant
+
+__all__ = ["Axis", "Parameters", "Plan", "Reduction"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reduction:
+    """A loop of the reduction: ``count`` steps of dy rows, dx pixels and some elements."""
+
+    count: int
+    dy: int = 0
+    dx: int = 0
+    elements: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """``count`` windows along one axis.
+
+    Window i covers ``span`` positions from ``start + i * stride`` on; negative and large ones lie
+    in the halo.
+    """
+
+    count: int
+    start: int
+    stride: int
+    span: int
+
+    def part(self, begin: int, end: int) -> "Axis":
+        """Return windows ``begin`` to ``end``."""
+        return replace(self, count=end - begin, start=self.start + begin * self.stride)
+
+    @property
+    def end(self) -> int:
+        """Position behind the last one covered."""
+        return self.start + (self.count - 1) * self.stride + self.span
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Parameters:
+    """Bias, multiplier and shifts of output channels, int64[n] each."""
+
+    bias: np.ndarray
+    multiplier: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
+
+    @classmethod
+    def of(cls, bias: np.ndarray, requant: Requant) -> "Parameters":
+        """Broadcast a rescaling over the channels of ``bias``."""
+        def full(values):
+            return np.broadcast_to(np.asarray(values, np.int64), len(bias))
+        return cls(np.asarray(bias, np.int64), full(requant.multiplier), full(requant.left),
+                   full(requant.right))
+
+    @classmethod
+    def identity(cls, channels: int, bias: int = 0) -> "Parameters":
+        """Return parameters that pass ``acc + bias`` on unchanged."""
+        ones = np.ones(channels, np.int64)
+        return cls(bias * ones, (1 << 30) * ones, ones, 0 * ones)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Plan:
+    """One rectangle of results, ``channels`` output channels from ``channel`` on.
+
+    ``tiles`` is int64[groups or 1, passes, rows, columns] in the order the reduction's loops
+    visit them; ``reduction`` lists those loops innermost first.
+    """
+
+    #: Windows along height and width; each gives one sum in the accumulators.
+    y: Axis
+    x: Axis
+    #: Place of the first result in the output map.
+    origin: tuple[int, int] = (0, 0)
+    #: Channel offset of the vectors, and what it grows by from group to group.
+    base: int = 0
+    group_stride: int = 0
+    groups: int
+    reduction: tuple[Reduction, ...] = ()
+    tiles: np.ndarray
+    parameters: Parameters
+    #: First output channel, and output channels of this plan.
+    channel: int = 0
+    channels: int
+    #: The sums are of elements as they are: results need no zero point.
+    raw: bool = False
+    #: Kernel rows and columns of the window unit, or None.
+    window: tuple[int, int] | None = None
+    #: Kernel and stride of a maximum over the sums' results, or None.
+    pool: tuple[tuple[int, int], tuple[int, int]] | None = None
+
+    @property
+    def pool_kernel(self) -> tuple[int, int]:
+        """Kernel of the maximum, (1, 1) without."""
+        return self.pool[0] if self.pool else (1, 1)
+
+    @property
+    def pool_stride(self) -> tuple[int, int]:
+        """Stride of the maximum, (1, 1) without."""
+        return self.pool[1] if self.pool else (1, 1)
+
+    @property
+    def results(self) -> tuple[int, int]:
+        """Rows and columns of results written."""
+        return tuple((axis.count - kernel) // stride + 1 for axis, kernel, stride in
+                     zip((self.y, self.x), self.pool_kernel, self.pool_stride, strict=True))
+
+    def part(self, rows: tuple[int, int], columns: tuple[int, int]) -> "Plan":
+        """Return the plan of a rectangle of the results."""
+        axes = [axis.part(begin * stride, (end - 1) * stride + kernel)
+                for axis, (begin, end), kernel, stride in
+                zip((self.y, self.x), (rows, columns), self.pool_kernel, self.pool_stride,
+                    strict=True)]
+        origin = self.origin[0] + rows[0], self.origin[1] + columns[0]
+        return replace(self, y=axes[0], x=axes[1], origin=origin)
+
+    @property
+    def passes(self) -> int:
+        """Tiles of one group."""
+        return self.tiles.shape[1]
+
+    def valid(self, config: Config) -> int:
+        """Return the columns of the last group that carry a channel."""
+        return self.channels - (self.groups - 1) * config.columns
+
+    def check(self, config: Config, name: str) -> None:
+        """Prove that no sum can leave its accumulator or the requantiser.
+
+        Raises
+        ------
+        CapacityError
+            If one could.
+        """
+        weights = np.broadcast_to(self.tiles, (self.groups, *self.tiles.shape[1:]))
+        weights = weights.transpose(0, 3, 1, 2).reshape(self.groups * config.columns, -1)
+        weights = weights[:self.channels]
+        top = 1 << config.operand_bits - 1
+        high = np.maximum(weights * (top - 1), weights * -top).sum(1)
+        low = np.minimum(weights * (top - 1), weights * -top).sum(1)
+        limit = 1 << config.accumulator_bits - 1
+        if high.max(initial=0) >= limit or low.min(initial=0) < -limit:
+            raise CapacityError(
+                f"{name}: a sum of its {weights.shape[1]} products can reach "
+                f"{max(high.max(), -low.min())}, beyond accumulators of "
+                f"{config.accumulator_bits} bits; split the layer or use wider accumulators")
+        p = self.parameters
+        lifted = np.maximum(high + p.bias, -(low + p.bias)) << p.left
+        if lifted.max(initial=0) >= 1 << 31:
+            worst = int(lifted.argmax())
+            raise CapacityError(
+                f"{name}: output channel {self.channel + worst} can reach {lifted[worst]} before "
+                "rescaling, beyond 32 bits; its scales differ too much")

@@ -1,0 +1,60 @@
+"""Feature maps in memory: where a pixel is, with the padding halo around the map."""
+
+from dataclasses import dataclass
+
+from systolith.sw.ir import Tensor
+
+__all__ = ["Halo", "Map"]
+
+
+@dataclass(frozen=True, slots=True)
+class Halo:
+    """Pixels around a map that hold its zero point."""
+
+    top: int = 0
+    left: int = 0
+    bottom: int = 0
+    right: int = 0
+
+    def union(self, other: "Halo") -> "Halo":
+        """Return the halo that serves both."""
+        return Halo(max(self.top, other.top), max(self.left, other.left),
+                    max(self.bottom, other.bottom), max(self.right, other.right))
+
+    def __bool__(self) -> bool:
+        return bool(self.top or self.left or self.bottom or self.right)
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """A tensor with its halo; ``address`` is that of the halo's first element."""
+
+    tensor: Tensor
+    halo: Halo
+    #: Elements stored for each pixel, at least the tensor's channels.
+    channels: int
+    address: int = 0
+
+    @property
+    def width(self) -> int:
+        """Pixels of a row, halo included."""
+        return self.halo.left + self.tensor.shape[1] + self.halo.right
+
+    @property
+    def pitch(self) -> int:
+        """Elements from a pixel to the one below."""
+        return self.width * self.channels
+
+    @property
+    def elements(self) -> int:
+        """Elements of the map and its halo."""
+        return (self.halo.top + self.tensor.shape[0] + self.halo.bottom) * self.pitch
+
+    def at(self, y: int, x: int, channel: int = 0) -> int:
+        """Return the address of a pixel's channel; the halo has negative or large y and x."""
+        return (self.address + (y + self.halo.top) * self.pitch
+                + (x + self.halo.left) * self.channels + channel)
+
+    def stride(self, dy: int, dx: int, elements: int = 0) -> int:
+        """Return the distance in elements of a step by dy rows, dx pixels and some elements."""
+        return dy * self.pitch + dx * self.channels + elements

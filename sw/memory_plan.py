@@ -1,0 +1,131 @@
+"""Where everything lives in the unified memory: constants from the top down, maps from the bottom up."""
+
+from dataclasses import dataclass, replace
+
+from systolith.hw.config import Config
+from systolith.sw.errors import CapacityError
+from systolith.sw.ir import Graph
+from systolith.sw.maps import Map
+from systolith.sw.steps import Step
+
+__all__ = ["MemoryPlan", "plan_memory"]
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlan:
+    """Addresses, and how much of the memory is used."""
+
+    maps: dict[str, Map]
+    #: Address of each constant, in the order given.
+    constants: list[int]
+    input_delta: int
+    output_delta: int
+    #: Elements taken by constants, and by maps at the fullest moment.
+    constant_elements: int
+    map_elements: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Life:
+    """A map's size and the steps from the one that writes it to the last that reads it."""
+
+    name: str
+    elements: int
+    first: int
+    last: int
+
+
+def plan_memory(graph: Graph, steps: list[Step], maps: dict[str, Map], constants: list[int],
+                config: Config) -> MemoryPlan:
+    """Place maps (by name) and constants (by size in elements).
+
+    Inputs and outputs get two buffers each, so that transfers overlap computing, or, where they do
+    not fit, one.
+
+    Raises
+    ------
+    CapacityError
+        If the network does not fit; says what it needs and which step needs most.
+    """
+    lanes = config.lanes
+    sizes = [-(-size // lanes) * lanes for size in constants]
+    floor = config.memory_elements - sum(sizes)
+    addresses, at = [], floor
+    for size in sizes:
+        addresses.append(at)
+        at += size
+    inputs = [port.tensor for port in graph.inputs]
+    outputs = [port.tensor for port in graph.outputs]
+    for twice in ((inputs, outputs), ((), outputs), ((), ())):
+        placed = _place(graph, steps, maps, lanes, twice)
+        if placed and placed[1] <= floor:
+            addresses_of, top, deltas = placed
+            located = {name: replace(m, address=addresses_of[name]) for name, m in maps.items()}
+            return MemoryPlan(located, addresses, *deltas, sum(sizes), top)
+    raise CapacityError(_shortage(graph, steps, maps, sum(sizes), config))
+
+
+def _place(graph, steps, maps, lanes, twice):
+    """Return addresses, the highest one used, and the deltas of inputs and outputs."""
+    lives = {life.name: life for life in _lives(graph, steps, maps, lanes)}
+    end = len(steps)
+    addresses: dict[str, int] = {}
+    taken: list[tuple[int, int, int, int]] = []          # begin, end, first step, last step
+
+    def put(size, first, last):
+        at = 0
+        for begin, stop in sorted((b, e) for b, e, f, l in taken if f <= last and l >= first):
+            if begin - at >= size:
+                break
+            at = max(at, stop)
+        taken.append((at, at + size, first, last))
+        return at
+
+    deltas = []
+    for tensors in twice:
+        names = list(dict.fromkeys(tensors))
+        total = sum(lives[name].elements for name in names)
+        start = put(2 * total, -1, end) if names else 0
+        for name in names:
+            addresses[name] = start
+            start += lives[name].elements
+        deltas.append(total)
+    for life in sorted(lives.values(), key=lambda item: (-item.elements, item.first)):
+        if life.name not in addresses:
+            addresses[life.name] = put(life.elements, life.first, life.last)
+    return addresses, max((stop for _, stop, _, _ in taken), default=0), deltas
+
+
+def _lives(graph, steps, maps, lanes):
+    """Yield the life of every map, in steps.
+
+    A step's results and their halo are written after all steps before it have been read to the
+    end: POST works in order, and a group is drained after its vectors have been read.
+    """
+    end = len(steps)
+    written = {port.tensor: -1 for port in graph.inputs}
+    read: dict[str, int] = {}
+    for i, step in enumerate(steps):
+        written[step.output] = i
+        for name in step.inputs:
+            read[name] = i
+    for port in graph.outputs:
+        read[port.tensor] = end
+    for name, m in maps.items():
+        # vectors may run past the end by less than a word
+        elements = -(-m.elements // lanes) * lanes
+        yield _Life(name, elements, written[name], read.get(name, written[name]))
+
+
+def _shortage(graph, steps, maps, constants, config) -> str:
+    size = config.operand_bits // 8
+    worst, most = None, -1
+    for i, step in enumerate(steps):
+        alive = sum(life.elements for life in _lives(graph, steps, maps, config.lanes)
+                    if life.first <= i <= life.last)
+        if alive > most:
+            worst, most = step, alive
+    return (f"{graph.name} does not fit {config.describe()}: it needs {constants * size:,} bytes of "
+            f"weights and parameters and, at {worst.core.name!r}, {most * size:,} bytes of feature "
+            f"maps, {(constants + most) * size:,} together of the {config.memory_bytes:,} there are; "
+            "use a smaller network or a target with more memory")
