@@ -8,16 +8,17 @@ from systolith.hw.config import Config
 from systolith.hw.isa import Engine, Relocate
 from systolith.sim.timing import Timing, measure
 from systolith.sw.assembler import assemble
+from systolith.sw.buffers import Buffer
 from systolith.sw.emit import Constants, Emitter, pack_constants
 from systolith.sw.errors import CapacityError
-from systolith.sw.ir import Graph
+from systolith.sw.ir import Graph, Port
 from systolith.sw.lowering.lower import lower_step, needed_halo
 from systolith.sw.lowering.plan import Plan
 from systolith.sw.maps import Halo, Map
 from systolith.sw.memory_plan import MemoryPlan, plan_memory
 from systolith.sw.nests import Nest
 from systolith.sw.passes.verify import verify
-from systolith.sw.program import Buffer, LayerInfo, Program
+from systolith.sw.program import LayerInfo, Program
 from systolith.sw.steps import Step, fuse
 
 __all__ = ["compile_graph"]
@@ -44,8 +45,8 @@ def compile_graph(graph: Graph, config: Config) -> Program:
     timing = measure(config, words)
     return Program(
         config=config, name=graph.name, words=words, segments=_segments(constants),
-        inputs=[_buffer(port, memory.maps[port.tensor]) for port in graph.inputs],
-        outputs=[_buffer(port, memory.maps[port.tensor]) for port in graph.outputs],
+        inputs=[_buffer(port, memory.maps, memory.input_delta) for port in graph.inputs],
+        outputs=[_buffer(port, memory.maps, memory.output_delta) for port in graph.outputs],
         input_delta=memory.input_delta, output_delta=memory.output_delta,
         layers=_layers(graph, steps, nests, timing), predicted_cycles=timing.cycles,
         constant_elements=memory.constant_elements, map_elements=memory.map_elements)
@@ -103,11 +104,11 @@ def _segments(constants: list[list[Constants]]) -> list[tuple[int, np.ndarray]]:
     return [(begin, image)]
 
 
-def _buffer(port, placed: Map) -> Buffer:
+def _buffer(port: Port, maps: dict[str, Map], delta: int) -> Buffer:
+    placed = maps[port.tensor]
     halo = placed.halo
-    return Buffer(port=port, tensor=placed.tensor, address=placed.address,
-                  halo=(halo.top, halo.left, halo.bottom, halo.right), channels=placed.channels,
-                  fill=placed.tensor.zero_point)
+    return Buffer(port=port, tensor=placed.tensor, address=placed.address, delta=delta,
+                  halo=(halo.top, halo.left, halo.bottom, halo.right), channels=placed.channels)
 
 
 def _layers(graph: Graph, steps: list[Step], nests: list[Nest], timing: Timing) -> list[LayerInfo]:

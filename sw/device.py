@@ -118,7 +118,8 @@ class Device:
         """Yield the result of each image, in order, while the next ones are on their way.
 
         Image n + 1 is written to one input buffer while n computes from the other one, and the
-        result of n - 1 is read then. Up to two images are taken ahead of the result given.
+        result of n - 1 is read then. Up to two images are taken ahead of the result given (one where
+        memory has no room for two buffers).
 
         Parameters
         ----------
@@ -127,13 +128,14 @@ class Device:
         """
         program = self._loaded()
         self._discard()
+        ahead = 2 if program.input_delta and program.output_delta else 1
         for image in images:
             for buffer, array in zip(program.inputs, image, strict=True):
                 self.backend.write_memory(self._address(buffer, self._submitted),
                                           buffer.pack(array))
             self.backend.submit()
             self._submitted += 1
-            if self._submitted - self._collected == 2:
+            if self._submitted - self._collected == ahead:
                 yield self._collect()
         while self._collected < self._submitted:
             yield self._collect()
