@@ -1,0 +1,96 @@
+"""The device ``machine:``: the instruction-level model behind the driver's interface."""
+
+import numpy as np
+
+from systolith.hw.config import Config
+from systolith.hw.isa import CSRS, Fault
+from systolith.hw.jobs import QUEUE_DEPTH
+from systolith.hw.registers import identity
+from systolith.sim.machine import Machine
+from systolith.sim.program_view import IllegalInstruction
+from systolith.sim.timing import measure
+from systolith.sw.backend import Backend, DeviceError
+
+__all__ = ["MachineDevice", "open_device"]
+
+
+class MachineDevice(Backend):
+    """A device that computes at once: every job is done when its submission returns.
+
+    Its CYCLES and ENTRIES are those of the cycle model, which is exact.
+    """
+
+    def __init__(self, config: Config):
+        self.config = config
+        self.machine = Machine(config)
+        self._csrs = {csr.name: 0 for csr in CSRS} | identity(config, 0)
+        self._timing = None
+
+    def read_csrs(self, names: tuple[str, ...]) -> dict[str, int]:
+        """Return registers by name."""
+        return {name: self._csrs[name] for name in names}
+
+    def write_csr(self, name: str, value: int) -> None:
+        """Write a register; SUBMIT runs a job, CONTROL resets."""
+        if name == "SUBMIT":
+            self._run()
+        elif name == "CONTROL":
+            for counter in ("STATUS", "DONE", "CYCLES", "ENTRIES", "FAULT_PC"):
+                self._csrs[counter] = 0
+        else:
+            self._csrs[name] = int(value)
+
+    def write_memory(self, address: int, elements: np.ndarray) -> None:
+        """Write elements."""
+        self._check(address, len(elements), self.config.memory_elements, "memory")
+        self.machine.memory[0, address:address + len(elements)] = elements
+
+    def read_memory(self, address: int, count: int) -> np.ndarray:
+        """Return a copy of elements."""
+        self._check(address, count, self.config.memory_elements, "memory")
+        return self.machine.memory[0, address:address + count].copy()
+
+    def write_program(self, words: np.ndarray) -> None:
+        """Write the program memory."""
+        self._check(0, len(words), self.config.program_words, "the program memory")
+        self.machine.words = np.array(words, np.uint32)
+        self._timing = None
+
+    def flush(self) -> None:
+        """Do nothing: every call has already taken effect."""
+
+    def close(self) -> None:
+        """Do nothing: there is no device to give back."""
+
+    @staticmethod
+    def _check(address: int, count: int, size: int, what: str) -> None:
+        if not 0 <= address <= address + count <= size:
+            raise DeviceError(f"{count} elements at {address} lie beyond the {size} of {what}")
+
+    def _run(self) -> None:
+        odd = self._csrs["DONE"] % QUEUE_DEPTH
+        try:
+            self._timing = self._timing or measure(self.config, self.machine.words)
+            self.machine.run(input_delta=self._csrs["INPUT_DELTA"] * odd,
+                             output_delta=self._csrs["OUTPUT_DELTA"] * odd)
+        except IllegalInstruction:
+            self._csrs["STATUS"] = Fault.BAD_INSTRUCTION.value << 4
+        else:
+            self._csrs["CYCLES"] = self._timing.cycles
+            self._csrs["ENTRIES"] = self._timing.entries
+        self._csrs["DONE"] += 1
+
+
+def open_device(rest: str, config: Config | None) -> MachineDevice:
+    """Open ``machine:``; ``config`` says which device it is.
+
+    Raises
+    ------
+    DeviceError
+        If there is no configuration, or the URL goes on.
+    """
+    if rest:
+        raise DeviceError(f"machine: takes nothing behind it, not {rest!r}")
+    if config is None:
+        raise DeviceError("machine: can be any accelerator; give it a configuration or a program")
+    return MachineDevice(config)
