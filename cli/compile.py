@@ -39,7 +39,7 @@ def command(
     with out.log.status(f"compiling {model}"):
         program = compile_graph(load_model(model, calibration), config)
     with replacing(output) as temporary:
-        program.save(temporary)
+        temporary.write_bytes(program.to_bytes())
     _print(out, program)
     out.say(f"{output}: {output.stat().st_size} bytes for {config.describe()}")
     out.result(describe(program) | {"program": str(output)})

@@ -82,7 +82,8 @@ def command(
     out.say(f"Target     {target.description}")
     started = time.monotonic()
     ran = run_on(out, device, program, inputs)
-    out.say(f"Hardware   {device} built, loaded and run in {time.monotonic() - started:.0f} s")
+    setup = time.monotonic() - started - ran.seconds
+    out.say(f"Hardware   {device} built and loaded in {setup:.0f} s, run in {ran.seconds:.0f} s")
     outcome = _compare(graph, inputs, labels, ran)
     _show(out, pictures, labels, ran)
     _print(out, target, program, outcome)

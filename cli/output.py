@@ -54,7 +54,8 @@ class Output:
     def progress(self) -> Progress:
         """Return a progress display that vanishes when it is done."""
         return Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-                        TimeElapsedColumn(), console=self.log, transient=True)
+                        TimeElapsedColumn(), console=self.log, transient=True,
+                        disable=not self.log.is_terminal)
 
 
 def _plain(value: object) -> Any:
