@@ -4,7 +4,6 @@ import numpy as np
 
 from systolith.hw.config import Config
 from systolith.hw.isa import CSRS, Fault
-from systolith.hw.jobs import QUEUE_DEPTH
 from systolith.hw.registers import identity
 from systolith.sim.machine import Machine
 from systolith.sim.program_view import IllegalInstruction
@@ -68,7 +67,7 @@ class MachineDevice(Backend):
             raise DeviceError(f"{count} elements at {address} lie beyond the {size} of {what}")
 
     def _run(self) -> None:
-        odd = self._csrs["DONE"] % QUEUE_DEPTH
+        odd = self._csrs["DONE"] & 1
         try:
             self._timing = self._timing or measure(self.config, self.machine.words)
             self.machine.run(input_delta=self._csrs["INPUT_DELTA"] * odd,
