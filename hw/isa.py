@@ -172,7 +172,8 @@ class EngineRegister:
 def _loops(count: int, *jumps: str) -> list[EngineRegister]:
     registers = []
     for i in range(count):
-        registers.append(EngineRegister(f"LOOP{i}", Loop, f"Loop {i} ({'innermost' if not i else 'outside loop ' + str(i - 1)})."))
+        place = f"outside loop {i - 1}" if i else "innermost"
+        registers.append(EngineRegister(f"LOOP{i}", Loop, f"Loop {i} ({place})."))
         registers += [EngineRegister(f"{jump}{i}", Jump, f"Step of loop {i}.") for jump in jumps]
     return registers
 
@@ -191,7 +192,7 @@ ENGINE_REGISTERS: dict[Engine, list[EngineRegister]] = {
         EngineRegister("WRITE_BASE", Address, "Address of the first result."),
         EngineRegister("CONTROL", PostControl, "Levels, accumulator base, flags."),
         EngineRegister("RESIDUAL_BASE", Address, "Address of the first residual operand."),
-        EngineRegister("PARAM_BASE", Address, "Channel parameters of the first group; word aligned."),
+        EngineRegister("PARAM_BASE", Address, "Parameters of the first group; word aligned."),
         EngineRegister("BOUNDS", Bounds, "Saturation of the (convolution's) result."),
         EngineRegister("ZEROS", ZeroPoints, "Zero points; ``result`` is also the fill value."),
         EngineRegister("ADD_RESULT", Multiplier, "Rescaling of the convolution's result."),

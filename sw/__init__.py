@@ -1,1 +1,1 @@
-
+"""What runs on the host: importers, compiler, program container, driver."""

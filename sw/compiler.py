@@ -70,7 +70,8 @@ def _maps(graph: Graph, steps: list[Step], config: Config) -> dict[str, Map]:
 def _place(graph: Graph, steps: list[Step], maps: dict[str, Map],
            constants: list[list[Constants]],
            config: Config) -> tuple[MemoryPlan, list[list[Constants]]]:
-    sizes = [part.size for of_step in constants for c in of_step for part in (c.tiles, c.parameters)]
+    sizes = [part.size for of_step in constants for c in of_step
+             for part in (c.tiles, c.parameters)]
     memory = plan_memory(graph, steps, maps, sizes, config)
     addresses = iter(memory.constants)
     placed = [[replace(c, tile_address=next(addresses), parameter_address=next(addresses))

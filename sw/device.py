@@ -118,8 +118,8 @@ class Device:
         """Yield the result of each image, in order, while the next ones are on their way.
 
         Image n + 1 is written to one input buffer while n computes from the other one, and the
-        result of n - 1 is read then. Up to two images are taken ahead of the result given (one where
-        memory has no room for two buffers).
+        result of n - 1 is read then. Up to two images are taken ahead of the result given (one
+        where memory has no room for two buffers).
 
         Parameters
         ----------

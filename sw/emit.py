@@ -186,7 +186,7 @@ class Emitter:
 
 
 def _bounds(ops: list[Op]) -> tuple[int, int]:
-    """Return the bounds of saturations done one after the other (a maximum does not disturb them)."""
+    """Return the bounds of saturations one after the other (a maximum does not disturb them)."""
     low, high = _ALL
     for op in ops:
         low, high = (min(max(bound, op.low), op.high) for bound in (low, high))

@@ -54,7 +54,9 @@ class Op:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Conv(Op):
-    """``y = sat(requantize(bias + sum((x - z_x) * w)) + z_y)``; fully connected is 1 x 1 on (1, 1, n).
+    """``y = sat(requantize(bias + sum((x - z_x) * w)) + z_y)``.
+
+    Fully connected is a kernel as large as the map.
 
     Depthwise and grouped convolution have ``groups > 1`` and weights ``[o, kh, kw, i / groups]``.
     """
@@ -74,8 +76,8 @@ class Conv(Op):
 class Pool(Op):
     """Maximum or average over windows; padding elements never take part.
 
-    ``mode="max"``: result saturated to the bounds. ``mode="average"`` with ``requant=None``: TFLite's
-    average, the sum of q divided by the count of valid elements, ties away from zero. With a
+    ``mode="max"``: result saturated to the bounds. ``mode="average"`` with ``requant=None``:
+    TFLite's average, the sum of q divided by the count of valid elements, ties away from zero. With a
     ``requant`` (arrays of length 1): ``sat(requantize(sum(q - z_x)) + z_y)``, all windows full.
     """
 
@@ -112,8 +114,8 @@ class HostStep:
 class Port:
     """A model's input or output as its user sees it, and how it maps onto a tensor.
 
-    Input: model array -> ``steps`` -> ``+ offset`` -> transpose by ``permutation`` -> reshape to the
-    tensor's (h, w, c). Output: the tensor -> reshape to ``shape`` permuted -> inverse transpose
+    Input: model array -> ``steps`` -> ``+ offset`` -> transpose by ``permutation`` -> reshape to
+    the tensor's (h, w, c). Output: the tensor -> reshape to ``shape`` permuted -> inverse transpose
     -> ``- offset`` -> ``steps``. The batch axis is left out everywhere.
     """
 

@@ -1,4 +1,4 @@
-"""Where everything lives in the unified memory: constants from the top down, maps from the bottom up."""
+"""Where everything lives in memory: constants at the top, maps from the bottom up."""
 
 from dataclasses import dataclass, replace
 
@@ -74,7 +74,8 @@ def _place(graph, steps, maps, lanes, twice):
 
     def put(size, first, last):
         at = 0
-        for begin, stop in sorted((b, e) for b, e, f, l in taken if f <= last and l >= first):
+        for begin, stop in sorted((b, e) for b, e, since, until in taken
+                                  if since <= last and until >= first):
             if begin - at >= size:
                 break
             at = max(at, stop)
@@ -125,7 +126,8 @@ def _shortage(graph, steps, maps, constants, config) -> str:
                     if life.first <= i <= life.last)
         if alive > most:
             worst, most = step, alive
-    return (f"{graph.name} does not fit {config.describe()}: it needs {constants * size:,} bytes of "
-            f"weights and parameters and, at {worst.core.name!r}, {most * size:,} bytes of feature "
-            f"maps, {(constants + most) * size:,} together of the {config.memory_bytes:,} there are; "
-            "use a smaller network or a target with more memory")
+    return (f"{graph.name} does not fit {config.describe()}: it needs {constants * size:,} bytes "
+            f"of weights and parameters and, at {worst.core.name!r}, {most * size:,} bytes of "
+            f"feature maps, {(constants + most) * size:,} together of the "
+            f"{config.memory_bytes:,} there are; use a smaller network or a target with more "
+            "memory")

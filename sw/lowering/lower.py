@@ -40,7 +40,7 @@ def lower_step(step: Step, source: Map, graph: Graph, config: Config) -> list[Pl
     core = step.core
     h, w, _ = graph.tensors[core.output].shape
     match core:
-        case Conv() if core.groups > 1 and core.groups == source.tensor.shape[2] == len(core.weights):
+        case Conv() if 1 < core.groups == source.tensor.shape[2] == len(core.weights):
             plans = lower_depthwise(core, source, (h, w), config)
         case Conv():
             plans = lower_dense(core, source, (h, w), config)
