@@ -1,0 +1,36 @@
+"""Whole networks in cocotb: the driver, the link and the RTL against the golden model."""
+
+import numpy as np
+import pytest
+
+from systolith.hw.config import Config
+from systolith.hw.top import Accelerator
+from systolith.sim import golden
+from systolith.sim.cocotb_runner import run_bench
+from systolith.sw.compiler import compile_graph
+from tests.networks import random_graph
+
+BASE = {"banks": 3, "bank_words": 512, "accumulator_depth": 64, "frame_bytes": 64}
+CONFIGS = {
+    "window": Config(rows=9, columns=4, post_lanes=2, window=True, window_width=32, **BASE),
+    "small": Config(rows=4, columns=2, post_lanes=1, bank_ports="single", alignment=2,
+                    prefetch_descriptors=False, multiplier_stages=3, fifo_depth=8, **BASE),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CONFIGS)
+def test_random_network(tmp_path, name):
+    config = CONFIGS[name]
+    rng = np.random.default_rng(5)
+    kinds = ["conv", "depthwise", "max", "dense"] + (["add"] if config.residual else [])
+    graph = random_graph(rng, kinds=kinds, layers=5, size=8, channels=6)
+    program = compile_graph(graph, config)
+    shape = graph.inputs[0].shape
+    x = rng.integers(-128, 128, (3, *shape)).astype(np.int8)
+    program.save(tmp_path / "program.sth")
+    np.savez(tmp_path / "case.npz", x=x, y=golden.run_model(graph, x)[0],
+             cycles=program.predicted_cycles)
+    count = run_bench(Accelerator(config), "systolith.sim.benches.network", folder=tmp_path,
+                      seed=1, settings={"SYSTOLITH_CASE": str(tmp_path)})
+    assert count == 2
