@@ -1,8 +1,8 @@
 """Registered multipliers: one behaviour, and the place that picks each family's primitive."""
 
-from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Signal, signed
+from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Signal, signed
 
-__all__ = ["WIDE_STAGES", "delayed", "multiply_wide", "multiply_array"]
+__all__ = ["WIDE_STAGES", "delayed", "multiply_array", "multiply_wide"]
 
 #: Cycles of :func:`multiply_wide`.
 WIDE_STAGES = 3
@@ -85,7 +85,7 @@ def _in_fabric(m, a, b, stages, name):
     """Add the partial products two by two, a register a level; the sign's row is subtracted."""
     width = len(a)
     a, b = delayed(m, a, 1, f"{name}_a"), delayed(m, b, 1, f"{name}_b")
-    rows = [(a & b[i].replicate(width)).as_signed() << i for i in range(width)]
+    rows = [Mux(b[i], a, 0) << i for i in range(width)]
     rows[-1] = -rows[-1]
     levels = (width - 1).bit_length()
     registered = stages - 1                       # the operands took one
