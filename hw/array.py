@@ -29,7 +29,7 @@ class SystolicArray(wiring.Component):
     vector[r] * stream[c] over the vectors entered (outer products): ``restart`` begins a
     new sum with this vector, invalid cycles add nothing. ``stream`` is given one cycle before its
     vector. R + C + ``latency`` cycles after the last vector the sums can leave: in the R cycles in
-    which ``drain`` is high, column c delivers its rows, last row first, ``DRAIN_DELAY`` + c cycles late.
+    which ``drain`` is high, column c delivers its rows, last row first, c cycles late.
 
     Members
     -------
@@ -44,9 +44,6 @@ class SystolicArray(wiring.Component):
     psums : :py:`Out(ArrayLayout(signed(psum_bits), C))`
         Column c of the vector of cycle t is there in cycle t + ``latency`` + c.
     """
-
-    #: Cycles from ``drain`` to the first row of column 0.
-    DRAIN_DELAY = 1
 
     def __init__(self, config: Config):
         self.config = c = config
