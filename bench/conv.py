@@ -3,9 +3,9 @@
     python bench/conv.py
 
 Each layer is one job of its own through the driver and the link. ``job`` counts every cycle from
-the job's start to its end (the device's CYCLES register); ``array`` those from the first vector to the
-last result written. The result is compared with the golden model, the cycles with the prediction;
-either differing is an error.
+the job's start to its end (the device's CYCLES register); ``array`` those from the first vector to
+the last result written. The result is compared with the golden model, the cycles with the
+prediction; either differing is an error.
 """
 
 import argparse

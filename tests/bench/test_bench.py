@@ -7,7 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from systolith.boards.targets import find_config
+from systolith.hw.config import Config
 from systolith.sim import golden
+from systolith.sw.compiler import compile_graph
 from systolith.sw.passes.verify import verify
 
 BENCH = Path(__file__).parents[2] / "bench"
@@ -51,3 +54,47 @@ def test_batched_lenet_is_lenet():
     batch = 4
     assert batch * (MACS["lenet"] - macs(networks.lenet_features())) == macs(
         networks.lenet_dense(batch))
+
+
+CONFIG = Config(rows=8, columns=4, post_lanes=4, banks=2, bank_words=256, accumulator_depth=64)
+
+
+def test_prediction_is_the_programs():
+    predict, networks = importlib.import_module("predict"), importlib.import_module("networks")
+    graph = networks.conv3x3(8, 6)
+    program = compile_graph(graph, CONFIG)
+    met = predict.predict(graph, CONFIG, program.predicted_cycles)
+    assert not met.missed and not met.notes
+    assert met.cycles == program.predicted_cycles
+    assert met.peak_share == 8 * 8 * 9 * 36 / 32 / met.cycles
+    missed = predict.predict(graph, CONFIG, met.cycles - 1)
+    assert missed.missed and "lost in" in missed.notes
+    assert "MISSED" in predict.network_table([missed], layers=True)
+
+
+def test_what_does_not_fit_is_reported():
+    predict, networks = importlib.import_module("predict"), importlib.import_module("networks")
+    report = predict.predict(networks.resnet8(), CONFIG)
+    assert report.missed and "does not fit" in report.notes
+    assert report.macs == MACS["resnet8"]
+
+
+def test_training_step():
+    predict = importlib.import_module("predict")
+    parts = predict.training_step(find_config("ulx3s-85f"), batch=32)
+    # the formulas of the docstring, by hand: passes * vectors
+    assert parts["weight gradient, convolution 1"] == 5 * 1 * 784
+    assert parts["weight gradient, convolution 2"] == 2 * 5 * 2 * 100
+    assert parts["input gradient, convolution 2"] == 1 * 5 * 5 * 196
+    assert parts["input gradient, dense 1"] == 50 * 8
+    assert parts["weight gradient, dense 3"] == 2 * 6
+    assert "input gradient, convolution 1" not in parts
+    assert "MISSED" in predict.training_table(parts)
+
+
+def test_layer_on_a_device():
+    conv, networks = importlib.import_module("conv"), importlib.import_module("networks")
+    measured = conv.measure_layer(networks.conv3x3(8, 6), CONFIG, "machine:")
+    assert measured.equal and measured.ideal == 8 * 8 * 9 * 36 // 32
+    assert measured.measured == measured.predicted > measured.busy > measured.ideal
+    assert conv.table([measured]).count("equal") == 1
