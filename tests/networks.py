@@ -16,6 +16,8 @@ from systolith.sw.numerics import ADD_LEFT_SHIFT, quantize_multiplier
 #: Layer kinds ``random_graph`` draws from.
 KINDS = ("conv", "pointwise", "depthwise", "grouped", "dilated", "max", "average", "relu",
          "rescale", "add", "global", "dense")
+#: Pairs of layers that the compiler makes one step of; ``KINDS`` hardly ever gives such a pair.
+FUSED = ("pooled", "residual")
 #: Standard deviation of results, in steps of the output: spread over the range, tails saturate.
 SPREAD = 50
 
@@ -28,7 +30,7 @@ def random_graph(rng, *, kinds=KINDS, layers=4, size=12, channels=12, one_dimens
     rng : numpy.random.Generator
         Decides everything; equal states give equal networks.
     kinds : sequence of str
-        Which of ``KINDS`` may occur.
+        Which of ``KINDS`` and ``FUSED`` may occur.
     layers : int
         Layers after the input. ``global`` and ``dense`` leave a 1 x 1 map.
     size, channels : int
@@ -131,6 +133,10 @@ class _Builder:
                 self.rescaled_average((h, w))
             case "add":
                 self.add()
+            case "pooled":
+                self.pooled()
+            case "residual":
+                self.residual()
             case _:
                 raise ValueError(f"unknown layer kind {kind!r}")
 
@@ -199,12 +205,36 @@ class _Builder:
 
     def add(self):
         """Add the current map and an earlier one of its shape (itself if there is no other)."""
-        source = self.graph.tensors[self.x]
-        others = [t for t in self.graph.tensors.values() if t.shape == source.shape]
-        other = others[int(self.rng.integers(len(others)))]
+        shape = self.graph.tensors[self.x].shape
+        others = [t.name for t in self.graph.tensors.values() if t.shape == shape]
+        self.sum(self.x, others[int(self.rng.integers(len(others)))])
+
+    def pooled(self):
+        """Convolve, then take the maximum over whole windows, which may overlap or leave gaps."""
+        c = self.graph.tensors[self.x].shape[2]
+        groups = int(self.rng.choice([g for g in (1, 2, c) if c % g == 0]))
+        self.conv(self.window(False), groups * int(self.rng.integers(1, 4)), groups)
+        h, w, _ = self.graph.tensors[self.x].shape
+        self.pool("max", window={
+            "kernel": tuple(int(self.rng.integers(1, min(length, 4) + 1)) for length in (h, w)),
+            "stride": tuple(int(n) for n in self.rng.integers(1, 4, 2))})
+
+    def residual(self):
+        """Convolve to the same shape, then add what was there before, on either side."""
+        before = self.x
+        c = self.graph.tensors[before].shape[2]
+        groups = int(self.rng.choice([1, c]))
+        size = int(self.rng.choice([1, 3]))
+        self.conv({"kernel": (size, size), "pads": (size // 2,) * 4}, c, groups)
+        operands = [self.x, before]
+        self.sum(*operands[::int(self.rng.choice([1, -1]))])
+
+    def sum(self, *names):
+        """Add two maps of one shape."""
+        source, other = (self.graph.tensors[name] for name in names)
         output = self.tensor(source.shape)
         scale = 2 * max(source.scale, other.scale)
         factors = (source.scale / scale, other.scale / scale,
                    self.rng.uniform(0.8, 1.6) / (1 << ADD_LEFT_SHIFT))
         self.append(Add(name=f"add{len(self.graph.ops)}", kind="Add", requant=requant(factors),
-                        inputs=(self.x, other.name), output=output.name, **self.bounds(output)))
+                        inputs=names, output=output.name, **self.bounds(output)))

@@ -16,6 +16,7 @@ from systolith.sw.assembler import assemble
 from systolith.sw.errors import CapacityError
 from systolith.sw.nests import LoadNest, Loop, PostNest, StreamNest, Token
 from tests.compiled import CONFIGS, random_case
+from tests.networks import FUSED, KINDS
 
 IMAGES = 3
 CONFIG = Config(rows=4, columns=2, post_lanes=2, banks=1, bank_words=64, program_words=256,
@@ -59,25 +60,32 @@ def test_random_networks(name):
     assert sum(fit) >= 10
 
 
+@pytest.mark.parametrize("name", CONFIGS)
+def test_fused_steps(name):
+    """Maxima and additions on the way from the accumulators to memory."""
+    fit = [compare(CONFIGS[name], seed, kinds=(*FUSED, "max"), layers=3, size=8, channels=8)
+           for seed in range(8)]
+    assert sum(fit) >= 6
+
+
 @settings(max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1), name=st.sampled_from(sorted(CONFIGS)),
        layers=st.integers(1, 6), parity=st.integers(0, 1), all_outputs=st.booleans())
 def test_any_network(seed, name, layers, parity, all_outputs):
     compare(CONFIGS[name], seed, parity, layers=layers, all_outputs=all_outputs, size=10,
-            channels=10)
+            channels=10, kinds=KINDS + FUSED)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 def test_many_random_networks(name):
     fit = [compare(CONFIGS[name], seed, parity=seed % 2, all_outputs=seed % 3 == 0, size=12,
-                   channels=12) for seed in range(1000, 1080)]
+                   channels=12, kinds=KINDS + FUSED) for seed in range(1000, 1080)]
     assert sum(fit) >= 60
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["conv", "pointwise", "depthwise", "grouped", "dilated", "max",
-                                  "average", "relu", "rescale", "add", "global", "dense"])
+@pytest.mark.parametrize("kind", KINDS + FUSED)
 def test_each_kind_alone(kind):
     """Every kind of layer, one after the other of it, on every configuration."""
     for name, config in CONFIGS.items():

@@ -1,0 +1,96 @@
+"""The whole core, compiled programs and all: RTL, golden model and cycle model agree."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from systolith.hw.config import Config
+from systolith.sw.errors import CapacityError
+from tests.compiled import CONFIGS, random_case
+from tests.hw.core_bench import run_core
+from tests.networks import FUSED, KINDS
+
+_SMALL = {"rows": 4, "columns": 4, "post_lanes": 2, "banks": 2, "bank_words": 128,
+          "frame_bytes": 64, "accumulator_depth": 64}
+#: The arrays every test runs on; filling a large memory would take most of the time.
+CORES = {name: replace(CONFIGS[name], bank_words=128)
+         for name in ("tall", "steps", "odd", "wide")} | {
+    "no residual": Config(residual=False, **_SMALL),
+    "lut": Config(multiplier="lut", **_SMALL),
+    "mixed": Config(multiplier="mixed", dsp_columns=2, **_SMALL),
+}
+#: Kinds of layers that need ``residual``.
+ADDING = ("add", "residual")
+#: Cycles of one job the simulator is asked for at most.
+LONGEST = 5000
+
+
+def compare(config, seed, jobs=1, **options):
+    """Run a random network on the RTL; return it, or None if it is too large.
+
+    Every image is a job of its own, of alternating parity; memory is noise beforehand.
+    """
+    rng = np.random.default_rng(seed)
+    try:
+        case = random_case(rng, config, images=jobs, **{"layers": 2, "size": 5, "channels": 5}
+                           | options)
+    except CapacityError:
+        return None
+    program = case.program
+    if program.predicted_cycles * jobs > LONGEST:
+        return None
+    memory = rng.integers(-128, 128, (1, config.memory_elements), np.int8)
+    for job in range(jobs):
+        case.fill(memory, slice(job, job + 1), job % 2)
+    after, cycles = run_core(config, program.words, memory[0], jobs=jobs,
+                             input_delta=program.input_delta, output_delta=program.output_delta)
+    for job in range(jobs):
+        case.check(after[None], slice(job, job + 1), job % 2)
+    assert cycles[0] == program.predicted_cycles
+    return case
+
+
+@pytest.mark.parametrize("name, seed, kinds", [
+    ("tall", 0, ("conv", "max")),
+    ("tall", 1, ("pooled",)),
+    ("steps", 0, ("add",)),
+    ("wide", 0, ("residual",)),
+    ("odd", 6, ("grouped",)),
+    ("no residual", 0, ("depthwise", "average")),
+    ("lut", 0, ("conv",)),
+    ("mixed", 3, ("pointwise",)),
+])
+def test_core_agrees(name, seed, kinds):
+    case = compare(CORES[name], seed, kinds=kinds, size=4, channels=4)
+    assert case, "too large for a test: choose another seed"
+
+
+def test_two_jobs_in_two_buffers():
+    """The second image has its own buffers, the first one's result is left alone."""
+    case = compare(CORES["wide"], 1, jobs=2, size=4, channels=4)
+    assert case.program.input_delta and case.program.output_delta
+
+
+def test_a_job_takes_as_long_as_the_one_before():
+    """Nothing is left behind in the engines from job to job."""
+    config = CORES["tall"]
+    rng = np.random.default_rng(2)
+    case = random_case(rng, config, images=1, layers=1, size=4, channels=4)
+    memory = rng.integers(-128, 128, (1, config.memory_elements), np.int8)
+    case.fill(memory, slice(0, 1))
+    after, cycles = run_core(config, case.program.words, memory[0], jobs=3)
+    assert cycles == [case.program.predicted_cycles] * 3
+    case.check(after[None], slice(0, 1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(100, 106))
+@pytest.mark.parametrize("name", CORES)
+def test_random_networks(name, seed):
+    config = CORES[name]
+    kinds = [kind for kind in KINDS + FUSED if config.residual or kind not in ADDING]
+    for attempt in range(seed, seed + 1000, 100):
+        if compare(config, attempt, jobs=1 + seed % 2, kinds=kinds):
+            return
+    pytest.fail("no network of ten is small enough")
