@@ -1,6 +1,6 @@
 """The compute core: memory, engines, array, accumulators and sequencer, wired together."""
 
-from amaranth.hdl import Cat, Module, ResetInserter
+from amaranth.hdl import Cat, Module, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, connect
 
@@ -20,6 +20,9 @@ __all__ = ["READERS", "Core"]
 #: the engines because it can take every cycle; the host is rare and first.
 READERS = {"dma": False, "post": True, "load": False, "stream": True}
 
+#: Longer than any pipeline: array and accumulators, or the lanes with a residual.
+_RESET_CYCLES = 127
+
 
 class Core(wiring.Component):
     """Everything but the host link.
@@ -35,21 +38,25 @@ class Core(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        reset = ResetInserter(self.host.reset)
         c = self.config
+        resetting = Signal()
+        reset = ResetInserter(resetting)
         array = SystolicArray(c)
         memory = UnifiedMemory(c, READERS)
         load, stream, post, sequencer = LoadEngine(c), StreamEngine(c), PostEngine(c), Sequencer(c)
         # the array and the stores see a vector one cycle after it is let in
         stores = AccumulatorStores(c, latency=array.latency)
-        m.submodules.memory = reset(memory)
+        # pipelines without control need no reset: they run empty while the engines are held
+        m.submodules.memory = memory
+        m.submodules.array = array
+        m.submodules.stores = stores
+        m.submodules.lanes = post.lanes
         m.submodules.load = reset(load)
         m.submodules.stream = reset(stream)
-        m.submodules.array = reset(array)
-        m.submodules.stores = reset(stores)
         m.submodules.post = reset(post)
         m.submodules.sequencer = reset(sequencer)
 
+        self._reset(m, resetting, sequencer)
         self._host(m, memory, sequencer, stream)
         self._control(m, sequencer, {"load": load, "stream": stream, "post": post})
         connect(m, load.memory, memory.load)
@@ -72,6 +79,16 @@ class Core(wiring.Component):
             m.d.comb += [array.taps.eq(stream.taps), array.use_taps.eq(stream.use_taps)]
         return m
 
+    def _reset(self, m, resetting, sequencer):
+        """Hold the engines in reset until everything on its way has arrived."""
+        left = Signal(range(_RESET_CYCLES + 1))
+        with m.If(self.host.reset):
+            m.d.sync += left.eq(_RESET_CYCLES)
+        with m.Elif(left != 0):
+            m.d.sync += left.eq(left - 1)
+        m.d.sync += resetting.eq(self.host.reset | (left != 0))
+        m.d.comb += self.host.busy.eq(sequencer.busy | resetting | (left != 0))
+
     def _host(self, m, memory, sequencer, stream):
         host = self.host
         m.d.comb += [
@@ -87,7 +104,7 @@ class Core(wiring.Component):
             sequencer.program_valid.eq(host.program.valid),
             sequencer.start.eq(host.start), sequencer.parity.eq(host.parity),
             sequencer.input_delta.eq(host.input_delta),
-            sequencer.output_delta.eq(host.output_delta), host.busy.eq(sequencer.busy),
+            sequencer.output_delta.eq(host.output_delta),
             host.done.eq(sequencer.done), host.bad.eq(sequencer.bad), host.pc.eq(sequencer.pc),
             host.entered.eq(stream.entry.valid),
         ]

@@ -2,7 +2,8 @@
 
 from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Signal, signed
 
-__all__ = ["WIDE_STAGES", "delayed", "multiply_array", "multiply_wide"]
+__all__ = ["WIDE_STAGES", "delayed", "multiply_array", "multiply_in_fabric", "multiply_wide",
+           "part_bits"]
 
 #: Cycles of :func:`multiply_wide`.
 WIDE_STAGES = 3
@@ -42,7 +43,9 @@ def multiply_array(m: Module, platform, operands: list[tuple], *, kind: str, sta
         3 or 4. The last stage is a fabric register (the way out of a DSP column is long).
     """
     if kind == "lut":
-        return [_in_fabric(m, a, b, stages, f"{name}{i}") for i, (a, b) in enumerate(operands)]
+        return [multiply_in_fabric(m, delayed(m, a, 1, f"{name}{i}_a"),
+                                   delayed(m, b, 1, f"{name}{i}_b"), stages - 1, name=f"{name}{i}")
+                for i, (a, b) in enumerate(operands)]
     target = family(platform)
     if target == "ecp5":
         products = [_mult18(m, a, b, True, True, stages == 4, f"{name}{i}")
@@ -81,23 +84,26 @@ def _product(m, a, b, name):
     return product
 
 
-def _in_fabric(m, a, b, stages, name):
-    """Add the partial products two by two, a register a level; the sign's row is subtracted."""
-    width = len(a)
-    a, b = delayed(m, a, 1, f"{name}_a"), delayed(m, b, 1, f"{name}_b")
-    rows = [Mux(b[i], a, 0) << i for i in range(width)]
-    rows[-1] = -rows[-1]
-    levels = (width - 1).bit_length()
-    registered = stages - 1                       # the operands took one
+def multiply_in_fabric(m: Module, a, b, stages: int, *, name: str):
+    """Return ``a * b``, ``stages`` cycles later, from rows of partial products added two by two.
+
+    A register follows every level of the adder tree as far as ``stages`` go; levels left over
+    share the first. The row of the sign of ``b``, if it has one, is subtracted.
+    """
+    shape = (a * b).shape()
+    rows = [Mux(b[i], a, 0) << i for i in range(len(b))]
+    if b.shape().signed:
+        rows[-1] = -rows[-1]
+    levels = (len(rows) - 1).bit_length()
     for level in range(levels):
         sums = []
         for i in range(0, len(rows), 2):
-            total = Signal(signed(2 * width), name=f"{name}_sum{level}_{i // 2}")
-            domain = m.d.comb if level < levels - registered else m.d.sync
-            domain += total.eq(rows[i] + rows[i + 1])
+            total = Signal(shape, name=f"{name}_sum{level}_{i // 2}", reset_less=True)
+            domain = m.d.comb if level < levels - stages else m.d.sync
+            domain += total.eq(rows[i] + (rows[i + 1] if i + 1 < len(rows) else 0))
             sums.append(total)
         rows = sums
-    return delayed(m, rows[0], max(0, registered - levels), f"{name}_out")
+    return delayed(m, rows[0], max(0, stages - levels), f"{name}_out")
 
 
 def _mult18(m, a, b, a_signed, b_signed, pipeline, name):

@@ -22,6 +22,12 @@ _WRITE_QUEUE = 32
 class PostEngine(wiring.Component):
     """Walks POST nests: group by group, waits for the accumulators, loads parameters, drains.
 
+    Attributes
+    ----------
+    lanes : PostLanes
+        The arithmetic: this engine drives it, but it stands beside the engine, as a submodule of
+        the core, because it needs no reset.
+
     Members
     -------
     descriptor : :py:`In(descriptor_port(Engine.POST))`
@@ -59,7 +65,7 @@ class PostEngine(wiring.Component):
             tracks["residual"] = c.address_bits
         m.submodules.walker = walker = NestWalker(levels=POST_LOOPS, tracks=tracks)
         m.submodules.parameters = parameters = ParameterStore(c)
-        m.submodules.lanes = lanes = self.lanes
+        lanes = self.lanes
         connect(m, flipped(self.descriptor), d.port)
 
         # one step of one pixel: ``accept`` in the cycle its accumulators are addressed

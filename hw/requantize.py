@@ -5,7 +5,13 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from systolith.hw.config import Config
-from systolith.hw.multiplier import WIDE_STAGES, delayed, multiply_wide, part_bits
+from systolith.hw.multiplier import (
+    WIDE_STAGES,
+    delayed,
+    multiply_in_fabric,
+    multiply_wide,
+    part_bits,
+)
 
 __all__ = ["Requantize"]
 
@@ -13,9 +19,8 @@ __all__ = ["Requantize"]
 class Requantize(wiring.Component):
     """``y = round_half_away(floor((x * 2**left * multiplier + 2**30) / 2**31) / 2**right)``.
 
-    Equal to ``numerics.requantize`` bit for bit where ``x * 2**left`` fits 32 bits. Fully pipelined;
-    all inputs of a result are given in the same cycle. The 32 x 31 bit product is made of four
-    that fit the family's DSPs; on ECP5 the smallest is left to the fabric.
+    Equal to ``numerics.requantize`` bit for bit where ``x * 2**left`` fits 32 bits. Fully pipelined; all
+    inputs of a result are given in the same cycle. The 32 x 31 bit product is made of four that fit the family's DSPs; on ECP5 the smallest is left to the fabric.
 
     Members
     -------
@@ -63,19 +68,16 @@ class Requantize(wiring.Component):
 
         low = times(x_low, f_low, "low")
         middle = times(x_high, f_low, "high_low"), times(x_low, f_high, "low_high")
-        if bits == 18:
-            top_product = Signal(signed(27))
-            m.d.comb += top_product.eq(x_high * f_high)
-            top = delayed(m, top_product, WIDE_STAGES, "top")
+        if bits == 18:                            # a fourth DSP a lane is more than there are
+            top = multiply_in_fabric(m, x_high, f_high, WIDE_STAGES + 2, name="top")
         else:
-            top = times(x_high, f_high, "top")
+            top = delayed(m, times(x_high, f_high, "top"), 2, "top_late")
 
         # top << 2 bits, middle << bits and low, added where they overlap
         rounded, crossed = Signal(unsigned(2 * bits + 1)), Signal(signed(36))
         m.d.sync += [rounded.eq(low + (1 << 30)), crossed.eq(middle[0] + middle[1])]
         carried = Signal(signed(38))
         m.d.sync += carried.eq(crossed + rounded[bits:])
-        top = delayed(m, top, 2, "top_late")
         high = Signal(signed(32))
         m.d.sync += high.eq(((top << bits) + carried) >> (31 - bits))
         return high
