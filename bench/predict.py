@@ -171,14 +171,23 @@ def network_table(predictions: list[Prediction], layers: bool) -> str:
     return "\n".join(lines)
 
 
-def training_table(parts: dict[str, float]) -> str:
+def training_macs() -> int:
+    """Return the multiply-accumulates of a training step of LeNet-5 for one image."""
+    forward = [graph.macs(op) for graph in (lenet_features(), lenet_dense(1)) for op in graph.ops]
+    first, *rest = (macs for macs in forward if macs)
+    return 2 * first + 3 * sum(rest)             # nobody needs the gradient of the image
+
+
+def training_table(parts: dict[str, float], config: Config) -> str:
     """Return the parts of a training step as text, the longest first."""
     total = sum(parts.values())
     ordered = sorted(parts.items(), key=lambda item: -item[1])
     verdict = f"; MISSED: most in {ordered[0][0]}" if total > TRAINING_BAR else ""
+    ideal = training_macs() / config.multipliers
     title = f"LeNet-5 training step, cycles per image of a batch of {BATCH}"
     lines = [f"{title}: {total:,.0f} (bar {TRAINING_BAR:,}{verdict})"]
     lines += [f"  {name:34}{cycles:9,.0f}{cycles / total:7.1%}" for name, cycles in ordered]
+    lines.append(f"  {'(every multiplier busy, no update)':34}{ideal:9,.0f}{ideal / total:7.1%}")
     return "\n".join(lines)
 
 
@@ -201,7 +210,7 @@ def main() -> int:
                           "training": {"bar": TRAINING_BAR, "batch": BATCH, "parts": parts}},
                          indent=1))
     else:
-        print(network_table(predictions, arguments.layers), training_table(parts), sep="\n\n")
+        print(network_table(predictions, arguments.layers), training_table(parts, config), sep="\n\n")
     return 0
 
 

@@ -81,7 +81,8 @@ def test_what_does_not_fit_is_reported():
 
 def test_training_step():
     predict = importlib.import_module("predict")
-    parts = predict.training_step(find_config("ulx3s-85f"), batch=32)
+    config = find_config("ulx3s-85f")
+    parts = predict.training_step(config, batch=32)
     # the formulas of the docstring, by hand: passes * vectors
     assert parts["weight gradient, convolution 1"] == 5 * 1 * 784
     assert parts["weight gradient, convolution 2"] == 2 * 5 * 2 * 100
@@ -89,7 +90,8 @@ def test_training_step():
     assert parts["input gradient, dense 1"] == 50 * 8
     assert parts["weight gradient, dense 3"] == 2 * 6
     assert "input gradient, convolution 1" not in parts
-    assert "MISSED" in predict.training_table(parts)
+    assert predict.training_macs() == 3 * MACS["lenet"] - 784 * 25 * 6
+    assert "MISSED" in predict.training_table(parts, config)
 
 
 def test_layer_on_a_device():
