@@ -210,7 +210,8 @@ def main() -> int:
                           "training": {"bar": TRAINING_BAR, "batch": BATCH, "parts": parts}},
                          indent=1))
     else:
-        print(network_table(predictions, arguments.layers), training_table(parts, config), sep="\n\n")
+        print(network_table(predictions, arguments.layers), "",
+              training_table(parts, config), sep="\n")
     return 0
 
 
