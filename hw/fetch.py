@@ -6,7 +6,7 @@ from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from systolith.hw.config import Config
-from systolith.hw.memory import read_port
+from systolith.hw.memory import ALIGNED_LATENCY, VECTOR_LATENCY, banks_needed, read_port
 
 __all__ = ["FetchQueue"]
 
@@ -25,21 +25,22 @@ class FetchQueue(wiring.Component):
         Bits that travel with a request.
     depth : :class:`int`
         Answers kept, a power of two.
-    latency : :class:`int`
-        Cycles from grant to data of the memory's reader.
+    vector : :class:`bool`
+        Vectors from any address, or whole words.
 
     Members
     -------
     memory : :py:`Out(read_port(config))`
     want, address, tag : In
-        The request; ``accepted`` ends it.
+        A request; ``accepted`` takes it.
     valid, data, data_tag, level : Out
         The oldest answer, and how many there are. ``take`` removes it.
     """
 
-    def __init__(self, config: Config, *, width: int, tag_width: int, depth: int, latency: int):
+    def __init__(self, config: Config, *, width: int, tag_width: int, depth: int, vector: bool):
         self.config, self.width, self.tag_width = config, width, tag_width
-        self.depth, self.latency = depth, latency
+        self.depth, self.vector = depth, vector
+        self.latency = VECTOR_LATENCY if vector else ALIGNED_LATENCY
         super().__init__({
             "memory": Out(read_port(config)), "want": In(1), "address": In(config.address_bits),
             "tag": In(tag_width), "accepted": Out(1), "valid": Out(1), "data": Out(width),
@@ -52,16 +53,21 @@ class FetchQueue(wiring.Component):
         m.submodules.fifo = fifo = SyncFIFOBuffered(width=self.width + self.tag_width,
                                                     depth=self.depth + 1)
         credits = Signal(range(self.depth + 1), init=self.depth)
-        taking = Signal()
+        taking, asking = Signal(), Signal()
+        tag = Signal(self.tag_width)
         m.d.comb += [
-            self.memory.valid.eq(self.want & (credits != 0)),
-            self.memory.address.eq(self.address),
-            self.accepted.eq(self.memory.grant),
-            taking.eq(self.take & self.valid),
+            self.memory.valid.eq(asking), taking.eq(self.take & self.valid),
+            self.accepted.eq(self.want & (credits != 0) & (~asking | self.memory.grant)),
         ]
         m.d.sync += credits.eq(credits - self.accepted + taking)
+        # a request waits for its grant in registers: the arbiter's way to the walker is short
+        with m.If(self.accepted):
+            m.d.sync += [
+                asking.eq(1), tag.eq(self.tag), self.memory.address.eq(self.address),
+                self.memory.need.eq(banks_needed(self.config, self.address, vector=self.vector))]
+        with m.Elif(self.memory.grant):
+            m.d.sync += asking.eq(0)
 
-        tag = self.tag
         for stage in range(self.latency):
             later = Signal(self.tag_width, name=f"tag{stage}")
             m.d.sync += later.eq(tag)

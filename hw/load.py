@@ -8,7 +8,7 @@ from systolith.hw.config import Config
 from systolith.hw.descriptor import TOKEN_BITS, Descriptor, descriptor_port
 from systolith.hw.fetch import FetchQueue
 from systolith.hw.isa import LOAD_LOOPS, Engine
-from systolith.hw.memory import ALIGNED_LATENCY, read_port
+from systolith.hw.memory import read_port
 from systolith.hw.nest import NestWalker
 
 __all__ = ["LoadEngine"]
@@ -55,7 +55,7 @@ class LoadEngine(wiring.Component):
         m.submodules.walker = walker = NestWalker(levels=LOAD_LOOPS,
                                                   tracks={"word": c.word_address_bits})
         m.submodules.queue = queue = FetchQueue(c, width=c.lanes * c.operand_bits, tag_width=0,
-                                                depth=c.load_fifo_depth, latency=ALIGNED_LATENCY)
+                                                depth=c.load_fifo_depth, vector=False)
         connect(m, flipped(self.descriptor), d.port)
         connect(m, queue.memory, flipped(self.memory))
 

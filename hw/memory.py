@@ -1,6 +1,6 @@
 """The unified memory: banks, the arbiter in front of them, and vectors from any address."""
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -8,7 +8,7 @@ from systolith.hw.bank import Bank
 from systolith.hw.config import Config
 
 __all__ = ["ALIGNED_LATENCY", "VECTOR_LATENCY", "WRITE_LATENCY", "Reader", "Rotator", "UnifiedMemory",
-           "read_port", "vector_write_port"]
+           "banks_needed", "read_port", "vector_write_port"]
 
 #: Cycles from a granted word read to its data.
 ALIGNED_LATENCY = 4
@@ -21,12 +21,24 @@ WRITE_LATENCY = 3
 def read_port(config: Config) -> wiring.Signature:
     """Return a reader's port: an element address, a grant, and the data in order, later.
 
-    ``valid`` with ``grant`` is one read; ``data_valid`` comes a fixed latency later.
+    ``valid`` with ``grant`` is one read; ``data_valid`` comes a fixed latency later. ``need`` is
+    :func:`banks_needed` of the address, given apart so that a requester can register it.
     """
     return wiring.Signature({
-        "valid": Out(1), "address": Out(config.address_bits), "grant": In(1),
+        "valid": Out(1), "address": Out(config.address_bits), "need": Out(config.banks),
+        "grant": In(1),
         "data_valid": In(1), "data": In(data.ArrayLayout(config.operand_bits, config.lanes)),
     })
+
+
+def banks_needed(config: Config, address, *, vector: bool):
+    """Return one bit for each bank a read of ``address`` takes: one, or two at a bank's end."""
+    offset, rest = address[:config.lane_bits], address[config.lane_bits:]
+    word_bits = (config.bank_words - 1).bit_length()
+    bank, word = rest[word_bits:], rest[:word_bits]
+    straddle = word.all() & offset.any() if vector else Const(0)
+    return Cat((bank == b) | (straddle & (bank == (b - 1) % config.banks))
+               for b in range(config.banks))
 
 
 def vector_write_port(config: Config) -> wiring.Signature:
@@ -219,20 +231,23 @@ class UnifiedMemory(wiring.Component):
         return writing
 
     def _reads(self, m, banks, writing):
-        """Grant in order of priority; each bank takes its one winner's address."""
+        """Grant in order of priority; each bank takes its one winner's address.
+
+        Who is in whose way is worked out for all pairs side by side; what is left of the chain of
+        priorities is one gate a reader.
+        """
         c = self.config
-        taken = writing
         grants = []
         for name, vector in self.readers.items():
             port = getattr(self, name)
             bank, after, word, offset, straddle = self._split(m, port.address, name)
-            need = Signal(c.banks, name=f"{name}_need")
-            m.d.comb += need.eq(Cat((bank == b) | (straddle & (after == b))
-                                    for b in range(c.banks)))
-            m.d.comb += port.grant.eq(port.valid & ~(need & taken).any())
-            next_taken = Signal(c.banks, name=f"taken_after_{name}")
-            m.d.comb += next_taken.eq(taken | Mux(port.grant, need, 0))
-            taken = next_taken
+            need = port.need
+            blocked = Signal(name=f"{name}_blocked")
+            m.d.comb += [
+                blocked.eq(Cat((need & writing).any(), *(
+                    granted & (need & other).any() for granted, other, _, _ in grants)).any()),
+                port.grant.eq(port.valid & ~blocked),
+            ]
             grants.append((port.grant, need, word, offset))
             m.submodules[f"{name}_reader"] = reader = Reader(c, vector=vector)
             m.d.comb += [

@@ -1,7 +1,8 @@
 """The sequencer: fetches the program and hands descriptors to the engines."""
 
-from amaranth.hdl import Array, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Module, ResetInserter, Signal
 from amaranth.lib import data, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
@@ -10,7 +11,12 @@ from systolith.hw.descriptor import TOKEN_BITS, descriptor_port
 from systolith.hw.host_port import program_write
 from systolith.hw.isa import Engine, GoHeader, Op, Relocate, SetHeader
 
-__all__ = ["Sequencer"]
+__all__ = ["AHEAD", "FETCH_LATENCY", "Sequencer"]
+
+#: Words read ahead of the one that is being looked at.
+AHEAD = 8
+#: Cycles from asking the program memory to the word's way into the queue.
+FETCH_LATENCY = 2
 
 
 class Sequencer(wiring.Component):
@@ -47,7 +53,7 @@ class Sequencer(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         ports = [getattr(self, e.name.lower()) for e in Engine]
-        word, consume = self._fetch(m)
+        word, there, consume = self._fetch(m)
 
         engine = Signal(range(len(Engine)))      # of the SET under way
         index, left = Signal(6), Signal(6)
@@ -61,10 +67,8 @@ class Sequencer(wiring.Component):
         with m.FSM():
             with m.State("IDLE"):
                 with m.If(self.start):
-                    m.next = "FETCH"
-            with m.State("FETCH"):               # the program memory answers in the next cycle
-                m.next = "HEADER"
-            with m.State("HEADER"):
+                    m.next = "HEADER"
+            with m.State("HEADER"), m.If(there):
                 with m.Switch(header.op):
                     with m.Case(Op.END):
                         with m.If(self.idle.all()):
@@ -89,7 +93,7 @@ class Sequencer(wiring.Component):
                     with m.Default():
                         m.next = "BAD"
             with m.State("DATA"):
-                with m.If(accepts[engine]):
+                with m.If(there & accepts[engine]):
                     m.d.comb += consume.eq(1)
                     for i, port in enumerate(ports):
                         m.d.comb += port.write.eq(engine == i)
@@ -114,16 +118,25 @@ class Sequencer(wiring.Component):
         return m
 
     def _fetch(self, m):
-        """Keep the word at ``pc`` ready; ``consume`` moves on."""
+        """Read ahead from address 0 on; return the word at ``pc``, whether it is there, consume."""
         m.submodules.words = words = Memory(shape=32, depth=self.config.program_words, init=[])
+        queue = SyncFIFOBuffered(width=32, depth=AHEAD + 1)
+        m.submodules.queue = ResetInserter(self.start)(queue)
         w, r = words.write_port(), words.read_port()
-        consume, next_pc = Signal(), Signal(self.pc_bits)
+        address, word = Signal(self.pc_bits), Signal(32)
+        credits, coming = Signal(range(AHEAD + 1)), Signal(FETCH_LATENCY)
+        asking, consume = Signal(), Signal()
         m.d.comb += [
             w.addr.eq(self.program.address), w.data.eq(self.program.data),
-            w.en.eq(self.program_valid), next_pc.eq(self.pc + consume), r.addr.eq(next_pc),
+            w.en.eq(self.program_valid), r.addr.eq(address), asking.eq(credits != 0),
+            queue.w_data.eq(word), queue.w_en.eq(coming[-1]), queue.r_en.eq(consume),
         ]
-        m.d.sync += self.pc.eq(Mux(self.start, 0, next_pc))
-        return r.data, consume
+        m.d.sync += [word.eq(r.data), coming.eq(Cat(asking, coming)),
+                     address.eq(address + asking), self.pc.eq(self.pc + consume),
+                     credits.eq(credits - asking + consume)]
+        with m.If(self.start):
+            m.d.sync += [address.eq(0), self.pc.eq(0), coming.eq(0), credits.eq(AHEAD)]
+        return queue.r_data, queue.r_rdy, consume
 
     def _offset(self, m, relocate):
         offset = Signal(24)

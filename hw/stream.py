@@ -9,7 +9,7 @@ from systolith.hw.config import Config
 from systolith.hw.descriptor import TOKEN_BITS, Descriptor, descriptor_port
 from systolith.hw.fetch import FetchQueue
 from systolith.hw.isa import STREAM_LOOPS, Engine
-from systolith.hw.memory import VECTOR_LATENCY, read_port
+from systolith.hw.memory import read_port
 from systolith.hw.nest import NestWalker
 from systolith.hw.window import Window, WindowTag
 
@@ -87,7 +87,7 @@ class StreamEngine(wiring.Component):
         elements = max(c.rows, c.columns) if c.window else c.rows
         m.submodules.queue = queue = FetchQueue(
             c, width=elements * c.operand_bits, tag_width=self.tag_layout.size,
-            depth=c.fifo_depth, latency=VECTOR_LATENCY)
+            depth=c.fifo_depth, vector=True)
         connect(m, flipped(self.descriptor), d.port)
         connect(m, queue.memory, flipped(self.memory))
         self._walk(m, d, walker, queue)

@@ -16,6 +16,7 @@ from systolith.hw.config import Config
 from systolith.hw.isa import Engine, Op
 from systolith.hw.memory import ALIGNED_LATENCY, VECTOR_LATENCY
 from systolith.hw.post_lanes import PostLanes
+from systolith.hw.sequencer import AHEAD, FETCH_LATENCY
 from systolith.hw.window import Window
 from systolith.sim.program_view import NestView, instructions
 
@@ -153,13 +154,13 @@ class _Fetch:
     def level(self) -> int:
         return self.inner + self.ready
 
-    def clock(self, cycle: int, granted: bool, take: bool) -> None:
+    def clock(self, cycle: int, asked: bool, granted: bool, take: bool) -> None:
         arrived = bool(self.arriving) and self.arriving[0] == cycle
         if arrived:
             self.arriving.popleft()
         if granted:
             self.arriving.append(cycle + self.latency)
-        self.credits += take - granted
+        self.credits += take - asked
         refill = self.inner > 0 and (not self.ready or take)
         self.ready = refill or (self.ready and not take)
         self.inner += arrived - refill
@@ -174,6 +175,8 @@ class _Walker:
         self.starting = self.valid = False
         self.nest = None
         self.index = 0
+        #: Banks of the registered request, if there is one.
+        self.waiting = None
 
     @property
     def walking(self) -> bool:
@@ -181,16 +184,25 @@ class _Walker:
 
     def request(self) -> int | None:
         """Return the banks wanted in this cycle, or None."""
-        return self.nest.masks[self.index] if self.valid and self.fetch.credits else None
+        return self.waiting
+
+    def accepts(self, granted: bool) -> bool:
+        """Return whether the walker's address becomes the request of the next cycle."""
+        return self.valid and self.fetch.credits > 0 and (self.waiting is None or granted)
 
     def clock(self, cycle, granted, take_data, go, completed) -> bool:
         """Advance a cycle; returns whether a nest has finished."""
         take = self.descriptor.pending and self.descriptor.satisfied and not self.walking
-        finished = granted and self.index == self.nest.count - 1
-        self.fetch.clock(cycle, granted, take_data)
+        accepted = self.accepts(granted)
+        finished = accepted and self.index == self.nest.count - 1
+        if accepted:
+            self.waiting = self.nest.masks[self.index]
+        elif granted:
+            self.waiting = None
+        self.fetch.clock(cycle, accepted, granted, take_data)
         if self.starting:
             self.valid, self.index = True, 0
-        elif granted:
+        elif accepted:
             self.index += 1
             self.valid = not finished
         self.starting = take
@@ -272,7 +284,7 @@ class _Stream(_Walker):
         return complete, swap, last, address, store
 
     def step(self, cycle, granted, tag, entry, released, go, completed) -> bool:
-        if granted:
+        if self.accepts(granted):
             self.queue.append(self.nest.tags[self.index])
         store, pixel = self.store, None
         if tag is not None:
@@ -404,9 +416,17 @@ class _Sequencer:
     def __init__(self, work: list):
         self.work = work
         self.at, self.left = 0, 0
+        self.fetch = _Fetch(AHEAD, FETCH_LATENCY)
 
-    def step(self, engines, idle: bool):
+    def step(self, cycle: int, engines, idle: bool):
         """Return (engine of a GO, its nest) or None; ``done`` as the string "done"."""
+        place = self.at, self.left
+        order = self._look(engines, idle) if self.fetch.ready else None
+        asked = self.fetch.credits > 0
+        self.fetch.clock(cycle, asked, asked, (self.at, self.left) != place)
+        return order
+
+    def _look(self, engines, idle: bool):
         instruction, nest = self.work[self.at]
         if instruction.op is Op.END:
             return "done" if idle else None
@@ -451,14 +471,14 @@ def measure(config: Config, words: np.ndarray) -> Timing:
     budget = 10_000 + 64 * sum(nest.count for _, nest in work if nest is not None)
     completed = [0] * len(Engine)
     single = config.bank_ports == "single"
-    for cycle in range(2, budget):               # start, and the program memory's first answer
+    for cycle in range(1, budget):
         accepts = (load.descriptor.accepts(not load.walking),
                    stream.descriptor.accepts(not stream.walking),
                    post.descriptor.accepts(post.state == "IDLE"))
         idle = (post.idle and not (load.walking or load.descriptor.pending or stream.walking
                                    or stream.descriptor.pending or stream.fetch.ready
                                    or stream.held))
-        order = sequencer.step(accepts, idle)
+        order = sequencer.step(cycle, accepts, idle)
         if order == "done":
             timing.cycles, timing.entries = cycle, stream.entries
             return timing

@@ -45,6 +45,12 @@ async def fill(ctx, dut, flat):
     await ctx.tick().repeat(2)
 
 
+def needed(config, address, vector):
+    """The banks of a vector's elements, as a mask."""
+    span = config.bank_words * config.lanes
+    return sum({1 << (address + i) // span for i in range(config.lanes if vector else 1)})
+
+
 def reader(dut, flat, name, vector, rng, reads):
     config = flat.config
     port = getattr(dut, name)
@@ -58,7 +64,9 @@ def reader(dut, flat, name, vector, rng, reads):
         while reads[name] < 150 or expected:
             want = reads[name] < 150 and rng.random() < 0.8
             if want and not ctx.get(port.valid):
-                ctx.set(port.address, rng.randrange(top // unit) * unit)
+                address = rng.randrange(top // unit) * unit
+                ctx.set(port.address, address)
+                ctx.set(port.need, needed(config, address, vector))
             ctx.set(port.valid, want or ctx.get(port.valid))
             await ctx.delay(1e-9)
             if ctx.get(port.valid) and ctx.get(port.grant):
@@ -131,6 +139,7 @@ def test_vector_and_word_writes(config):
         for word in range(config.banks * config.bank_words):
             ctx.set(dut.a.valid, 1)
             ctx.set(dut.a.address, word * config.lanes)
+            ctx.set(dut.a.need, needed(config, word * config.lanes, False))
             await ctx.tick().repeat(ALIGNED_LATENCY)
             got = [ctx.get(dut.a.data[i]) for i in range(config.lanes)]
             assert got == flat.vector(word * config.lanes), word
