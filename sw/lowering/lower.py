@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from systolith.hw.config import Config
+from systolith.sw.errors import CapacityError
 from systolith.sw.ir import Add, Conv, Graph, Pool
 from systolith.sw.lowering.channelwise import lower_add, lower_average, lower_depthwise, lower_max
 from systolith.sw.lowering.dense import lower_dense
@@ -35,9 +36,12 @@ def lower_step(step: Step, source: Map, graph: Graph, config: Config) -> list[Pl
     Raises
     ------
     CapacityError
-        If a sum could overflow.
+        If a sum could overflow, or the configuration lacks a unit.
     """
     core = step.core
+    if step.residual and not config.residual:
+        raise CapacityError(f"{(step.add or core).name}: {config.describe()} has no unit for "
+                            "adding feature maps; use a target with residual = true")
     h, w, _ = graph.tensors[core.output].shape
     match core:
         case Conv() if 1 < core.groups == source.tensor.shape[2] == len(core.weights):
