@@ -1,0 +1,198 @@
+"""Lowering: results covered once, halos large enough, sums that could overflow refused."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from systolith.hw.config import Config
+from systolith.sw.compiler import compile_graph
+from systolith.sw.errors import CapacityError
+from systolith.sw.ir import Conv
+from systolith.sw.lowering.geometry import clipped_axis, conv_axis
+from systolith.sw.lowering.lower import lower_step, needed_halo
+from systolith.sw.lowering.plan import Axis, Parameters, Plan
+from systolith.sw.maps import Map
+from systolith.sw.steps import fuse
+from tests.compiled import CONFIGS
+from tests.networks import FUSED, KINDS, random_graph
+
+NARROW = Config(rows=4, columns=2, post_lanes=2, accumulator_bits=20, banks=1, bank_words=64,
+                frame_bytes=64)
+WIDE = replace(NARROW, accumulator_bits=32)
+
+
+# -- geometry -----------------------------------------------------------------------------------
+
+def windows(axis):
+    """Return (begin, end) of every window of an axis."""
+    return [(axis.start + i * axis.stride, axis.start + i * axis.stride + axis.span)
+            for i in range(axis.count)]
+
+
+@given(size=st.integers(1, 30), kernel=st.integers(1, 8), stride=st.integers(1, 9),
+       before=st.integers(0, 7), after=st.integers(0, 7))
+def test_clipped_axis_covers_every_result(size, kernel, stride, before, after):
+    """Every result once and in order, its window cut to what lies on the map."""
+    assume(before < kernel and after < kernel and before + size + after >= kernel)
+    results = (before + size + after - kernel) // stride + 1
+    starts = [i * stride - before for i in range(results)]
+    expected = [(max(s, 0), min(s + kernel, size)) for s in starts]
+    axes = clipped_axis(results, size, kernel, stride, before)
+    assert [first for first, _ in axes] == np.cumsum([0, *(a.count for _, a in axes)])[:-1].tolist()
+    assert [window for _, axis in axes for window in windows(axis)] == expected
+
+
+def test_clipped_axis_shares_whole_windows():
+    axes = clipped_axis(12, 12, 3, 1, 1)
+    assert axes == [(0, Axis(1, 0, 1, 2)), (1, Axis(10, 0, 1, 3)), (11, Axis(1, 10, 1, 2))]
+
+
+def test_conv_axis():
+    assert windows(conv_axis(3, 3, 2, 1, dilation=2)) == [(-1, 4), (1, 6), (3, 8)]
+
+
+@given(count=st.integers(1, 20), start=st.integers(-9, 9), stride=st.integers(1, 5),
+       span=st.integers(1, 9), data=st.data())
+def test_part_of_an_axis(count, start, stride, span, data):
+    axis = Axis(count, start, stride, span)
+    begin = data.draw(st.integers(0, count - 1))
+    end = data.draw(st.integers(begin + 1, count))
+    assert windows(axis.part(begin, end)) == windows(axis)[begin:end]
+    assert axis.end == windows(axis)[-1][1]
+
+
+# -- plans --------------------------------------------------------------------------------------
+
+def lowered(seed, config):
+    """Yield (graph, step, source map, plans) of a random network."""
+    graph = random_graph(np.random.default_rng(seed), kinds=KINDS + FUSED, layers=6, size=9,
+                         channels=9)
+    unit = config.alignment
+    for step in fuse(graph):
+        tensor = graph.tensors[step.x]
+        source = Map(tensor, needed_halo(step, graph), -(-tensor.shape[2] // unit) * unit)
+        yield graph, step, source, lower_step(step, source, graph, config)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("seed", range(6))
+def test_every_result_is_planned_once(seed, name):
+    config = CONFIGS[name]
+    for graph, step, _, plans in lowered(seed, config):
+        seen = np.zeros(graph.tensors[step.output].shape, int)
+        for plan in plans:
+            (y, x), (rows, columns) = plan.origin, plan.results
+            seen[y:y + rows, x:x + columns, plan.channel:plan.channel + plan.channels] += 1
+            assert 0 < plan.valid(config) <= config.columns
+            assert plan.tiles.shape[0] in (1, plan.groups)
+            assert plan.tiles.shape[2:] == (config.rows, config.columns)
+            assert np.prod([r.count for r in plan.reduction], dtype=int) == plan.passes
+        assert (seen == 1).all(), step.core.kind
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_windows_stay_within_the_halo(seed):
+    """No convolution reads outside its halo, and no side of it is larger than what is read."""
+    for _, step, source, plans in lowered(seed, CONFIGS["tall"]):
+        if not isinstance(step.core, Conv):
+            assert not source.halo
+            continue
+        h, w, _ = source.tensor.shape
+        for plan in plans:
+            assert plan.y.start >= -source.halo.top and plan.x.start >= -source.halo.left
+            assert plan.y.end <= h + source.halo.bottom and plan.x.end <= w + source.halo.right
+        if not step.pool:                # a maximum may leave the last sums out
+            y, x = plans[0].y, plans[0].x
+            assert (max(0, y.end - h), max(0, x.end - w)) == (source.halo.bottom, source.halo.right)
+            assert (y.start, x.start) == (-source.halo.top, -source.halo.left)
+
+
+# -- overflow -----------------------------------------------------------------------------------
+
+def plan_of(weights, bias=0, left=0):
+    """Return a plan whose only channel has these weights (a multiple of four)."""
+    tiles = np.zeros((1, len(weights) // 4, 4, 2), np.int64)
+    tiles[0, :, :, 0] = np.reshape(weights, (-1, 4))
+    one = np.ones(1, np.int64)
+    return Plan(y=Axis(1, 0, 1, 1), x=Axis(1, 0, 1, 1), groups=1, tiles=tiles, channel=6,
+                channels=1, parameters=Parameters(bias * one, one << 30, left * one, 0 * one))
+
+
+def refused(plan, config):
+    try:
+        plan.check(config, "conv1")
+    except CapacityError:
+        return True
+    return False
+
+
+@given(weights=st.lists(st.integers(-128, 127), min_size=24, max_size=48), data=st.data())
+def test_accumulators_hold_every_sum(weights, data):
+    """Refused exactly if the worst inputs lead out of the accumulator."""
+    weights = np.array(weights[:len(weights) // 4 * 4])
+    if data.draw(st.booleans()):
+        weights = np.sign(weights + 0.5).astype(int) * 127      # near the limit
+    most = int(np.where(weights > 0, 127, -128) @ weights)
+    least = int(np.where(weights > 0, -128, 127) @ weights)
+    assert refused(plan_of(weights), NARROW) == (most >= 1 << 19 or least < -(1 << 19))
+
+
+def test_last_sum_that_fits():
+    assert not refused(plan_of([-128] * 31 + [0]), NARROW)
+    with pytest.raises(CapacityError, match=re.escape(
+            "conv1: a sum of its 32 products can reach 524288, beyond accumulators of 20 bits; "
+            "split the layer or use wider accumulators")):
+        plan_of([-128] * 32).check(NARROW, "conv1")
+
+
+@pytest.mark.parametrize("left", [0, 1, 7, 15])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_requantiser_holds_every_sum(left, sign):
+    """``(sum + bias) << left`` must fit in 32 bits, on either side."""
+    reach = 128 if sign > 0 else 127                 # of one product with the weight -1
+    bias = sign * ((1 << 31 - left) - reach)
+    with pytest.raises(CapacityError, match="conv1: output channel 6 can reach 2147483648 before "
+                                            "rescaling, beyond 32 bits; its scales differ"):
+        plan_of([-1, 0, 0, 0], bias, left).check(WIDE, "conv1")
+    assert not refused(plan_of([-1, 0, 0, 0], bias - sign, left), WIDE)
+
+
+def test_columns_without_channel_do_not_count():
+    """What lies beyond the last channel is never written."""
+    plan = plan_of([1] * 4)
+    plan.tiles[..., 1] = 1 << 20
+    plan.check(NARROW, "conv1")
+
+
+def test_shared_tiles_count_for_every_group():
+    """One tile serves all groups; each has biases of its own."""
+    plan = plan_of([1] * 4)
+    bias = np.array([0, 0, 0, 1 << 31])
+    ones = np.ones(4, np.int64)
+    plan = replace(plan, groups=2, channels=4, channel=0,
+                   parameters=Parameters(bias, ones << 30, 0 * ones, 0 * ones))
+    with pytest.raises(CapacityError, match="output channel 3 can reach 2147483648"):
+        plan.check(WIDE, "conv1")
+
+
+def test_compiler_refuses_by_name():
+    graph = random_graph(np.random.default_rng(0), kinds=("dense",), layers=1, size=12,
+                         channels=12, one_dimensional=False)
+    config = replace(Config(), accumulator_bits=20)
+    weights = np.full((3, *graph.tensors[graph.ops[0].x].shape), -128, np.int8)
+    assert weights[0].size >= 32
+    op = graph.ops[0]
+    outputs = len(op.weights)
+    graph.ops[0] = replace(op, weights=np.resize(weights, (outputs, *weights.shape[1:])))
+    with pytest.raises(CapacityError, match=f"{op.name}: a sum of its .* accumulators of 20 bits"):
+        compile_graph(graph, config)
+
+
+def test_compiler_refuses_wide_operands():
+    graph = random_graph(np.random.default_rng(0), layers=1)
+    with pytest.raises(CapacityError, match="int8 networks need operand_bits = 8"):
+        compile_graph(graph, Config(operand_bits=16))
