@@ -27,6 +27,7 @@ from systolith.hw.accumulator import AccumulatorStores
 from systolith.hw.array import SystolicArray
 from systolith.hw.controller import Indicators
 from systolith.hw.core import READERS
+from systolith.hw.latency import array_latency
 from systolith.hw.memory import UnifiedMemory
 from systolith.hw.requantize import Requantize
 from systolith.hw.stream import StreamEngine
@@ -34,7 +35,7 @@ from systolith.hw.stream import StreamEngine
 BLOCKS = {
     "array": SystolicArray,
     "accumulators": lambda config: AccumulatorStores(
-        config, latency=SystolicArray.latency_of(config)),
+        config, latency=array_latency(config)),
     "requantizer": Requantize,
     "memory": lambda config: UnifiedMemory(config, READERS),
     "stream": StreamEngine,

@@ -20,11 +20,11 @@ from systolith.boards.targets import find_config
 from systolith.hw.config import Config
 from systolith.hw.isa import Engine
 from systolith.sim import golden
-from systolith.sim.timing import NestTiming, measure
 from systolith.sw import device
 from systolith.sw.compiler import compile_graph
 from systolith.sw.errors import SystolithError
 from systolith.sw.ir import Graph
+from systolith.sw.timing import NestTiming, measure
 
 #: Channels (in and out) and size of the layers measured.
 LAYERS = ((32, 16), (64, 8))

@@ -30,7 +30,7 @@ from networks import NETWORKS, lenet_dense, lenet_features
 
 from systolith.boards.targets import find_config
 from systolith.hw.config import Config
-from systolith.hw.post_lanes import RESIDUAL_CYCLES
+from systolith.hw.latency import RESIDUAL_CYCLES
 from systolith.sw.compiler import compile_graph
 from systolith.sw.errors import CapacityError, SystolithError
 from systolith.sw.ir import Add, Conv, Graph, Op

@@ -6,21 +6,17 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from systolith.hw.config import Config
+from systolith.hw.latency import ACCUMULATE_CYCLES, DRAIN_LATENCY
 
-__all__ = ["ACCUMULATE_CYCLES", "DRAIN_LATENCY", "AccumulatorStores", "entry_layout"]
+__all__ = ["AccumulatorStores", "entry_layout"]
 
-#: From presenting an address for reading to the edge that stores the new sum, plus one: the same
-#: address may not come again sooner.
-ACCUMULATE_CYCLES = 4
-#: Cycles from POST's address to its data.
-DRAIN_LATENCY = 2
 
 
 def entry_layout(config: Config) -> data.StructLayout:
     """Return what accompanies a vector into the array.
 
-    ``valid``: there is a vector; its sums go to ``address`` of ``store``, replacing (``clear``) or adding.
-    ``end``: the group in ``store`` is complete with this cycle's vector, if any.
+    ``valid``: there is a vector; its sums go to ``address`` of ``store``, replacing (``clear``)
+    or adding. ``end``: the group in ``store`` is complete with this cycle's vector, if any.
     """
     return data.StructLayout({
         "valid": unsigned(1), "address": unsigned(config.acc_address_bits), "clear": unsigned(1),

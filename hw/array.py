@@ -5,6 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from systolith.hw.config import Config
+from systolith.hw.latency import array_latency
 from systolith.hw.multiplier import delayed, multiply_array
 
 __all__ = ["SystolicArray"]
@@ -19,10 +20,10 @@ class SystolicArray(wiring.Component):
 
     Loading: word k of a tile is given with ``load`` in cycle t0 + k (no pauses). It holds rows k,
     k + load_words, ... (``load_parts`` of them); part p is delayed by p * load_words cycles, so
-    row r reaches its PEs r cycles after t0. A vector with ``swap`` may enter from cycle t0 + 1 on; if
-    it enters in cycle s, word 0 of the next tile may come from cycle s on.
+    row r reaches its PEs r cycles after t0. A vector with ``swap`` may enter from cycle t0 + 1
+    on; if it enters in cycle s, word 0 of the next tile may come from cycle s on.
 
-    With ``config.window``, a vector with ``use_taps`` gives PE (r, c), r < 9, the element taps[r][c]
+    With ``config.window``, a vector with ``use_taps`` gives PE (r, c), r < 9, element taps[r][c]
     instead of its left neighbour's: depthwise convolution, nine taps a column.
 
     With ``config.output_stationary``, while ``gather`` is high PE (r, c) keeps its own sum of
@@ -62,15 +63,10 @@ class SystolicArray(wiring.Component):
                         "stream": In(data.ArrayLayout(element, c.columns))}
         super().__init__(members)
 
-    @staticmethod
-    def latency_of(config: Config) -> int:
-        """Return the cycles from a vector to column 0's sum."""
-        return config.rows + config.multiplier_stages + 1
-
     @property
     def latency(self) -> int:
         """Cycles from a vector to column 0's sum."""
-        return self.latency_of(self.config)
+        return array_latency(self.config)
 
     def elaborate(self, platform) -> Module:
         m = Module()

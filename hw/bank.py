@@ -60,8 +60,9 @@ class Bank(wiring.Component):
         share = 2 if single and c.operand_bits == 8 else 1  # lanes in one physical memory
         for lane in range(0, c.lanes, share):
             lanes = slice(lane, lane + share)
-            read_address = lane_address(self.read_wrap[lane + share - 1], self.read_address, next_read)
-            write_address = lane_address(self.write_wrap[lane + share - 1], self.write_address, next_write)
+            upper = lane + share - 1
+            read_address = lane_address(self.read_wrap[upper], self.read_address, next_read)
+            write_address = lane_address(self.write_wrap[upper], self.write_address, next_write)
             memory = _single_port if single else _dual_port
             out = memory(m, platform, lane, c, read=self.read, read_address=read_address,
                          write_address=write_address, enable=self.write_enable[lanes],

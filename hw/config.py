@@ -19,7 +19,7 @@ def _ceil_log2(n: int) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """A generated accelerator. Sizes are in *elements* of ``operand_bits`` unless a name says bytes.
+    """A generated accelerator. Sizes are in *elements* of ``operand_bits`` unless named otherwise.
 
     Raises
     ------
@@ -140,7 +140,7 @@ class Config:
 
     @property
     def lanes(self) -> int:
-        """Elements of one memory word: the power of two that covers a row vector and a column vector."""
+        """Elements of one memory word: the power of two that covers a row and a column vector."""
         return 1 << _ceil_log2(max(self.rows, self.columns))
 
     @property
@@ -190,7 +190,7 @@ class Config:
 
     @property
     def load_words(self) -> int:
-        """Words of one stationary tile; word k holds rows k, k + load_words, k + 2 load_words, ..."""
+        """Words of one stationary tile; word k holds rows k, k + load_words, k + 2 load_words..."""
         return -(-self.rows // self.load_parts)
 
     @property

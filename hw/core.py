@@ -16,8 +16,8 @@ from systolith.hw.stream import StreamEngine
 
 __all__ = ["READERS", "Core"]
 
-#: Memory's readers in falling priority; True: vectors from unaligned addresses. STREAM comes last of
-#: the engines because it can take every cycle; the host is rare and first.
+#: Memory's readers in falling priority; True: vectors from unaligned addresses. STREAM comes last
+#: because it can take every cycle; the host is rare and first.
 READERS = {"dma": False, "post": True, "load": False, "stream": True}
 
 #: Longer than any pipeline: array and accumulators, or the lanes with a residual.

@@ -24,8 +24,8 @@ def descriptor_port(engine: Engine) -> wiring.Signature:
 class Descriptor(wiring.Component):
     """Registers of one engine, the pending GO and its token.
 
-    With ``prefetch_descriptors`` there are two copies: the sequencer fills one while the engine runs
-    from the other. Without, the sequencer waits until the engine is idle.
+    With ``prefetch_descriptors`` there are two copies: the sequencer fills one while the engine
+    runs from the other. Without, the sequencer waits until the engine is idle.
 
     Members
     -------

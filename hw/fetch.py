@@ -6,7 +6,8 @@ from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from systolith.hw.config import Config
-from systolith.hw.memory import ALIGNED_LATENCY, VECTOR_LATENCY, banks_needed, read_port
+from systolith.hw.latency import ALIGNED_LATENCY, VECTOR_LATENCY
+from systolith.hw.memory import banks_needed, read_port
 
 __all__ = ["FetchQueue"]
 

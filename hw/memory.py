@@ -6,16 +6,11 @@ from amaranth.lib.wiring import In, Out
 
 from systolith.hw.bank import Bank
 from systolith.hw.config import Config
+from systolith.hw.latency import ALIGNED_LATENCY, VECTOR_LATENCY
 
-__all__ = ["ALIGNED_LATENCY", "VECTOR_LATENCY", "WRITE_LATENCY", "Reader", "Rotator", "UnifiedMemory",
+__all__ = ["Reader", "Rotator", "UnifiedMemory",
            "banks_needed", "read_port", "vector_write_port"]
 
-#: Cycles from a granted word read to its data.
-ALIGNED_LATENCY = 4
-#: Cycles from a granted vector read to its data: the word's, and two for the rotator.
-VECTOR_LATENCY = 6
-#: Cycles from a vector write to the edge that stores it.
-WRITE_LATENCY = 3
 
 
 def read_port(config: Config) -> wiring.Signature:
@@ -136,9 +131,9 @@ class Reader(wiring.Component):
 class UnifiedMemory(wiring.Component):
     """Banks behind a fixed-priority arbiter; one read and one write a bank and cycle.
 
-    A refused reader keeps its request up and waits. Reads and writes reach the banks one cycle after
-    they are granted, so a read granted in a later cycle than a word write sees it; a vector write
-    is stored ``WRITE_LATENCY`` cycles after it was given.
+    A refused reader keeps its request up and waits. Reads and writes reach the banks one cycle
+    after they are granted, so a read granted in a later cycle than a word write sees it; a vector
+    write is stored ``WRITE_LATENCY`` cycles after it was given.
 
     Parameters
     ----------

@@ -1,12 +1,11 @@
 """Registered multipliers: one behaviour, and the place that picks each family's primitive."""
 
-from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Signal
 
-__all__ = ["WIDE_STAGES", "delayed", "multiply_array", "multiply_in_fabric", "multiply_wide",
-           "part_bits"]
+from systolith.hw.latency import WIDE_STAGES
 
-#: Cycles of :func:`multiply_wide`.
-WIDE_STAGES = 3
+__all__ = ["delayed", "multiply_array", "multiply_in_fabric", "multiply_wide", "part_bits"]
+
 
 
 def family(platform) -> str:
@@ -107,7 +106,7 @@ def multiply_in_fabric(m: Module, a, b, stages: int, *, name: str):
 
 
 def _mult18(m, a, b, a_signed, b_signed, pipeline, name):
-    """MULT18X18D with operand, (pipeline) and output registers on one clock (Lattice FPGA-TN-02205)."""
+    """MULT18X18D, operand, (pipeline) and output registers on one clock (FPGA-TN-02205)."""
     product = Signal(36, name=f"{name}_p")
     wide_a, wide_b = Signal(18, name=f"{name}_a18"), Signal(18, name=f"{name}_b18")
     m.d.comb += [wide_a.eq(a), wide_b.eq(b)]

@@ -1,11 +1,11 @@
-"""Channel parameters of the column tile being drained: fetched a word at a time, kept in registers."""
+"""Channel parameters of the column tile being drained, fetched a word at a time."""
 
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from systolith.hw.config import Config
-from systolith.hw.memory import VECTOR_LATENCY
+from systolith.hw.latency import VECTOR_LATENCY
 from systolith.hw.post_lanes import ChannelParameters
 
 __all__ = ["ParameterStore"]

@@ -70,7 +70,6 @@ class PostEngine(wiring.Component):
 
         # one step of one pixel: ``accept`` in the cycle its accumulators are addressed
         accept, running, outstanding = Signal(), Signal(), Signal(range(_WRITE_QUEUE + 1))
-        control = d.view("CONTROL")
         m.d.comb += [
             d.completed.eq(self.completed), self.idle.eq(d.idle & ~d.pending),
             walker.step.eq(accept), lanes.start.eq(accept), accept.eq(running),

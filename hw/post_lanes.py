@@ -4,16 +4,21 @@ from amaranth.hdl import Array, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from systolith.hw.accumulator import DRAIN_LATENCY
 from systolith.hw.config import Config
-from systolith.hw.memory import VECTOR_LATENCY
+from systolith.hw.latency import (
+    DRAIN_LATENCY,
+    POST_LATENCY,
+    REQUANTIZE_LATENCY,
+    RESIDUAL_LATENCY,
+    RESULT_AGE,
+    RESULT_INPUT,
+    SLOT_DELAY,
+    VECTOR_LATENCY,
+)
 from systolith.hw.requantize import Requantize
 
-__all__ = ["ChannelParameters", "PostLanes", "RESIDUAL_CYCLES", "ResidualScale"]
+__all__ = ["ChannelParameters", "PostLanes", "ResidualScale"]
 
-#: A residual addition needs the requantiser four times: once for the sum of products, once for
-#: each operand, once for their sum. A result takes so many cycles then.
-RESIDUAL_CYCLES = 4
 #: TFLite's int8 ADD lifts its operands by this many bits (``numerics.ADD_LEFT_SHIFT``).
 _LIFT = 20
 #: Slots of the requantiser, in the order in which they follow one another.
@@ -39,7 +44,7 @@ class ResidualScale(data.Struct):
 class PostLanes(wiring.Component):
     """``post_lanes`` requantisers side by side, each with saturation and a running maximum.
 
-    Without a residual: one step a cycle, ``LATENCY`` cycles. With a residual a step may start
+    Without a residual: one step a cycle, ``POST_LATENCY`` cycles. With a residual a step may start
     every ``RESIDUAL_CYCLES`` cycles (when ``phase`` is 0) and takes ``RESIDUAL_LATENCY``: the
     requantiser's slots are the phases, and delays bring every operand to its slot.
 
@@ -61,18 +66,6 @@ class PostLanes(wiring.Component):
         Finished results, one for each ``last`` step.
     """
 
-    # Cycles after ``start``. Sums are selected, get their bias and are registered before the
-    # requantiser; after it come zero point, saturation and maximum, a cycle each. In residual mode
-    # every operand waits ``_SLOT_DELAY`` more cycles for its slot.
-    _FIRST_INPUT = DRAIN_LATENCY + 3
-    _FIRST_RESULT = _FIRST_INPUT + Requantize.latency + 2
-    _SLOT_DELAY = (-Requantize.latency - 1) % RESIDUAL_CYCLES
-    _RESULT_INPUT = _FIRST_RESULT + 1 + _SLOT_DELAY
-    _SUM_INPUT = _RESULT_INPUT + Requantize.latency + 2 + _SLOT_DELAY
-    #: Cycles from ``start`` to ``valid``, without and with a residual.
-    LATENCY = _FIRST_RESULT + 1
-    RESIDUAL_LATENCY = _SUM_INPUT + Requantize.latency + 3
-
     def __init__(self, config: Config):
         self.config = c = config
         self.requantizers = [Requantize(c) for _ in range(c.post_lanes)]
@@ -92,17 +85,17 @@ class PostLanes(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         c = self.config
-        alive = _history(m, self.start & ~self.with_residual, self.LATENCY, "alive")
-        first = _history(m, self.first, self.LATENCY, "first")
-        last = _history(m, self.last, self.LATENCY, "last")
+        alive = _history(m, self.start & ~self.with_residual, POST_LATENCY, "alive")
+        first = _history(m, self.first, POST_LATENCY, "first")
+        last = _history(m, self.last, POST_LATENCY, "last")
         step = _history(m, self.step, DRAIN_LATENCY + 2, "step")
         for lane in range(c.post_lanes):
             result = self._lane(m, lane, step)
             self._pool(m, lane, result, alive, first)
-        finished = alive[self.LATENCY] & last[self.LATENCY]
+        finished = alive[POST_LATENCY] & last[POST_LATENCY]
         if c.residual:
-            adding = _history(m, self.start & self.with_residual, self.RESIDUAL_LATENCY, "adding")
-            finished |= adding[self.RESIDUAL_LATENCY]
+            adding = _history(m, self.start & self.with_residual, RESIDUAL_LATENCY, "adding")
+            finished |= adding[RESIDUAL_LATENCY]
         m.d.comb += self.valid.eq(finished)
         return m
 
@@ -138,8 +131,8 @@ class PostLanes(wiring.Component):
 
     def _residual(self, m, lane, scale, result, zero, low, high):
         """Give the other three slots of the requantiser their operands, scales and bounds."""
-        delay = self._SLOT_DELAY
-        operand_age = self._RESULT_INPUT - 2 - VECTOR_LATENCY
+        delay = SLOT_DELAY
+        operand_age = RESULT_INPUT - 2 - VECTOR_LATENCY
         operand = _history(m, self.residual[lane], operand_age, f"residual{lane}_")[operand_age]
         value = _history(m, result, delay, f"again{lane}_")[delay]
         before = Signal(signed(32), name=f"before{lane}")
@@ -156,7 +149,7 @@ class PostLanes(wiring.Component):
                 m.d.sync += [scale.x.eq(x), scale.multiplier.eq(parameters.multiplier),
                              scale.left.eq(0), scale.right.eq(parameters.right)]
         # an operand of slot k leaves the requantiser at phase k + 1 + latency
-        leaving = 1 + Requantize.latency
+        leaving = 1 + REQUANTIZE_LATENCY
         with m.If(self.with_residual & ((self.phase - leaving)[:2] == _ADDED)):
             m.d.comb += zero.eq(self.sum_zero)
         with m.If(self.with_residual & ((self.phase - leaving - 1)[:2] == _ADDED)):
@@ -165,7 +158,7 @@ class PostLanes(wiring.Component):
     def _pool(self, m, lane, result, alive, first):
         """Keep the maximum over a pooling window; a fill's value takes its place."""
         best = self.data[lane]
-        age = self._FIRST_RESULT
+        age = RESULT_AGE
         with m.If(self.fill):
             m.d.sync += best.eq(self.zero)
         with m.Elif(self.with_residual | (alive[age] & (first[age] | (result > best)))):

@@ -5,13 +5,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from systolith.hw.config import Config
-from systolith.hw.multiplier import (
-    WIDE_STAGES,
-    delayed,
-    multiply_in_fabric,
-    multiply_wide,
-    part_bits,
-)
+from systolith.hw.latency import REQUANTIZE_LATENCY, WIDE_STAGES
+from systolith.hw.multiplier import delayed, multiply_in_fabric, multiply_wide, part_bits
 
 __all__ = ["Requantize"]
 
@@ -19,8 +14,9 @@ __all__ = ["Requantize"]
 class Requantize(wiring.Component):
     """``y = round_half_away(floor((x * 2**left * multiplier + 2**30) / 2**31) / 2**right)``.
 
-    Equal to ``numerics.requantize`` bit for bit where ``x * 2**left`` fits 32 bits. Fully pipelined; all
-    inputs of a result are given in the same cycle. The 32 x 31 bit product is made of four that fit the family's DSPs; on ECP5 the smallest is left to the fabric.
+    Equal to ``numerics.requantize`` bit for bit where ``x * 2**left`` fits 32 bits. Fully
+    pipelined; all inputs of a result are given in the same cycle. The 32 x 31 bit product is made
+    of four that fit the family's DSPs; on ECP5 the smallest is left to the fabric.
 
     Members
     -------
@@ -42,8 +38,7 @@ class Requantize(wiring.Component):
     right: In(5)
     y: Out(signed(32))
 
-    #: Left shift, product, three additions, rounding, right shift in two.
-    latency = 1 + WIDE_STAGES + 3 + 1 + 2
+    latency = REQUANTIZE_LATENCY
 
     def __init__(self, config: Config):
         self.config = config

@@ -10,13 +10,10 @@ from systolith.hw.config import Config
 from systolith.hw.descriptor import TOKEN_BITS, descriptor_port
 from systolith.hw.host_port import program_write
 from systolith.hw.isa import Engine, GoHeader, Op, Relocate, SetHeader
+from systolith.hw.latency import AHEAD, FETCH_LATENCY
 
-__all__ = ["AHEAD", "FETCH_LATENCY", "Sequencer"]
+__all__ = ["Sequencer"]
 
-#: Words read ahead of the one that is being looked at.
-AHEAD = 8
-#: Cycles from asking the program memory to the word's way into the queue.
-FETCH_LATENCY = 2
 
 
 class Sequencer(wiring.Component):

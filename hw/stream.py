@@ -4,11 +4,12 @@ from amaranth.hdl import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from systolith.hw.accumulator import ACCUMULATE_CYCLES, entry_layout
+from systolith.hw.accumulator import entry_layout
 from systolith.hw.config import Config
 from systolith.hw.descriptor import TOKEN_BITS, Descriptor, descriptor_port
 from systolith.hw.fetch import FetchQueue
 from systolith.hw.isa import STREAM_LOOPS, Engine
+from systolith.hw.latency import ACCUMULATE_CYCLES
 from systolith.hw.memory import read_port
 from systolith.hw.nest import NestWalker
 from systolith.hw.window import Window, WindowTag

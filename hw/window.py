@@ -6,6 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from systolith.hw.config import Config
+from systolith.hw.latency import WINDOW_LATENCY
 
 __all__ = ["TAP_ROWS", "Window", "WindowTag"]
 
@@ -58,8 +59,7 @@ class Window(wiring.Component):
         That window, one cycle after ``complete``.
     """
 
-    #: Cycles from a pixel to ``passing``.
-    LATENCY = 3
+    LATENCY = WINDOW_LATENCY
 
     def __init__(self, config: Config):
         self.config = config

@@ -6,8 +6,8 @@ import numpy as np
 
 from systolith.hw.config import Config
 from systolith.hw.isa import Engine
-from systolith.sim.program_view import IllegalInstruction, Instruction, NestView, instructions
 from systolith.sw.numerics import ADD_LEFT_SHIFT, requantize
+from systolith.sw.program_view import IllegalInstruction, Instruction, NestView, instructions
 
 __all__ = ["Machine"]
 

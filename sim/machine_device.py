@@ -6,9 +6,9 @@ from systolith.hw.config import Config
 from systolith.hw.isa import CSRS, Fault
 from systolith.hw.registers import identity
 from systolith.sim.machine import Machine
-from systolith.sim.program_view import IllegalInstruction
-from systolith.sim.timing import measure
 from systolith.sw.backend import Backend, DeviceError
+from systolith.sw.program_view import IllegalInstruction
+from systolith.sw.timing import measure
 
 __all__ = ["MachineDevice", "open_device"]
 

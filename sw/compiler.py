@@ -6,7 +6,6 @@ import numpy as np
 
 from systolith.hw.config import Config
 from systolith.hw.isa import Engine, Relocate
-from systolith.sim.timing import Timing, measure
 from systolith.sw.assembler import assemble
 from systolith.sw.buffers import Buffer
 from systolith.sw.emit import Constants, Emitter, pack_constants
@@ -20,6 +19,7 @@ from systolith.sw.nests import Nest
 from systolith.sw.passes.verify import verify
 from systolith.sw.program import LayerInfo, Program
 from systolith.sw.steps import Step, fuse
+from systolith.sw.timing import Timing, measure
 
 __all__ = ["compile_graph"]
 

@@ -77,8 +77,9 @@ class Pool(Op):
     """Maximum or average over windows; padding elements never take part.
 
     ``mode="max"``: result saturated to the bounds. ``mode="average"`` with ``requant=None``:
-    TFLite's average, the sum of q divided by the count of valid elements, ties away from zero. With a
-    ``requant`` (arrays of length 1): ``sat(requantize(sum(q - z_x)) + z_y)``, all windows full.
+    TFLite's average, the sum of q divided by the count of valid elements, ties away from zero.
+    With a ``requant`` (arrays of length 1): ``sat(requantize(sum(q - z_x)) + z_y)``, all windows
+    full.
     """
 
     mode: str

@@ -16,6 +16,7 @@ _SMALL = {"rows": 4, "columns": 4, "post_lanes": 2, "banks": 2, "bank_words": 12
 #: The arrays every test runs on; filling a large memory would take most of the time.
 CORES = {name: replace(CONFIGS[name], bank_words=128)
          for name in ("tall", "steps", "odd", "wide")} | {
+    "window": replace(CONFIGS["narrow window"], banks=2, bank_words=64, program_words=1024),
     "no residual": Config(residual=False, **_SMALL),
     "lut": Config(multiplier="lut", **_SMALL),
     "mixed": Config(multiplier="mixed", dsp_columns=2, **_SMALL),
@@ -57,6 +58,7 @@ def compare(config, seed, jobs=1, **options):
     ("steps", 0, ("add",)),
     ("wide", 0, ("residual",)),
     ("odd", 6, ("grouped",)),
+    ("window", 3, ("depthwise", "average")),
     ("no residual", 0, ("depthwise", "average")),
     ("lut", 0, ("conv",)),
     ("mixed", 3, ("pointwise",)),

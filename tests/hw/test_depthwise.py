@@ -7,10 +7,10 @@ import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
 from systolith.hw.config import Config
-from systolith.sim.timing import measure
 from systolith.sw import numerics
 from systolith.sw.assembler import assemble
 from systolith.sw.nests import LoadNest, Loop, PostNest, StreamNest
+from systolith.sw.timing import measure
 from tests.hw.core_bench import run_core
 
 CONFIG = Config(rows=9, columns=2, post_lanes=2, banks=2, bank_words=256, program_words=1024,

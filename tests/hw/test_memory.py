@@ -7,7 +7,8 @@ import pytest
 from amaranth.sim import Simulator
 
 from systolith.hw.config import Config
-from systolith.hw.memory import ALIGNED_LATENCY, VECTOR_LATENCY, UnifiedMemory
+from systolith.hw.latency import ALIGNED_LATENCY, VECTOR_LATENCY
+from systolith.hw.memory import UnifiedMemory
 
 CONFIGS = {
     "dual": Config(rows=5, columns=3, post_lanes=3, banks=3, bank_words=64, frame_bytes=64),

@@ -21,7 +21,8 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 
-from systolith.hw.multiplier import WIDE_STAGES, delayed, multiply_array, multiply_wide
+from systolith.hw.latency import WIDE_STAGES
+from systolith.hw.multiplier import delayed, multiply_array, multiply_wide
 from systolith.sim.simulation import Simulation
 from systolith.sim.verilator import compile_library
 from systolith.sim.verilog import to_verilog

@@ -11,10 +11,10 @@ from systolith.hw import isa
 from systolith.hw.config import Config
 from systolith.hw.isa import Engine, GoHeader, Op, SetHeader
 from systolith.sim.machine import Machine
-from systolith.sim.program_view import IllegalInstruction
 from systolith.sw.assembler import assemble
 from systolith.sw.errors import CapacityError
 from systolith.sw.nests import LoadNest, Loop, PostNest, StreamNest, Token
+from systolith.sw.program_view import IllegalInstruction
 from tests.compiled import CONFIGS, random_case
 from tests.networks import FUSED, KINDS
 

@@ -8,10 +8,10 @@ import pytest
 from systolith.hw import isa
 from systolith.hw.config import Config
 from systolith.hw.isa import ENGINE_REGISTERS, Engine, GoHeader, Op, Relocate, SetHeader
-from systolith.sim.program_view import instructions
 from systolith.sw.assembler import assemble
 from systolith.sw.errors import CapacityError
 from systolith.sw.nests import LoadNest, Loop, PostNest, ResidualAdd, StreamNest, Token
+from systolith.sw.program_view import instructions
 
 CONFIG = Config()
 

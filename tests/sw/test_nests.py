@@ -8,9 +8,9 @@ import pytest
 from systolith.hw import isa
 from systolith.hw.config import Config
 from systolith.hw.isa import Engine, Relocate, register_index
-from systolith.sim.program_view import instructions
 from systolith.sw.assembler import assemble
 from systolith.sw.nests import LoadNest, Loop, PostNest, ResidualAdd, StreamNest, Token
+from systolith.sw.program_view import instructions
 
 CONFIG = Config()
 ADDITION = ResidualAdd(base=77, zero_point=-3, result=(1 << 30, 4), residual=(3 << 29, 5),

@@ -1,0 +1,115 @@
+"""The sequencer, and the clock of the whole."""
+
+import numpy as np
+
+from systolith.hw.config import Config
+from systolith.hw.isa import Engine, Op
+from systolith.hw.latency import AHEAD, FETCH_LATENCY, array_latency
+from systolith.sw.program_view import instructions
+from systolith.sw.timing.engines import Load, Stream
+from systolith.sw.timing.nests import NestRun, NestTiming, Timing
+from systolith.sw.timing.parts import FetchQueue
+from systolith.sw.timing.post import Post
+
+__all__ = ["measure"]
+
+
+class Sequencer:
+    """The sequencer (``hw/sequencer.py``): which word is looked at, and whether it moves on."""
+
+    def __init__(self, work: list):
+        self.work = work
+        self.at, self.left = 0, 0
+        self.fetch = FetchQueue(AHEAD, FETCH_LATENCY)
+
+    def step(self, cycle: int, engines, idle: bool):
+        """Return (engine of a GO, its nest) or None; ``done`` as the string "done"."""
+        place = self.at, self.left
+        order = self._look(engines, idle) if self.fetch.ready else None
+        asked = self.fetch.credits > 0
+        self.fetch.clock(cycle, asked, asked, (self.at, self.left) != place)
+        return order
+
+    def _look(self, engines, idle: bool):
+        instruction, nest = self.work[self.at]
+        if instruction.op is Op.END:
+            return "done" if idle else None
+        accepts = engines[instruction.engine.value]
+        if instruction.op is Op.GO:
+            if not accepts:
+                return None
+            self.at += 1
+            return instruction.engine.value, nest
+        if self.left == 0:                       # the header of a SET
+            self.left = instruction.length - 1
+        elif accepts:
+            self.left -= 1
+            if self.left == 0:
+                self.at += 1
+        return None
+
+
+def measure(config: Config, words: np.ndarray) -> Timing:
+    """Return the cycles of one job of a program, of the whole and of each nest.
+
+    Concurrent transfers over the link are not part of it; they can only add cycles where they meet
+    the engines in the same bank.
+
+    Raises
+    ------
+    IllegalInstruction
+        If the words are no program.
+    RuntimeError
+        If the program waits for something that never happens; the message names the nests.
+    """
+    timing = Timing()
+    work = []
+    for instruction in instructions(words):
+        nest = None
+        if instruction.nest is not None:
+            timing.nests.append(NestTiming(instruction.engine))
+            nest = NestRun(config, instruction.nest, timing.nests[-1])
+        work.append((instruction, nest))
+    load, stream = Load(config), Stream(config, array_latency(config))
+    post, sequencer = Post(config), Sequencer(work)
+    budget = 10_000 + 64 * sum(nest.count for _, nest in work if nest is not None)
+    completed = [0] * len(Engine)
+    single = config.bank_ports == "single"
+    for cycle in range(1, budget):
+        accepts = (load.descriptor.accepts(not load.walking),
+                   stream.descriptor.accepts(not stream.walking),
+                   post.descriptor.accepts(post.state == "IDLE"))
+        idle = (post.idle and not (load.walking or load.descriptor.pending or stream.walking
+                                   or stream.descriptor.pending or stream.fetch.ready
+                                   or stream.held))
+        order = sequencer.step(cycle, accepts, idle)
+        if order == "done":
+            timing.cycles, timing.entries = cycle, stream.entries
+            return timing
+        go = [None] * len(Engine)
+        if order is not None:
+            go[order[0]] = order[1]
+
+        taken = post.writing(cycle) if single else 0
+        grants = []
+        for reader in (post, load, stream):
+            banks = reader.request()
+            grants.append(banks is not None and not banks & taken)
+            if grants[-1]:
+                taken |= banks
+        tag = stream.leaves(load.full)
+        entry = stream.enters(tag)
+        filled = None
+        if stream.filled and stream.filled[0][0] == cycle:
+            filled = stream.filled.popleft()[1]
+
+        finished_post, released = post.step(cycle, grants[0], filled, go[2], completed)
+        swap = entry is not None and entry[1]
+        finished_load = load.step(cycle, grants[1], swap, go[0], completed)
+        finished_stream = stream.step(cycle, grants[2], tag, entry, released, go[1], completed)
+        completed[0] += finished_load
+        completed[1] += finished_stream
+        completed[2] += finished_post
+    waiting = [n.engine.name for n in timing.nests if not n.finished]
+    raise RuntimeError(f"the program stands still after {budget} cycles; nests not finished: "
+                       + ", ".join(waiting[:8]))

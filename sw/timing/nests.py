@@ -1,0 +1,109 @@
+"""A job's nests laid out: what the control needs to know of every iteration."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from systolith.hw.config import Config
+from systolith.hw.isa import Engine
+from systolith.hw.latency import WINDOW_LATENCY
+from systolith.sw.program_view import NestView
+
+__all__ = ["NestRun", "NestTiming", "Timing"]
+
+
+@dataclass(slots=True)
+class NestTiming:
+    """When one nest ran, in cycles since the job's start."""
+
+    engine: Engine
+    started: int = 0
+    finished: int = 0
+
+
+@dataclass(slots=True)
+class Timing:
+    """The cycles of a job."""
+
+    #: From start to done, as the device's CYCLES register counts them.
+    cycles: int = 0
+    #: Vectors that entered the array (the device's ENTRIES register).
+    entries: int = 0
+    #: Every nest in program order.
+    nests: list[NestTiming] = field(default_factory=list)
+
+
+def bank_masks(config: Config, addresses: np.ndarray, vector: bool) -> list[int]:
+    """Return for every address the set of banks its read needs, as a bit mask."""
+    span = config.bank_words * config.lanes
+    addresses = addresses % (1 << config.address_bits)
+    bank = addresses // span
+    masks = np.where(bank < config.banks, 1 << bank, 0)
+    if vector:
+        straddle = addresses % span > span - config.lanes
+        after = np.where(bank == config.banks - 1, 0, bank + 1)
+        masks |= np.where(straddle, 1 << after, 0)
+    return masks.tolist()
+
+
+class NestRun:
+    """A nest with all its iterations laid out."""
+
+    def __init__(self, config: Config, view: NestView, timing: NestTiming):
+        self.view, self.timing = view, timing
+        start, step = view.levels()
+        self.count = len(start)
+        control = view.registers.get("CONTROL")
+        if view.engine is Engine.LOAD:
+            self.masks = bank_masks(config, view.track(view["BASE"]["address"], "JUMP"), False)
+        elif view.engine is Engine.STREAM:
+            self.masks = bank_masks(config, view.track(view["BASE"]["address"], "JUMP"), True)
+            self.tags = _stream_tags(config, view, control, start, step)
+        else:
+            self._post(config, view, control, step)
+
+    def _post(self, config, view, control, step):
+        self.fill, self.reload = bool(control["fill"]), bool(control["reload"])
+        self.residual = bool(control["residual"]) and config.residual
+        ends = (step >= control["group_level"]) & (not self.fill)
+        self.group_end = ends.tolist()
+        self.pool_end = (step >= control["pool_level"]).tolist()
+        self.masks = None
+        if self.residual:
+            track = view.track(view["RESIDUAL_BASE"]["address"], "RESIDUAL_JUMP")
+            self.masks = bank_masks(config, track, True)
+        self.write_masks = None
+        if config.bank_ports == "single":
+            track = view.track(view["WRITE_BASE"]["address"], "WRITE_JUMP")
+            self.write_masks = bank_masks(config, track, True)
+        self.param_word = view["PARAM_BASE"]["address"] // config.lanes
+
+
+def _stream_tags(config, view, control, start, step):
+    """Return per vector (swap, clear, first, last, acc address, pixel or None)."""
+    swap, first = start >= control["pass_level"], start >= control["group_level"]
+    last = step >= control["group_level"]
+    if control["hold"]:
+        last[-1] = False
+    passes = np.cumsum(swap) - 1
+    clear = first[np.flatnonzero(swap)][passes] & (not control["keep"])
+    acc = view.accumulators()
+    pixels = [None] * len(swap)
+    if control["window"]:
+        complete = _complete(view, control, len(swap))
+        done = np.cumsum(complete) - complete        # windows before this pixel
+        begins = np.flatnonzero(swap)[passes]
+        acc = acc[begins] + done - done[begins]
+        narrow = view["LOOP0"]["last"] < WINDOW_LATENCY - 1
+        pixels = [(bool(c), narrow) for c in complete]
+    return list(zip(swap.tolist(), clear.tolist(), first.tolist(), last.tolist(),
+                    (acc % config.accumulator_depth).tolist(), pixels, strict=True))
+
+
+def _complete(view, control, count):
+    """Return per pixel of a window nest whether it completes a window (``hw/window.py``)."""
+    width, height = view["LOOP0"]["last"] + 1, view["LOOP1"]["last"] + 1
+    y, x = np.divmod(np.arange(count) % (width * height), width)
+    y, x = y - control["window_rows"], x - control["window_columns"]
+    return ((y >= 0) & (y % (control["stride_y"] + 1) == 0)
+            & (x >= 0) & (x % (control["stride_x"] + 1) == 0))
