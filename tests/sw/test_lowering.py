@@ -196,3 +196,11 @@ def test_compiler_refuses_wide_operands():
     graph = random_graph(np.random.default_rng(0), layers=1)
     with pytest.raises(CapacityError, match="int8 networks need operand_bits = 8"):
         compile_graph(graph, Config(operand_bits=16))
+
+
+@pytest.mark.parametrize("kinds, name", [(("add",), "add0"), (("residual",), "add1")])
+def test_compiler_refuses_additions_without_the_unit(kinds, name):
+    """Alone or fused with a convolution; the hardware would leave the operand out silently."""
+    graph = random_graph(np.random.default_rng(0), kinds=kinds, layers=1)
+    with pytest.raises(CapacityError, match=f"{name}: .* has no unit for adding feature maps"):
+        compile_graph(graph, Config(residual=False))
