@@ -72,13 +72,13 @@ class Sequencer(wiring.Component):
                             m.d.comb += self.done.eq(1)
                             m.next = "IDLE"
                     with m.Case(Op.SET):
-                        m.d.comb += consume.eq(1)
                         m.d.sync += [engine.eq(header.engine), index.eq(header.first),
                                      left.eq(header.count - 1),
                                      offset.eq(self._offset(m, header.relocate))]
                         with m.If(~known | (header.count == 0)):
                             m.next = "BAD"
                         with m.Else():
+                            m.d.comb += consume.eq(1)
                             m.next = "DATA"
                     with m.Case(Op.GO):
                         with m.If(~known):

@@ -64,7 +64,8 @@ class _Job:
         self.tiles: deque[np.ndarray] = deque()
         self.groups: deque[np.ndarray] = deque()
         self.open: np.ndarray | None = None
-        self.parameters = None
+        # registers are zero before anything is loaded into them
+        self.parameters = [np.zeros((1, machine.config.columns), np.int64)] * 4
 
     def run(self) -> None:
         steps = {Engine.LOAD: self._load, Engine.STREAM: self._stream, Engine.POST: self._post}
@@ -79,7 +80,9 @@ class _Job:
             if not moved:
                 stuck = ", ".join(f"{e.name} at word {q[0].pc}"
                                   for e, q in self.waiting.items() if q)
-                raise IllegalInstruction(f"the program stands still: {stuck} wait for each other")
+                first = min(q[0].pc for q in self.waiting.values() if q)
+                raise IllegalInstruction(f"the program stands still: {stuck} wait for each other",
+                                         first)
 
     def _may_start(self, nest: NestView) -> bool:
         return nest.token is None or self.done[nest.token[0]] >= nest.token[1]

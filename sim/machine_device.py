@@ -8,7 +8,7 @@ from systolith.hw.registers import identity
 from systolith.sim.machine import Machine
 from systolith.sw.backend import Backend, DeviceError
 from systolith.sw.program_view import IllegalInstruction
-from systolith.sw.timing import measure
+from systolith.sw.timing import Standstill, measure
 
 __all__ = ["MachineDevice", "open_device"]
 
@@ -72,8 +72,11 @@ class MachineDevice(Backend):
             self._timing = self._timing or measure(self.config, self.machine.words)
             self.machine.run(input_delta=self._csrs["INPUT_DELTA"] * odd,
                              output_delta=self._csrs["OUTPUT_DELTA"] * odd)
-        except IllegalInstruction:
+        except IllegalInstruction as error:
             self._csrs["STATUS"] = Fault.BAD_INSTRUCTION.value << 4
+            self._csrs["FAULT_PC"] = error.pc
+        except Standstill:                        # a device would wait until its watchdog bites
+            self._csrs["STATUS"] = Fault.WATCHDOG.value << 4
         else:
             self._csrs["CYCLES"] = self._timing.cycles
             self._csrs["ENTRIES"] = self._timing.entries

@@ -126,8 +126,10 @@ def _shortage(graph, steps, maps, constants, config) -> str:
                     if life.first <= i <= life.last)
         if alive > most:
             worst, most = step, alive
+    fits = constants + most <= config.memory_elements
+    pieces = " (not side by side: they live at different times)" if fits else ""
     return (f"{graph.name} does not fit {config.describe()}: it needs {constants * size:,} bytes "
             f"of weights and parameters and, at {worst.core.name!r}, {most * size:,} bytes of "
             f"feature maps, {(constants + most) * size:,} together of the "
-            f"{config.memory_bytes:,} there are; use a smaller network or a target with more "
-            "memory")
+            f"{config.memory_bytes:,} there are{pieces}; use a smaller network or a target with "
+            "more memory")

@@ -23,7 +23,11 @@ LOOPS = {Engine.LOAD: LOAD_LOOPS, Engine.STREAM: STREAM_LOOPS, Engine.POST: POST
 
 
 class IllegalInstruction(ValueError):
-    """A program no device can run; the message names the word."""
+    """A program no device can run; the message names the word, ``pc`` is its address."""
+
+    def __init__(self, message: str, pc: int = 0):
+        super().__init__(message)
+        self.pc = pc
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +114,12 @@ def instructions(words: np.ndarray, *, input_delta: int = 0,
         if header["op"] == Op.END.value:
             return [*result, Instruction(pc, Op.END)]
         if header["op"] not in (Op.SET.value, Op.GO.value) or header["engine"] >= len(Engine):
-            raise IllegalInstruction(f"word {pc} ({word:#010x}) is no instruction")
+            raise IllegalInstruction(f"word {pc} ({word:#010x}) is no instruction", pc)
+        starts = header["op"] == Op.GO.value
+        named = decode(GoHeader, word)["wait_engine"] if starts else header["relocate"]
+        if named >= len(Relocate):               # there are as many engines
+            raise IllegalInstruction(f"word {pc} ({word:#010x}) names an engine or a relocation "
+                                     "that does not exist", pc)
         engine = Engine(header["engine"])
         if header["op"] == Op.GO.value:
             result.append(Instruction(pc, Op.GO, engine, 1, _nest(engine, files[engine], word)))
@@ -119,13 +128,13 @@ def instructions(words: np.ndarray, *, input_delta: int = 0,
         first, count = header["first"], header["count"]
         if not 0 < count <= len(files[engine]) - first or pc + count >= len(words):
             raise IllegalInstruction(f"word {pc}: SET of {count} words from register {first} "
-                                     f"does not fit engine {engine.name} or the program")
+                                     f"does not fit engine {engine.name} or the program", pc)
         values = [int(w) for w in words[pc + 1:pc + 1 + count]]
         values[0] = values[0] + deltas[Relocate(header["relocate"])] & 0xFFFFFFFF
         files[engine][first:first + count] = values
         result.append(Instruction(pc, Op.SET, engine, 1 + count))
         pc += 1 + count
-    raise IllegalInstruction("the program has no END")
+    raise IllegalInstruction("the program has no END", pc)
 
 
 def _nest(engine: Engine, values: list[int], go: int) -> NestView:

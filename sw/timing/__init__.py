@@ -5,7 +5,7 @@ tests hold it equal to the RTL. It mirrors the registers of ``hw/{sequencer,desc
 load,stream,post}.py`` one for one.
 """
 
-from systolith.sw.timing.model import measure
+from systolith.sw.timing.model import Standstill, measure
 from systolith.sw.timing.nests import NestTiming, Timing
 
-__all__ = ["NestTiming", "Timing", "measure"]
+__all__ = ["NestTiming", "Standstill", "Timing", "measure"]

@@ -11,7 +11,11 @@ from systolith.sw.timing.nests import NestRun, NestTiming, Timing
 from systolith.sw.timing.parts import FetchQueue
 from systolith.sw.timing.post import Post
 
-__all__ = ["measure"]
+__all__ = ["Standstill", "measure"]
+
+
+class Standstill(RuntimeError):
+    """A program that waits for something that never happens; the message names the nests."""
 
 
 class Sequencer:
@@ -59,7 +63,7 @@ def measure(config: Config, words: np.ndarray) -> Timing:
     ------
     IllegalInstruction
         If the words are no program.
-    RuntimeError
+    Standstill
         If the program waits for something that never happens; the message names the nests.
     """
     timing = Timing()
@@ -111,5 +115,5 @@ def measure(config: Config, words: np.ndarray) -> Timing:
         completed[1] += finished_stream
         completed[2] += finished_post
     waiting = [n.engine.name for n in timing.nests if not n.finished]
-    raise RuntimeError(f"the program stands still after {budget} cycles; nests not finished: "
-                       + ", ".join(waiting[:8]))
+    raise Standstill(f"the program stands still after {budget} cycles; nests not finished: "
+                     + ", ".join(waiting[:8]))

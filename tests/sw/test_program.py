@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -184,8 +185,8 @@ class FullDisk:
 
 
 def full_disk(monkeypatch):
-    opened = os.fdopen
-    monkeypatch.setattr(os, "fdopen", lambda *a, **k: FullDisk(opened(*a, **k), 100))
+    opened = Path.open
+    monkeypatch.setattr(Path, "open", lambda *a, **k: FullDisk(opened(*a, **k), 100))
 
 
 def no_replace(monkeypatch):
