@@ -186,7 +186,12 @@ class FullDisk:
 
 def full_disk(monkeypatch):
     opened = Path.open
-    monkeypatch.setattr(Path, "open", lambda *a, **k: FullDisk(opened(*a, **k), 100))
+
+    def open_full(path, mode="r", *rest, **named):
+        file = opened(path, mode, *rest, **named)
+        return file if mode.startswith("r") else FullDisk(file, 100)
+
+    monkeypatch.setattr(Path, "open", open_full)
 
 
 def no_replace(monkeypatch):
