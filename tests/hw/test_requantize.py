@@ -1,11 +1,19 @@
 """Requantize against numerics, on random values and on every kind of tie."""
 
+from dataclasses import dataclass
+from types import SimpleNamespace
+
 import numpy as np
+import pytest
+from amaranth.hdl import Cat, Fragment, Signal, signed, unsigned
+from amaranth.lib.memory import Memory
 from amaranth.sim import Simulator
 
 from systolith.hw.config import Config
+from systolith.hw.multiplier import delayed
 from systolith.hw.requantize import Requantize
 from systolith.sw import numerics
+from tests.hw.primitives import ECP5, ICE40, mult18x18d, sb_mac16, wrong_jobs
 
 
 def cases():
@@ -47,3 +55,50 @@ def test_equals_numerics():
     sim.add_clock(1e-6)
     sim.add_testbench(bench)
     sim.run()
+
+
+#: Some of them, of every kind and both signs.
+SAMPLE = list(cases())[::7]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A requantiser made of a family's primitives, against numerics."""
+
+    name: str
+    platform: SimpleNamespace
+    #: Case with a wrong answer, so that the test can tell.
+    mistake: int | None = None
+
+    def build(self, m, count, finished):
+        """Give it a case a cycle; return a bit that stays set once an answer is wrong."""
+        dut = Requantize(Config())
+        m.submodules[self.name] = Fragment.get(dut, self.platform)
+        words = [self._pack(case, i == self.mistake) for i, case in enumerate(SAMPLE)]
+        m.submodules[f"{self.name}_cases"] = memory = Memory(shape=unsigned(104), depth=len(words),
+                                                             init=words)
+        port = memory.read_port(domain="comb")
+        answer, wrong = Signal(signed(32)), Signal(name=f"{self.name}_wrong")
+        m.d.comb += [port.addr.eq(count),
+                     Cat(dut.x, dut.multiplier, dut.left, dut.right, answer).eq(port.data)]
+        right = delayed(m, answer, dut.latency, f"{self.name}_right")
+        with m.If((count >= dut.latency) & ~finished & (dut.y != right)):
+            m.d.sync += wrong.eq(1)
+        return wrong
+
+    @staticmethod
+    def _pack(case, mistaken):
+        x, multiplier, left, right = case
+        answer = int(numerics.requantize(*case)) ^ mistaken
+        low = x & 0xFFFFFFFF | multiplier << 32 | left << 63 | right << 67
+        return low | (answer & 0xFFFFFFFF) << 72
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("platform", "model"), [(ECP5, mult18x18d), (ICE40, sb_mac16)],
+                         ids=["ecp5", "ice40"])
+def test_primitives(platform, model):
+    """The families split the product at different bits."""
+    jobs = [Job("right", platform), Job("mistaken", platform, mistake=len(SAMPLE) - 1)]
+    cycles = len(SAMPLE) + Requantize.latency
+    assert wrong_jobs(jobs, model(), cycles) == ["mistaken"]

