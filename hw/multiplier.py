@@ -7,7 +7,6 @@ from systolith.hw.latency import WIDE_STAGES
 __all__ = ["delayed", "multiply_array", "multiply_in_fabric", "multiply_wide", "part_bits"]
 
 
-
 def family(platform) -> str:
     """Return ``"ecp5"``, ``"ice40"`` or, for simulation and other parts, ``"portable"``."""
     device = getattr(platform, "device", "") or ""
