@@ -233,7 +233,7 @@ class _Job:
         r = self._gather(residuals, self.config.post_lanes).astype(np.int64)
 
         def rescale(value, register, shift):
-            return requantize(value, nest[register]["multiplier"], 0, scale[shift])
+            return requantize(_wrap(value, 32), nest[register]["multiplier"], 0, scale[shift])
 
         total = (rescale(y - zeros["result"] << ADD_LEFT_SHIFT, "ADD_RESULT", "result_shift")
                  + rescale(r - zeros["residual"] << ADD_LEFT_SHIFT, "ADD_RESIDUAL",
