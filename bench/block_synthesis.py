@@ -29,7 +29,7 @@ from systolith.hw.accumulator import AccumulatorStores
 from systolith.hw.array import SystolicArray
 from systolith.hw.config import Config, ConfigError
 from systolith.hw.controller import Indicators
-from systolith.hw.core import READERS
+from systolith.hw.core import readers
 from systolith.hw.latency import array_latency
 from systolith.hw.memory import UnifiedMemory
 from systolith.hw.requantize import Requantize
@@ -41,7 +41,7 @@ BLOCKS = {
     "accumulators": lambda config: AccumulatorStores(
         config, latency=array_latency(config)),
     "requantizer": Requantize,
-    "memory": lambda config: UnifiedMemory(config, READERS),
+    "memory": lambda config: UnifiedMemory(config, readers(config)),
     "stream": StreamEngine,
     "window": Window,
 }

@@ -19,8 +19,10 @@ def _platform() -> ICEBreakerPlatform:
 ICEBREAKER = Target(
     config=Config(
         name="icebreaker", rows=4, columns=2, post_lanes=1, banks=2, bank_words=16384,
-        bank_ports="single", alignment=2, accumulator_depth=256, program_words=1024,
-        fifo_depth=8, prefetch_descriptors=False, frame_bytes=256,
+        bank_ports="single", alignment=2, accumulator_depth=256, accumulator_bits=24,
+        program_words=1024, multiplier_stages=3,
+        fifo_depth=8, prefetch_descriptors=False, residual=False,
+        frame_bytes=256,
     ),
     description="1BitSquared iCEBreaker, Lattice iCE40UP5K: 8 multipliers, 128 KiB",
     device="iCE40UP5K-SG48",

@@ -184,6 +184,11 @@ class Config:
         return _ceil_log2(self.accumulator_depth)
 
     @property
+    def token_bits(self) -> int:
+        """Width of a counter of finished nests: a program starts fewer than it has words."""
+        return min(16, _ceil_log2(self.program_words))
+
+    @property
     def load_parts(self) -> int:
         """Array rows filled by one word of weights."""
         return min(self.rows, max(1, self.lanes // self.columns))

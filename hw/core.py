@@ -14,14 +14,19 @@ from systolith.hw.post import PostEngine
 from systolith.hw.sequencer import Sequencer
 from systolith.hw.stream import StreamEngine
 
-__all__ = ["READERS", "Core"]
+__all__ = ["Core", "readers"]
 
-#: Memory's readers in falling priority; True: vectors from unaligned addresses. STREAM comes last
-#: because it can take every cycle; the host is rare and first.
-READERS = {"dma": False, "post": True, "load": False, "stream": True}
 
 #: Longer than any pipeline: array and accumulators, or the lanes with a residual.
 _RESET_CYCLES = 127
+
+
+def readers(config: Config) -> dict[str, bool]:
+    """Return memory's readers in falling priority, and which need vectors from any address.
+
+    STREAM comes last because it can take every cycle; the host is rare and first.
+    """
+    return {"dma": False, "post": config.residual, "load": False, "stream": True}
 
 
 class Core(wiring.Component):
@@ -42,7 +47,7 @@ class Core(wiring.Component):
         resetting = Signal()
         reset = ResetInserter(resetting)
         array = SystolicArray(c)
-        memory = UnifiedMemory(c, READERS)
+        memory = UnifiedMemory(c, readers(c))
         load, stream, post, sequencer = LoadEngine(c), StreamEngine(c), PostEngine(c), Sequencer(c)
         # the array and the stores see a vector one cycle after it is let in
         stores = AccumulatorStores(c, latency=array.latency)

@@ -7,10 +7,7 @@ from amaranth.lib.wiring import In, Out
 from systolith.hw.config import Config
 from systolith.hw.isa import ENGINE_REGISTERS, Engine, GoHeader
 
-__all__ = ["TOKEN_BITS", "Descriptor", "descriptor_port"]
-
-#: Width of the counters of finished nests.
-TOKEN_BITS = 16
+__all__ = ["Descriptor", "descriptor_port"]
 
 
 def descriptor_port(engine: Engine) -> wiring.Signature:
@@ -30,7 +27,7 @@ class Descriptor(wiring.Component):
     Members
     -------
     port : :py:`In(descriptor_port(engine))`
-    completed : :py:`In(ArrayLayout(TOKEN_BITS, 3))`
+    completed : :py:`In(ArrayLayout(token_bits, 3))`
         Finished nests of every engine in this job.
     idle : :py:`In(1)`
         The engine runs no nest.
@@ -47,7 +44,7 @@ class Descriptor(wiring.Component):
         self.names = [r.name for r in ENGINE_REGISTERS[engine]]
         super().__init__({
             "port": In(descriptor_port(engine)), "idle": In(1), "take": In(1), "ready": Out(1),
-            "completed": In(data.ArrayLayout(TOKEN_BITS, len(Engine))), "pending": Out(1),
+            "completed": In(data.ArrayLayout(config.token_bits, len(Engine))), "pending": Out(1),
             "registers": Out(data.ArrayLayout(32, len(self.names))),
         })
 
@@ -79,10 +76,10 @@ class Descriptor(wiring.Component):
             self.port.accept.eq(~self.pending & (1 if prefetch else self.idle)),
             self.ready.eq(self.pending & satisfied),
         ]
-        counter = Signal(TOKEN_BITS)
+        counter = Signal(self.config.token_bits)
         m.d.comb += counter.eq(Array(self.completed)[token.wait_engine.as_value()])
         m.d.sync += satisfied.eq(Mux(self.pending & ~self.take,
-                                     ~token.wait | (counter >= token.wait_count), 0))
+                                     ~token.wait | (counter >= token.wait_count[:len(counter)]), 0))
         with m.If(self.take):
             m.d.sync += self.pending.eq(0)
         with m.Elif(self.port.go & self.port.accept):

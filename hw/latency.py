@@ -6,7 +6,7 @@ __all__ = [
     "ACCUMULATE_CYCLES", "AHEAD", "ALIGNED_LATENCY", "DRAIN_LATENCY", "FETCH_LATENCY",
     "POST_LATENCY", "REQUANTIZE_LATENCY", "RESIDUAL_CYCLES", "RESIDUAL_LATENCY", "RESULT_AGE",
     "RESULT_INPUT", "SLOT_DELAY", "VECTOR_LATENCY", "WIDE_STAGES", "WINDOW_LATENCY",
-    "WRITE_LATENCY", "array_latency",
+    "WRITE_LATENCY", "array_latency", "post_read_latency",
 ]
 
 #: Unified memory: from a granted word read to its data.
@@ -52,6 +52,11 @@ SLOT_DELAY = (-REQUANTIZE_LATENCY - 1) % RESIDUAL_CYCLES
 RESULT_INPUT = RESULT_AGE + 1 + SLOT_DELAY
 #: Written, with a residual: result and sum have each gone through once more.
 RESIDUAL_LATENCY = RESULT_INPUT + REQUANTIZE_LATENCY + 2 + SLOT_DELAY + REQUANTIZE_LATENCY + 3
+
+
+def post_read_latency(config: Config) -> int:
+    """Return the cycles from a granted read of POST to its data: vectors only with residuals."""
+    return VECTOR_LATENCY if config.residual else ALIGNED_LATENCY
 
 
 def array_latency(config: Config) -> int:

@@ -5,7 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from systolith.hw.config import Config
-from systolith.hw.descriptor import TOKEN_BITS, Descriptor, descriptor_port
+from systolith.hw.descriptor import Descriptor, descriptor_port
 from systolith.hw.fetch import FetchQueue
 from systolith.hw.isa import LOAD_LOOPS, Engine
 from systolith.hw.memory import read_port
@@ -23,7 +23,7 @@ class LoadEngine(wiring.Component):
     Members
     -------
     descriptor : :py:`In(descriptor_port(Engine.LOAD))`
-    completed : :py:`In(ArrayLayout(TOKEN_BITS, 3))`
+    completed : :py:`In(ArrayLayout(token_bits, 3))`
     memory : :py:`Out(read_port(config))`
     load, load_index, load_data : Out
         To the array.
@@ -41,7 +41,7 @@ class LoadEngine(wiring.Component):
         self.config = config
         super().__init__({
             "descriptor": In(descriptor_port(Engine.LOAD)),
-            "completed": In(data.ArrayLayout(TOKEN_BITS, len(Engine))),
+            "completed": In(data.ArrayLayout(config.token_bits, len(Engine))),
             "memory": Out(read_port(config)),
             "load": Out(1), "load_index": Out(range(config.load_words)),
             "load_data": Out(data.ArrayLayout(config.operand_bits, config.lanes)),

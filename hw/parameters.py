@@ -5,7 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from systolith.hw.config import Config
-from systolith.hw.latency import VECTOR_LATENCY
+from systolith.hw.latency import post_read_latency
 from systolith.hw.post_lanes import ChannelParameters
 
 __all__ = ["ParameterStore"]
@@ -26,7 +26,7 @@ class ParameterStore(wiring.Component):
     asking, address, granted : Out, Out, In
         Word requests to memory.
     word : :py:`In(word bits)`
-        Memory's data, ``VECTOR_LATENCY`` cycles after a grant.
+        Memory's data, ``post_read_latency`` cycles after a grant.
     parameters : :py:`Out(columns x ChannelParameters)`
     """
 
@@ -47,7 +47,7 @@ class ParameterStore(wiring.Component):
         m.d.comb += [self.asking.eq(self.fetch & (asked != c.param_words)),
                      self.ready.eq(got == c.param_words)]
         # answers to other requests come on the same port: only our own count
-        coming = Signal(VECTOR_LATENCY)
+        coming = Signal(post_read_latency(c))
         m.d.sync += coming.eq(Cat(self.asking & self.granted, coming))
         with m.If(self.rewind):
             m.d.sync += self.address.eq(self.base)

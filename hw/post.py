@@ -6,7 +6,7 @@ from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from systolith.hw.config import Config
-from systolith.hw.descriptor import TOKEN_BITS, Descriptor, descriptor_port
+from systolith.hw.descriptor import Descriptor, descriptor_port
 from systolith.hw.isa import POST_LOOPS, Engine
 from systolith.hw.memory import banks_needed, read_port, vector_write_port
 from systolith.hw.nest import NestWalker
@@ -31,7 +31,7 @@ class PostEngine(wiring.Component):
     Members
     -------
     descriptor : :py:`In(descriptor_port(Engine.POST))`
-    completed : :py:`In(ArrayLayout(TOKEN_BITS, 3))`
+    completed : :py:`In(ArrayLayout(token_bits, 3))`
     memory : :py:`Out(read_port(config))`
         Parameters and residual operands.
     write : :py:`Out(vector_write_port(config))`
@@ -48,7 +48,7 @@ class PostEngine(wiring.Component):
         self.lanes = PostLanes(c)
         super().__init__({
             "descriptor": In(descriptor_port(Engine.POST)),
-            "completed": In(data.ArrayLayout(TOKEN_BITS, len(Engine))),
+            "completed": In(data.ArrayLayout(c.token_bits, len(Engine))),
             "memory": Out(read_port(c)), "write": Out(vector_write_port(c)),
             "filled": In(2), "release": Out(2), "drain_store": Out(1),
             "drain_address": Out(c.acc_address_bits),
@@ -79,7 +79,7 @@ class PostEngine(wiring.Component):
         self._memory(m, d, walker, parameters)
         if c.residual:
             self._residual(m, d, walker, parameters, running, accept)
-        m.d.comb += self.memory.need.eq(banks_needed(c, self.memory.address, vector=True))
+        m.d.comb += self.memory.need.eq(banks_needed(c, self.memory.address, vector=c.residual))
         self._control(m, d, walker, parameters, running, accept, outstanding)
         self._results(m, d, walker, accept, outstanding)
         return m

@@ -7,7 +7,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from systolith.hw.config import Config
-from systolith.hw.descriptor import TOKEN_BITS, descriptor_port
+from systolith.hw.descriptor import descriptor_port
 from systolith.hw.host_port import program_write
 from systolith.hw.isa import Engine, GoHeader, Op, Relocate, SetHeader
 from systolith.hw.latency import AHEAD, FETCH_LATENCY
@@ -29,7 +29,7 @@ class Sequencer(wiring.Component):
         ``load``, ``stream``, ``post``.
     finished, idle : :py:`In(3)`
         Per engine: a nest has finished; nothing is left to do.
-    completed : :py:`Out(ArrayLayout(TOKEN_BITS, 3))`
+    completed : :py:`Out(ArrayLayout(token_bits, 3))`
         Nests finished in this job, the tokens.
     busy, done, bad, pc : Out
         See ``host_port``.
@@ -43,7 +43,7 @@ class Sequencer(wiring.Component):
             "parity": In(1), "input_delta": In(24), "output_delta": In(24),
             **{e.name.lower(): Out(descriptor_port(e)) for e in Engine},
             "finished": In(len(Engine)), "idle": In(len(Engine)),
-            "completed": Out(data.ArrayLayout(TOKEN_BITS, len(Engine))),
+            "completed": Out(data.ArrayLayout(c.token_bits, len(Engine))),
             "busy": Out(1), "done": Out(1), "bad": Out(1), "pc": Out(self.pc_bits),
         })
 

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from systolith.hw.accumulator import entry_layout
 from systolith.hw.config import Config
-from systolith.hw.descriptor import TOKEN_BITS, Descriptor, descriptor_port
+from systolith.hw.descriptor import Descriptor, descriptor_port
 from systolith.hw.fetch import FetchQueue
 from systolith.hw.isa import STREAM_LOOPS, Engine
 from systolith.hw.latency import ACCUMULATE_CYCLES
@@ -43,7 +43,7 @@ class StreamEngine(wiring.Component):
     Members
     -------
     descriptor : :py:`In(descriptor_port(Engine.STREAM))`
-    completed : :py:`In(ArrayLayout(TOKEN_BITS, 3))`
+    completed : :py:`In(ArrayLayout(token_bits, 3))`
     memory : :py:`Out(read_port(config))`
     tile_ready, swap : In, Out
         The loader's handshake (see ``LoadEngine``).
@@ -64,7 +64,7 @@ class StreamEngine(wiring.Component):
         element = signed(c.operand_bits)
         members = {
             "descriptor": In(descriptor_port(Engine.STREAM)),
-            "completed": In(data.ArrayLayout(TOKEN_BITS, len(Engine))),
+            "completed": In(data.ArrayLayout(c.token_bits, len(Engine))),
             "memory": Out(read_port(c)), "tile_ready": In(1), "swap": Out(1), "release": In(2),
             "vector": Out(data.ArrayLayout(element, c.rows)), "vector_swap": Out(1),
             "entry": Out(entry_layout(c)), "finished": Out(1), "idle": Out(1),

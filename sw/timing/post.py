@@ -7,7 +7,7 @@ from systolith.hw.latency import (
     POST_LATENCY,
     RESIDUAL_CYCLES,
     RESIDUAL_LATENCY,
-    VECTOR_LATENCY,
+    post_read_latency,
 )
 from systolith.sw.timing.parts import Descriptor
 
@@ -80,7 +80,7 @@ class Post:
                 self.params_arriving.popleft()
                 self.got += 1
             if granted:
-                self.params_arriving.append(cycle + VECTOR_LATENCY)
+                self.params_arriving.append(cycle + post_read_latency(self.config))
                 self.asked += 1
                 self.param_word += 1
         adding = nest is not None and nest.residual and state != "START"
