@@ -116,6 +116,9 @@ class Config:
         _require(self.bank_ports in ("dual", "single"),
                  f"bank_ports must be 'dual' or 'single', not {self.bank_ports!r}")
         _require(self.alignment in (1, 2), f"alignment must be 1 or 2, not {self.alignment!r}")
+        _require(self.bank_ports == "dual" or self.operand_bits == 16 or self.alignment == 2,
+                 "bank_ports 'single' needs alignment = 2 for 8-bit operands: two elements share "
+                 "the address of a 16-bit memory")
         _require(self.rows % self.alignment == 0 and self.columns % self.alignment == 0,
                  f"alignment = {self.alignment} needs even rows and columns, not {self.rows} and "
                  f"{self.columns}: vectors and channel groups follow one another")
