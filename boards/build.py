@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from amaranth.lib import wiring
 from systolith.boards.errors import BoardError
 from systolith.boards.process import Progress, run_tool
 from systolith.boards.report import Report, read_report
+from systolith.boards.rtlil import prepare
 from systolith.boards.target import Target
 from systolith.boards.tools import Tool, find_tool
 from systolith.boards.top import BoardTop
@@ -34,17 +34,8 @@ def rtl_files(target: Target, accelerator: wiring.Component) -> dict[str, str]:
     """Return the design and its pin constraints: file name -> content."""
     platform = target.platform()
     plan = platform.build(BoardTop(target, accelerator), "top", do_build=False, emit_src=False)
-    return {"top.il": _without_brackets(plan.files["top.il"]),
+    return {"top.il": prepare(plan.files["top.il"]),
             target.toolchain.constraints: plan.files[target.toolchain.constraints]}
-
-
-def _without_brackets(rtlil: str) -> str:
-    r"""Rename ``\data[3]`` to ``\data<3>``: Yosys's ABC9 takes it for bit 3 of ``\data``.
-
-    Amaranth names the elements of array layouts so. In RTLIL a bit of a wire is written with a
-    space before the bracket.
-    """
-    return re.sub(r"\\\S+", lambda name: name[0].replace("[", "<").replace("]", ">"), rtlil)
 
 
 def build(target: Target, directory: Path, *, seeds: range = range(1, 2),

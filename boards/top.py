@@ -1,6 +1,6 @@
 """The top level of a board: clock, reset, serial link and status LEDs around the accelerator."""
 
-from amaranth import ClockDomain, ClockSignal, Module, ResetSignal, Signal
+from amaranth import ClockDomain, ClockSignal, Module, Signal
 from amaranth.build import Platform
 from amaranth.hdl import Elaboratable
 from amaranth.lib import io, wiring
@@ -19,15 +19,15 @@ VISIBLE_CYCLES = 1 << 21
 class BoardTop(Elaboratable):
     """Everything between the pins and the accelerator.
 
-    The core clock is the domain ``sync``. It is held in reset until the PLL has locked and while
-    the reset button is pressed; the link then finds a device as after power-up.
+    The core clock is the domain ``sync``. The accelerator is held in reset until the PLL has locked
+    and while the reset button is pressed; the link then finds a device as after power-up.
 
     Parameters
     ----------
     target : Target
         The board.
     accelerator : wiring.Component
-        Members ``rx : In(1)`` (asynchronous), ``tx : Out(1)`` and ``indicators`` of
+        Members ``reset : In(1)``, ``rx : In(1)`` (asynchronous), ``tx : Out(1)`` and ``indicators`` of
         :data:`systolith.hw.controller.Indicators`.
     """
 
@@ -55,25 +55,22 @@ class BoardTop(Elaboratable):
         return m
 
     def _clock(self, m: Module, platform: Platform) -> None:
-        """Drive ``sync`` from the PLL, with a reset that outlives its lock and the button."""
+        """Drive ``sync`` from the PLL, and a reset that outlives its lock and the button."""
         m.submodules.pll = pll = self.target.pll(
             platform.request(platform.default_clk, dir="-"),
             input_hz=int(platform.default_clk_frequency), output_hz=self.target.clock_hz)
         m.submodules.button = button = io.Buffer(
             "i", platform.request(*self.target.reset_button, dir="-"))
         held, hold = Signal(), Signal(range(RESET_CYCLES), init=RESET_CYCLES - 1)
-        m.domains.sync = ClockDomain()
-        m.domains.por = ClockDomain(reset_less=True, local=True)
-        m.submodules.hold_synchronizer = FFSynchronizer(~pll.locked | button.i, held,
-                                                        o_domain="por", init=1)
-        m.d.comb += [ClockSignal("sync").eq(pll.clock), ClockSignal("por").eq(pll.clock)]
-        with m.If(held):
-            m.d.por += hold.eq(RESET_CYCLES - 1)
-        with m.Elif(hold != 0):
-            m.d.por += hold.eq(hold - 1)
         reset = Signal(init=1)
-        m.d.por += reset.eq(held | (hold != 0))
-        m.d.comb += ResetSignal("sync").eq(reset)
+        m.domains.sync = ClockDomain(reset_less=True)
+        m.submodules.hold_synchronizer = FFSynchronizer(~pll.locked | button.i, held, init=1)
+        m.d.comb += [ClockSignal().eq(pll.clock), self.accelerator.reset.eq(reset)]
+        with m.If(held):
+            m.d.sync += hold.eq(RESET_CYCLES - 1)
+        with m.Elif(hold != 0):
+            m.d.sync += hold.eq(hold - 1)
+        m.d.sync += reset.eq(held | (hold != 0))
 
 
 def _stretched(m: Module, event: Signal, name: str) -> Signal:

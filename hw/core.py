@@ -44,24 +44,24 @@ class Core(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         c = self.config
-        resetting = Signal()
-        reset = ResetInserter(resetting)
         array = SystolicArray(c)
         memory = UnifiedMemory(c, readers(c))
         load, stream, post, sequencer = LoadEngine(c), StreamEngine(c), PostEngine(c), Sequencer(c)
         # the array and the stores see a vector one cycle after it is let in
         stores = AccumulatorStores(c, latency=array.latency)
-        # pipelines without control need no reset: they run empty while the engines are held
+        # pipelines without control need no reset: they run empty while the engines are held. Each
+        # engine has its own reset, a cycle after the other's: together they would reach too far
+        resets = Signal(4)
         m.submodules.memory = memory
         m.submodules.array = array
         m.submodules.stores = stores
         m.submodules.lanes = post.lanes
-        m.submodules.load = reset(load)
-        m.submodules.stream = reset(stream)
-        m.submodules.post = reset(post)
-        m.submodules.sequencer = reset(sequencer)
+        m.submodules.load = ResetInserter(resets[0])(load)
+        m.submodules.stream = ResetInserter(resets[1])(stream)
+        m.submodules.post = ResetInserter(resets[2])(post)
+        m.submodules.sequencer = ResetInserter(resets[3])(sequencer)
 
-        self._reset(m, resetting, sequencer)
+        self._reset(m, resets, sequencer)
         self._host(m, memory, sequencer, stream)
         self._control(m, sequencer, {"load": load, "stream": stream, "post": post})
         connect(m, load.memory, memory.load)
@@ -84,15 +84,15 @@ class Core(wiring.Component):
             m.d.comb += [array.taps.eq(stream.taps), array.use_taps.eq(stream.use_taps)]
         return m
 
-    def _reset(self, m, resetting, sequencer):
+    def _reset(self, m, resets, sequencer):
         """Hold the engines in reset until everything on its way has arrived."""
         left = Signal(range(_RESET_CYCLES + 1))
         with m.If(self.host.reset):
             m.d.sync += left.eq(_RESET_CYCLES)
         with m.Elif(left != 0):
             m.d.sync += left.eq(left - 1)
-        m.d.sync += resetting.eq(self.host.reset | (left != 0))
-        m.d.comb += self.host.busy.eq(sequencer.busy | resetting | (left != 0))
+        m.d.sync += resets.eq(Cat(self.host.reset | (left != 0), resets))
+        m.d.comb += self.host.busy.eq(sequencer.busy | resets.any() | (left != 0))
 
     def _host(self, m, memory, sequencer, stream):
         host = self.host

@@ -60,18 +60,20 @@ class Descriptor(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         prefetch = self.config.prefetch_descriptors
-        words = Array(Signal(32, name=f"next_{n}" if prefetch else n) for n in self.names)
+        words = Array(Signal(32, name=f"next_{n}" if prefetch else n, reset_less=True)
+                      for n in self.names)
         with m.If(self.port.write & self.port.accept):
             m.d.sync += words[self.port.index].eq(self.port.word)
         for i, word in enumerate(words):
             if prefetch:
+                running = Signal(32, name=self.names[i], reset_less=True)
                 with m.If(self.take):
-                    m.d.sync += self.registers[i].eq(word)
-            else:
-                m.d.comb += self.registers[i].eq(word)
+                    m.d.sync += running.eq(word)
+                word = running
+            m.d.comb += self.registers[i].eq(word)
 
-        token = Signal(GoHeader)
-        satisfied = Signal()
+        token = Signal(GoHeader, reset_less=True)
+        satisfied = Signal(reset_less=True)
         m.d.comb += [
             self.port.accept.eq(~self.pending & (1 if prefetch else self.idle)),
             self.ready.eq(self.pending & satisfied),

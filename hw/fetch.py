@@ -55,22 +55,25 @@ class FetchQueue(wiring.Component):
                                                     depth=self.depth + 1)
         credits = Signal(range(self.depth + 1), init=self.depth)
         taking, asking = Signal(), Signal()
-        tag = Signal(self.tag_width)
+        tag = Signal(self.tag_width, reset_less=True)
+        address = Signal.like(self.memory.address, reset_less=True)
+        need = Signal.like(self.memory.need, reset_less=True)
         m.d.comb += [
-            self.memory.valid.eq(asking), taking.eq(self.take & self.valid),
+            self.memory.valid.eq(asking), self.memory.address.eq(address),
+            self.memory.need.eq(need), taking.eq(self.take & self.valid),
             self.accepted.eq(self.want & (credits != 0) & (~asking | self.memory.grant)),
         ]
         m.d.sync += credits.eq(credits - self.accepted + taking)
         # a request waits for its grant in registers: the arbiter's way to the walker is short
         with m.If(self.accepted):
             m.d.sync += [
-                asking.eq(1), tag.eq(self.tag), self.memory.address.eq(self.address),
-                self.memory.need.eq(banks_needed(self.config, self.address, vector=self.vector))]
+                asking.eq(1), tag.eq(self.tag), address.eq(self.address),
+                need.eq(banks_needed(self.config, self.address, vector=self.vector))]
         with m.Elif(self.memory.grant):
             m.d.sync += asking.eq(0)
 
         for stage in range(self.latency):
-            later = Signal(self.tag_width, name=f"tag{stage}")
+            later = Signal(self.tag_width, name=f"tag{stage}", reset_less=True)
             m.d.sync += later.eq(tag)
             tag = later
         m.d.comb += [

@@ -1,6 +1,6 @@
 """Affine address generation: nested loops in hardware."""
 
-from amaranth.hdl import Array, Module, Mux, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -64,8 +64,11 @@ class NestWalker(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        left = Array(Signal(_COUNT_BITS, name=f"left{i}") for i in range(self.levels))
-        at_last = self.at_last
+        # only ``valid`` is reset: a start sets all the others
+        left = [Signal(_COUNT_BITS, name=f"left{i}", reset_less=True) for i in range(self.levels)]
+        at_last = Signal.like(self.at_last, reset_less=True)
+        from_level = Signal.like(self.from_level, reset_less=True)
+        m.d.comb += [self.at_last.eq(at_last), self.from_level.eq(from_level)]
 
         # the innermost loop that is not at its last iteration steps
         m.d.comb += self.to_level.eq(self.levels)
@@ -76,10 +79,10 @@ class NestWalker(wiring.Component):
         stepping = Signal()
         m.d.comb += stepping.eq(self.step & self.valid)
         with m.If(self.start):
-            m.d.sync += [self.valid.eq(1), self.from_level.eq(self.levels)]
+            m.d.sync += [self.valid.eq(1), from_level.eq(self.levels)]
         with m.Elif(stepping):
             m.d.sync += [self.valid.eq(self.to_level != self.levels),
-                         self.from_level.eq(self.to_level)]
+                         from_level.eq(self.to_level)]
 
         for i in range(self.levels):
             with m.If(self.start | (stepping & (self.to_level > i))):
@@ -88,7 +91,9 @@ class NestWalker(wiring.Component):
                 m.d.sync += [left[i].eq(left[i] - 1), at_last[i].eq(left[i] == 1)]
 
         for name, width in self.tracks.items():
-            address, jumps = getattr(self, name), getattr(self, f"jump_{name}")
+            address = Signal(width, name=f"at_{name}", reset_less=True)
+            jumps = getattr(self, f"jump_{name}")
+            m.d.comb += getattr(self, name).eq(address)
             jump = Signal(signed(width), name=f"chosen_{name}")
             with m.Switch(self.to_level):
                 for i in range(self.levels):

@@ -43,7 +43,7 @@ class ParameterStore(wiring.Component):
         m = Module()
         c = self.config
         asked, got = Signal(range(c.param_words + 1)), Signal(range(c.param_words + 1))
-        sections = Signal(c.param_words * len(self.word))
+        sections = Signal(c.param_words * len(self.word), reset_less=True)
         m.d.comb += [self.asking.eq(self.fetch & (asked != c.param_words)),
                      self.ready.eq(got == c.param_words)]
         # answers to other requests come on the same port: only our own count

@@ -53,8 +53,8 @@ class Sequencer(wiring.Component):
         word, there, consume = self._fetch(m)
 
         engine = Signal(range(len(Engine)))      # of the SET under way
-        index, left = Signal(6), Signal(6)
-        offset = Signal(24)                      # added to its first word
+        index, left = Signal(6, reset_less=True), Signal(6, reset_less=True)
+        offset = Signal(24, reset_less=True)     # added to its first word
         accepts = Array(port.accept for port in ports)
         header, go = data.View(SetHeader, word), data.View(GoHeader, word)
         known = header.engine.as_value() < len(Engine)
@@ -120,7 +120,7 @@ class Sequencer(wiring.Component):
         queue = SyncFIFOBuffered(width=32, depth=AHEAD + 1)
         m.submodules.queue = ResetInserter(self.start)(queue)
         w, r = words.write_port(), words.read_port()
-        address, word = Signal(self.pc_bits), Signal(32)
+        address, word = Signal(self.pc_bits), Signal(32, reset_less=True)
         credits, coming = Signal(range(AHEAD + 1)), Signal(FETCH_LATENCY)
         asking, consume = Signal(), Signal()
         m.d.comb += [

@@ -169,8 +169,11 @@ class StreamEngine(wiring.Component):
             held = 0
         # what enters the array is registered once on its way
         m.d.comb += self.swap.eq(arriving.swap)
-        m.d.sync += [self.entry.eq(arriving.entry), self.vector_swap.eq(arriving.swap),
-                     self.vector.as_value().eq(queue.data)]
+        entry, swap = Signal.like(self.entry, reset_less=True), Signal(reset_less=True)
+        vector = Signal.like(self.vector, reset_less=True)
+        m.d.sync += [entry.eq(arriving.entry), swap.eq(arriving.swap),
+                     vector.as_value().eq(queue.data)]
+        m.d.comb += [self.entry.eq(entry), self.vector_swap.eq(swap), self.vector.eq(vector)]
         return held
 
     def _recent_addresses(self, m, entry, address):
@@ -178,7 +181,7 @@ class StreamEngine(wiring.Component):
         clash = Signal(ACCUMULATE_CYCLES - 1)
         recent = entry
         for i in range(ACCUMULATE_CYCLES - 1):
-            later = Signal.like(entry, name=f"recent{i}")
+            later = Signal.like(entry, name=f"recent{i}", reset_less=True)
             m.d.sync += later.eq(recent)
             recent = later
             m.d.comb += clash[i].eq(recent.valid & (recent.address == address))
@@ -211,7 +214,7 @@ class StreamEngine(wiring.Component):
         """Turn what a pixel took along into what the window it completes is entered with."""
         taken = leaving
         for i in range(unit.LATENCY):
-            later = Signal.like(leaving, name=f"taken{i}")
+            later = Signal.like(leaving, name=f"taken{i}", reset_less=True)
             m.d.sync += later.eq(taken)
             taken = later
         owes, still_owes = Signal(), Signal()

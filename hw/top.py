@@ -1,6 +1,6 @@
 """The whole accelerator: controller and core, with a byte stream or a UART outside."""
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, ResetInserter
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -26,12 +26,15 @@ class Accelerator(wiring.Component):
 
     Members
     -------
+    reset : :py:`In(1)`
+        Back to the state after power-up, but memories keep their content.
     rx, tx : :py:`In(stream.Signature(8))`, :py:`Out(stream.Signature(8))`
         The link's bytes, see ``docs/link.md``.
     indicators : :py:`Out(Indicators)`
         For status LEDs.
     """
 
+    reset: In(1)
     rx: In(stream.Signature(8))
     tx: Out(stream.Signature(8))
     indicators: Out(Indicators)
@@ -44,8 +47,10 @@ class Accelerator(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        m.submodules.controller = controller = Controller(
-            self.config, self.build_hash, self.crc_bits)
+        controller = Controller(self.config, self.build_hash, self.crc_bits)
+        # it resets the core's engines in turn, and only their control: thousands of flip-flops
+        # of the data paths need no reset and would only slow it down
+        m.submodules.controller = ResetInserter(self.reset)(controller)
         m.submodules.core = core = Core(self.config)
         connect(m, flipped(self.rx), controller.rx)
         connect(m, controller.tx, flipped(self.tx))
@@ -68,6 +73,8 @@ class UartAccelerator(wiring.Component):
 
     Members
     -------
+    reset : :py:`In(1)`
+        Back to the state after power-up, but memories keep their content.
     rx, tx : :py:`In(1)`, :py:`Out(1)`
         The line; ``rx`` is asynchronous.
     indicators : :py:`Out(Indicators)`
@@ -79,6 +86,7 @@ class UartAccelerator(wiring.Component):
         If the baud rate cannot be made from the clock.
     """
 
+    reset: In(1)
     rx: In(1, init=1)
     tx: Out(1, init=1)
     indicators: Out(Indicators)
@@ -91,11 +99,14 @@ class UartAccelerator(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        m.submodules.receiver = receiver = UartReceiver(self.step)
-        m.submodules.transmitter = transmitter = UartTransmitter(self.step)
+        reset = ResetInserter(self.reset)
+        receiver, transmitter = UartReceiver(self.step), UartTransmitter(self.step)
+        m.submodules.receiver = reset(receiver)
+        m.submodules.transmitter = reset(transmitter)
         # A byte takes the line at least 40 cycles.
         m.submodules.accelerator = accelerator = Accelerator(
             self.config, self.build_hash, crc_bits=1)
+        m.d.comb += accelerator.reset.eq(self.reset)
         connect(m, receiver.o, accelerator.rx)
         connect(m, accelerator.tx, transmitter.i)
         connect(m, accelerator.indicators, flipped(self.indicators))

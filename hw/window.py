@@ -116,10 +116,12 @@ class Window(wiring.Component):
         m.d.comb += [write.en.eq(self.passing), write.addr.eq(delayed(m, x, 2, "x")),
                      write.data.as_value().eq(Cat(column[1:]))]
 
-        with m.If(self.passing):
-            for ky in range(TAP_ROWS):
-                taps = [self.taps[TAP_ROWS * ky + kx] for kx in range(TAP_ROWS)]
+        for ky in range(TAP_ROWS):
+            taps = [Signal(self._pixel, name=f"tap{ky}{kx}", reset_less=True)
+                    for kx in range(TAP_ROWS)]
+            with m.If(self.passing):
                 self._enter_chain(m.d.sync, taps, taps[1:], column[ky], tag.columns)
+            m.d.comb += [self.taps[TAP_ROWS * ky + kx].eq(tap) for kx, tap in enumerate(taps)]
 
     @staticmethod
     def _enter_chain(domain, chain, behind, value, last):

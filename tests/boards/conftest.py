@@ -10,6 +10,7 @@ from systolith.hw.controller import Indicators
 class StandIn(wiring.Component):
     """A design of a second's place and route with the accelerator's pins, a memory and a MAC."""
 
+    reset: In(1)
     rx: In(1)
     tx: Out(1)
     indicators: Out(Indicators)

@@ -119,6 +119,7 @@ class Register(wiring.Component):
 class Arrays(wiring.Component):
     """A design with the accelerator's pins whose wires are elements of an array."""
 
+    reset: In(1)
     rx: In(1)
     tx: Out(1)
     indicators: Out(Indicators)
