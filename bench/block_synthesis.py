@@ -51,6 +51,7 @@ BLOCKS = {
 class Harness(wiring.Component):
     """A block with its inputs driven from ``rx`` and its outputs folded into ``tx``."""
 
+    reset: In(1)
     rx: In(1)
     tx: Out(1)
     indicators: Out(Indicators)

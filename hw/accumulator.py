@@ -2,9 +2,9 @@
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from systolith.hw.block_ram import BlockRam
 from systolith.hw.config import Config
 from systolith.hw.latency import ACCUMULATE_CYCLES, DRAIN_LATENCY
 
@@ -93,15 +93,14 @@ class AccumulatorStores(wiring.Component):
         m.d.sync += total.eq(before + self.psums[column])
         storing = self._delayed(m, adding, 1, f"storing{column}_")
         for s in range(2):
-            memory = Memory(shape=unsigned(width), depth=c.accumulator_depth, init=[])
+            memory = BlockRam(width=width, depth=c.accumulator_depth)
             m.submodules[f"column{column}_store{s}"] = memory
-            w, r = memory.write_port(), memory.read_port()
             reading = Signal(name=f"reading{column}_{s}")
             m.d.comb += [
                 reading.eq(control.valid & (control.store == s)),
-                r.addr.eq(Mux(reading, control.address, self.drain_address)),
-                w.addr.eq(storing.address), w.data.eq(Cat(total)),
-                w.en.eq(storing.valid & (storing.store == s)),
+                memory.read.eq(1),
+                memory.read_address.eq(Mux(reading, control.address, self.drain_address)),
+                memory.write_address.eq(storing.address), memory.write_data.eq(Cat(total)),
+                memory.write.eq(storing.valid & (storing.store == s)), old[s].eq(memory.data),
             ]
-            m.d.sync += old[s].eq(r.data)
         return old

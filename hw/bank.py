@@ -1,10 +1,11 @@
 """One bank of the unified memory: ``lanes`` elements a word, an address for each lane."""
 
-from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Signal
+from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from systolith.hw.block_ram import BlockRam
 from systolith.hw.config import Config
 
 __all__ = ["Bank"]
@@ -13,10 +14,11 @@ __all__ = ["Bank"]
 class Bank(wiring.Component):
     """A bank whose lanes read ``address`` or, where ``wrap`` is set, ``address + 1``.
 
-    Data read appear two cycles after ``read`` (memory, then a register). With single-ported banks
-    a write excludes a read in the same cycle; the arbiter above sees to that.
+    Data read appear ``BANK_LATENCY`` cycles after ``read`` (lane addresses, memory, its output
+    register). With single-ported banks a write excludes a read in the same cycle; the arbiter above
+    sees to that.
 
-    Infers one true block RAM (one write, one read port) a lane, or on iCE40 with ``bank_ports =
+    One block RAM (one write, one read port) a lane, or on iCE40 with ``bank_ports =
     "single"`` and 8-bit elements one SB_SPRAM256KA for every two lanes, which therefore share an
     address: all vectors start at even elements then, except those of which only the first
     element matters (the upper lane of a pair decides, so that one is right at odd addresses too).
@@ -47,13 +49,14 @@ class Bank(wiring.Component):
         m = Module()
         c = self.config
         next_read, next_write = Signal.like(self.read_address), Signal.like(self.write_address)
+        read, written = Signal(), Signal.like(self.write_data)
+        enable = Signal.like(self.write_enable)
         m.d.comb += [next_read.eq(self.read_address + 1), next_write.eq(self.write_address + 1)]
+        m.d.sync += [read.eq(self.read), written.eq(self.write_data), enable.eq(self.write_enable)]
 
-        def lane_address(wrap, address, after):
-            chosen = Signal.like(address)
-            m.d.comb += chosen.eq(address)
-            with m.If(wrap):
-                m.d.comb += chosen.eq(after)
+        def lane_address(wrap, address, after, name):
+            chosen = Signal.like(address, name=name)
+            m.d.sync += chosen.eq(Mux(wrap, after, address))
             return chosen
 
         single = c.bank_ports == "single"
@@ -61,23 +64,25 @@ class Bank(wiring.Component):
         for lane in range(0, c.lanes, share):
             lanes = slice(lane, lane + share)
             upper = lane + share - 1
-            read_address = lane_address(self.read_wrap[upper], self.read_address, next_read)
-            write_address = lane_address(self.write_wrap[upper], self.write_address, next_write)
+            read_address = lane_address(self.read_wrap[upper], self.read_address, next_read,
+                                        f"read_address{lane}")
+            write_address = lane_address(self.write_wrap[upper], self.write_address, next_write,
+                                         f"write_address{lane}")
             memory = _single_port if single else _dual_port
-            out = memory(m, platform, lane, c, read=self.read, read_address=read_address,
-                         write_address=write_address, enable=self.write_enable[lanes],
-                         written=Cat(self.write_data[i] for i in range(lane, lane + share)))
-            m.d.sync += Cat(self.read_data[i] for i in range(lane, lane + share)).eq(out)
+            out = memory(m, platform, lane, c, read=read, read_address=read_address,
+                         write_address=write_address, enable=enable[lanes],
+                         written=Cat(written[i] for i in range(lane, lane + share)))
+            m.d.comb += Cat(self.read_data[i] for i in range(lane, lane + share)).eq(out)
         return m
 
 
 def _dual_port(m, platform, lane, config, *, read, read_address, write_address, enable, written):
-    memory = Memory(shape=len(written), depth=config.bank_words, init=[])
-    m.submodules[f"lane{lane}"] = memory
-    w, r = memory.write_port(), memory.read_port()
-    m.d.comb += [w.addr.eq(write_address), w.data.eq(written), w.en.eq(enable),
-                 r.addr.eq(read_address), r.en.eq(read)]
-    return r.data
+    m.submodules[f"lane{lane}"] = memory = BlockRam(width=len(written), depth=config.bank_words)
+    m.d.comb += [
+        memory.write.eq(enable), memory.write_address.eq(write_address),
+        memory.write_data.eq(written), memory.read.eq(read), memory.read_address.eq(read_address),
+    ]
+    return memory.data
 
 
 def _single_port(m, platform, lane, config, *, read, read_address, write_address, enable, written):
@@ -93,16 +98,19 @@ def _single_port(m, platform, lane, config, *, read, read_address, write_address
     w, r = memory.write_port(granularity=1), memory.read_port()
     m.d.comb += [w.addr.eq(address), w.data.eq(written), w.en.eq(enable), r.addr.eq(address),
                  r.en.eq(read & ~enable.any())]
-    return r.data.as_value()
+    out = Signal(len(written), name=f"read_data{lane}")
+    m.d.sync += out.eq(r.data)
+    return out
 
 
 def _spram(m, lane, read, address, enable, written):
     """SB_SPRAM256KA: 16384 x 16 bits, one port, nibble write masks (Lattice TN1314)."""
-    out = Signal(16, name=f"spram{lane}")
+    out, late = Signal(16, name=f"spram{lane}"), Signal(16, name=f"read_data{lane}")
+    m.d.sync += late.eq(out)
     nibbles = Cat(e.replicate(4 // len(enable)) for e in enable)
     m.submodules[f"lane{lane}"] = Instance(
         "SB_SPRAM256KA",
         i_CLOCK=ClockSignal("sync"), i_CHIPSELECT=read | enable.any(), i_WREN=enable.any(),
         i_MASKWREN=nibbles, i_ADDRESS=address, i_DATAIN=written, o_DATAOUT=out,
         i_STANDBY=Const(0), i_SLEEP=Const(0), i_POWEROFF=Const(1))
-    return out
+    return late

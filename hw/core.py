@@ -9,9 +9,10 @@ from systolith.hw.array import SystolicArray
 from systolith.hw.config import Config
 from systolith.hw.host_port import host_port
 from systolith.hw.load import LoadEngine
-from systolith.hw.memory import UnifiedMemory, banks_needed
+from systolith.hw.memory import UnifiedMemory
 from systolith.hw.post import PostEngine
 from systolith.hw.sequencer import Sequencer
+from systolith.hw.shared_read import SharedRead
 from systolith.hw.stream import StreamEngine
 
 __all__ = ["Core", "readers"]
@@ -24,9 +25,10 @@ _RESET_CYCLES = 127
 def readers(config: Config) -> dict[str, bool]:
     """Return memory's readers in falling priority, and which need vectors from any address.
 
-    STREAM comes last because it can take every cycle; the host is rare and first.
+    STREAM comes last because it can take every cycle; DMA and POST, which share a port, are rare
+    and first.
     """
-    return {"dma": False, "post": config.residual, "load": False, "stream": True}
+    return {"shared": config.residual, "load": False, "stream": True}
 
 
 class Core(wiring.Component):
@@ -45,7 +47,7 @@ class Core(wiring.Component):
         m = Module()
         c = self.config
         array = SystolicArray(c)
-        memory = UnifiedMemory(c, readers(c))
+        memory, shared = UnifiedMemory(c, readers(c)), SharedRead(c, vector=c.residual)
         load, stream, post, sequencer = LoadEngine(c), StreamEngine(c), PostEngine(c), Sequencer(c)
         # the array and the stores see a vector one cycle after it is let in
         stores = AccumulatorStores(c, latency=array.latency)
@@ -53,6 +55,7 @@ class Core(wiring.Component):
         # engine has its own reset, a cycle after the other's: together they would reach too far
         resets = Signal(4)
         m.submodules.memory = memory
+        m.submodules.shared = shared
         m.submodules.array = array
         m.submodules.stores = stores
         m.submodules.lanes = post.lanes
@@ -62,11 +65,12 @@ class Core(wiring.Component):
         m.submodules.sequencer = ResetInserter(resets[3])(sequencer)
 
         self._reset(m, resets, sequencer)
-        self._host(m, memory, sequencer, stream)
+        self._host(m, memory, shared, sequencer, stream)
         self._control(m, sequencer, {"load": load, "stream": stream, "post": post})
         connect(m, load.memory, memory.load)
         connect(m, stream.memory, memory.stream)
-        connect(m, post.memory, memory.post)
+        connect(m, post.memory, shared.post)
+        connect(m, shared.memory, memory.shared)
         connect(m, post.write, memory.vector_write)
 
         # weights and vectors to the array, sums to the stores, stores to POST
@@ -94,18 +98,17 @@ class Core(wiring.Component):
         m.d.sync += resets.eq(Cat(self.host.reset | (left != 0), resets))
         m.d.comb += self.host.busy.eq(sequencer.busy | resets.any() | (left != 0))
 
-    def _host(self, m, memory, sequencer, stream):
+    def _host(self, m, memory, shared, sequencer, stream):
         host = self.host
         m.d.comb += [
             memory.word_valid.eq(host.write.valid), host.write.ready.eq(memory.word_ready),
             memory.word_address.eq(host.write.payload.address),
             memory.word_data.eq(host.write.payload.data),
             memory.word_mask.eq(host.write.payload.mask),
-            memory.dma.valid.eq(host.read.valid), host.read.ready.eq(memory.dma.grant),
-            memory.dma.address.eq(host.read.payload << self.config.lane_bits),
-            memory.dma.need.eq(banks_needed(self.config, memory.dma.address, vector=False)),
-            host.read_data.valid.eq(memory.dma.data_valid),
-            host.read_data.payload.eq(memory.dma.data.as_value()),
+            shared.dma.valid.eq(host.read.valid), host.read.ready.eq(shared.dma.grant),
+            shared.dma.address.eq(host.read.payload << self.config.lane_bits),
+            host.read_data.valid.eq(shared.dma.data_valid),
+            host.read_data.payload.eq(shared.dma.data.as_value()),
             sequencer.program.eq(host.program.payload),
             sequencer.program_valid.eq(host.program.valid),
             sequencer.start.eq(host.start), sequencer.parity.eq(host.parity),

@@ -1,12 +1,12 @@
 """Reading ahead: a nest's addresses go out as fast as memory grants, its data wait in a FIFO."""
 
-from amaranth.hdl import Cat, Module, Signal
-from amaranth.lib import wiring
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from systolith.hw.config import Config
-from systolith.hw.latency import ALIGNED_LATENCY, VECTOR_LATENCY
+from systolith.hw.latency import read_latency
 from systolith.hw.memory import banks_needed, read_port
 
 __all__ = ["FetchQueue"]
@@ -16,7 +16,8 @@ class FetchQueue(wiring.Component):
     """Reads memory for a nest and keeps the answers, each with the tag of its request, in order.
 
     A request is made only while there is room for its answer (a credit), so nothing downstream can
-    stall the memory.
+    stall the memory. Two requests can wait for memory's grant: so whether a request is accepted
+    depends on registers alone, and the way from the arbiter to the walker is cut.
 
     Parameters
     ----------
@@ -41,7 +42,7 @@ class FetchQueue(wiring.Component):
     def __init__(self, config: Config, *, width: int, tag_width: int, depth: int, vector: bool):
         self.config, self.width, self.tag_width = config, width, tag_width
         self.depth, self.vector = depth, vector
-        self.latency = VECTOR_LATENCY if vector else ALIGNED_LATENCY
+        self.latency = read_latency(vector=vector)
         super().__init__({
             "memory": Out(read_port(config)), "want": In(1), "address": In(config.address_bits),
             "tag": In(tag_width), "accepted": Out(1), "valid": Out(1), "data": Out(width),
@@ -54,23 +55,10 @@ class FetchQueue(wiring.Component):
         m.submodules.fifo = fifo = SyncFIFOBuffered(width=self.width + self.tag_width,
                                                     depth=self.depth + 1)
         credits = Signal(range(self.depth + 1), init=self.depth)
-        taking, asking = Signal(), Signal()
-        tag = Signal(self.tag_width, reset_less=True)
-        address = Signal.like(self.memory.address, reset_less=True)
-        need = Signal.like(self.memory.need, reset_less=True)
-        m.d.comb += [
-            self.memory.valid.eq(asking), self.memory.address.eq(address),
-            self.memory.need.eq(need), taking.eq(self.take & self.valid),
-            self.accepted.eq(self.want & (credits != 0) & (~asking | self.memory.grant)),
-        ]
+        taking = Signal()
+        tag = self._request(m, credits)
+        m.d.comb += taking.eq(self.take & self.valid)
         m.d.sync += credits.eq(credits - self.accepted + taking)
-        # a request waits for its grant in registers: the arbiter's way to the walker is short
-        with m.If(self.accepted):
-            m.d.sync += [
-                asking.eq(1), tag.eq(self.tag), address.eq(self.address),
-                need.eq(banks_needed(self.config, self.address, vector=self.vector))]
-        with m.Elif(self.memory.grant):
-            m.d.sync += asking.eq(0)
 
         for stage in range(self.latency):
             later = Signal(self.tag_width, name=f"tag{stage}", reset_less=True)
@@ -83,3 +71,26 @@ class FetchQueue(wiring.Component):
             Cat(self.data, self.data_tag).eq(fifo.r_data), fifo.r_en.eq(self.take),
         ]
         return m
+
+    def _request(self, m, credits):
+        """Queue requests for memory; return the tag of the one that asks."""
+        layout = data.StructLayout({"address": self.config.address_bits,
+                                    "need": self.config.banks, "tag": self.tag_width})
+        asking, spare = Signal(), Signal()
+        first, second = (Signal(layout, name=name, reset_less=True) for name in ("first", "second"))
+        new = Signal(layout)
+        m.d.comb += [
+            new.address.eq(self.address), new.tag.eq(self.tag),
+            new.need.eq(banks_needed(self.config, self.address, vector=self.vector)),
+            self.accepted.eq(self.want & (credits != 0) & ~spare),
+            self.memory.valid.eq(asking), self.memory.address.eq(first.address),
+            self.memory.need.eq(first.need),
+        ]
+        with m.If(~spare):
+            m.d.sync += second.eq(new)
+        with m.If(~asking | self.memory.grant):
+            m.d.sync += [asking.eq(spare | self.accepted), spare.eq(0),
+                         first.eq(Mux(spare, second, new))]
+        with m.Elif(self.accepted):
+            m.d.sync += spare.eq(1)
+        return first.tag

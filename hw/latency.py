@@ -3,18 +3,22 @@
 from systolith.hw.config import Config
 
 __all__ = [
-    "ACCUMULATE_CYCLES", "AHEAD", "ALIGNED_LATENCY", "DRAIN_LATENCY", "FETCH_LATENCY",
-    "POST_LATENCY", "REQUANTIZE_LATENCY", "RESIDUAL_CYCLES", "RESIDUAL_LATENCY", "RESULT_AGE",
-    "RESULT_INPUT", "SLOT_DELAY", "VECTOR_LATENCY", "WIDE_STAGES", "WINDOW_LATENCY",
-    "WRITE_LATENCY", "array_latency", "post_read_latency",
+    "ACCUMULATE_CYCLES", "AHEAD", "ALIGNED_LATENCY", "BANK_LATENCY", "DRAIN_LATENCY",
+    "FETCH_LATENCY", "POST_LATENCY", "REQUANTIZE_LATENCY", "RESIDUAL_CYCLES", "RESIDUAL_LATENCY",
+    "RESULT_AGE", "RESULT_INPUT", "SHARED_CYCLES", "SLOT_DELAY", "VECTOR_LATENCY", "WIDE_STAGES",
+    "WINDOW_LATENCY", "WRITE_LATENCY", "array_latency", "post_read_latency", "read_latency",
 ]
 
+#: A bank: from reading to its data.
+BANK_LATENCY = 3
 #: Unified memory: from a granted word read to its data.
-ALIGNED_LATENCY = 4
+ALIGNED_LATENCY = BANK_LATENCY + 3
 #: From a granted vector read to its data: the word's, and two for the rotator.
-VECTOR_LATENCY = 6
+VECTOR_LATENCY = ALIGNED_LATENCY + 2
 #: From a vector write to the edge that stores it.
-WRITE_LATENCY = 3
+WRITE_LATENCY = 5
+#: What waiting in the registers of the port that DMA and POST share adds to a read.
+SHARED_CYCLES = 1
 
 #: Sequencer: words read ahead of the one that is being looked at.
 AHEAD = 8
@@ -54,9 +58,14 @@ RESULT_INPUT = RESULT_AGE + 1 + SLOT_DELAY
 RESIDUAL_LATENCY = RESULT_INPUT + REQUANTIZE_LATENCY + 2 + SLOT_DELAY + REQUANTIZE_LATENCY + 3
 
 
+def read_latency(*, vector: bool) -> int:
+    """Return the cycles from a granted read of memory to its data."""
+    return VECTOR_LATENCY if vector else ALIGNED_LATENCY
+
+
 def post_read_latency(config: Config) -> int:
     """Return the cycles from a granted read of POST to its data: vectors only with residuals."""
-    return VECTOR_LATENCY if config.residual else ALIGNED_LATENCY
+    return SHARED_CYCLES + read_latency(vector=config.residual)
 
 
 def array_latency(config: Config) -> int:

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from systolith.hw.bank import Bank
 from systolith.hw.config import Config
-from systolith.hw.latency import ALIGNED_LATENCY, VECTOR_LATENCY
+from systolith.hw.latency import BANK_LATENCY, read_latency
 
 __all__ = ["Reader", "Rotator", "UnifiedMemory",
            "banks_needed", "read_port", "vector_write_port"]
@@ -78,7 +78,7 @@ class Rotator(wiring.Component):
 class Reader(wiring.Component):
     """The way back of one reader: picks its bank's data and, for vectors, rotates them.
 
-    Takes note of a grant and delivers ``latency`` cycles later.
+    Takes note of a grant and delivers ``read_latency`` cycles later.
     """
 
     def __init__(self, config: Config, *, vector: bool):
@@ -91,11 +91,6 @@ class Reader(wiring.Component):
             "data_valid": Out(1), "data": Out(row),
         })
 
-    @property
-    def latency(self) -> int:
-        """Cycles from grant to data."""
-        return VECTOR_LATENCY if self.vector else ALIGNED_LATENCY
-
     def elaborate(self, platform) -> Module:
         m = Module()
         c = self.config
@@ -107,9 +102,13 @@ class Reader(wiring.Component):
                 value = after
             return value
 
-        m.d.comb += self.data_valid.eq(delayed(self.granted, self.latency, "granted"))
-        bank, next_bank = delayed(self.bank, 2, "bank"), delayed(self.next_bank, 2, "next_bank")
-        offset, straddle = delayed(self.offset, 2, "offset"), delayed(self.straddle, 2, "straddle")
+        latency = read_latency(vector=self.vector)
+        m.d.comb += self.data_valid.eq(delayed(self.granted, latency, "granted"))
+        there = 1 + BANK_LATENCY
+        bank, next_bank = (delayed(self.bank, there, "bank"),
+                           delayed(self.next_bank, there, "next_bank"))
+        offset, straddle = (delayed(self.offset, there, "offset"),
+                            delayed(self.straddle, there, "straddle"))
         word = Signal.like(self.data)
         sources = Array(self.banks[b] for b in range(c.banks))
         if not self.vector:
@@ -131,7 +130,7 @@ class Reader(wiring.Component):
 class UnifiedMemory(wiring.Component):
     """Banks behind a fixed-priority arbiter; one read and one write a bank and cycle.
 
-    A refused reader keeps its request up and waits. Reads and writes reach the banks one cycle
+    A refused reader keeps its request up and waits. Reads and writes reach the banks two cycles
     after they are granted, so a read granted in a later cycle than a word write sees it; a vector
     write is stored ``WRITE_LATENCY`` cycles after it was given.
 
@@ -204,46 +203,63 @@ class UnifiedMemory(wiring.Component):
 
         word_bits = (c.bank_words - 1).bit_length()
         word_bank = self.word_address[word_bits:]
-        writing = Signal(c.banks)
-        blocked = Signal(c.banks)
-        for b, port in enumerate(banks):
-            by_vector, by_word = Signal(name=f"vector_to{b}"), Signal(name=f"word_to{b}")
-            lanes = Mux(straddle, Mux(bank == b, ~self._wrapped(offset), self._wrapped(offset)), -1)
+        by_vector, by_word = Signal(c.banks), Signal(c.banks)
+        for b in range(c.banks):
             m.d.comb += [
-                by_vector.eq(valid & ((bank == b) | (straddle & (after == b)))),
-                by_word.eq(self.word_valid & (word_bank == b) & ~by_vector),
-                blocked[b].eq(by_vector & (word_bank == b)),
-                writing[b].eq(by_vector | by_word),
+                by_vector[b].eq(valid & ((bank == b) | (straddle & (after == b)))),
+                by_word[b].eq(self.word_valid & (word_bank == b) & ~by_vector[b]),
             ]
+        blocked = (by_vector & Cat(word_bank == b for b in range(c.banks))).any()
+        m.d.comb += self.word_ready.eq(~blocked)
+
+        # decided; now each bank takes what it was decided on
+        def late(value, name):
+            after = Signal.like(value, name=f"late_{name}", reset_less=True)
+            m.d.sync += after.eq(value)
+            return after
+
+        wrapped = late(self._wrapped(offset), "wrapped")
+        first = late(Cat(bank == b for b in range(c.banks)), "first")
+        straddles, word = late(straddle, "straddle"), late(word, "word")
+        lane_data, lane_mask = late(lane_data, "lane_data"), late(lane_mask, "lane_mask")
+        word_data, word_mask = late(self.word_data, "word_data"), late(self.word_mask, "word_mask")
+        address = late(self.word_address[:word_bits], "word_address")
+        to_vector, to_word = late(by_vector, "by_vector"), late(by_word, "by_word")
+        for b, port in enumerate(banks):
+            lanes = Mux(straddles, Mux(first[b], ~wrapped, wrapped), -1)
             m.d.sync += [
-                port.write_enable.eq(Mux(by_vector, lane_mask & lanes,
-                                         Mux(by_word, self.word_mask, 0))),
-                port.write_address.eq(Mux(by_vector, word, self.word_address[:word_bits])),
-                port.write_wrap.eq(Mux(by_vector, self._wrapped(offset), 0)),
-                port.write_data.eq(Mux(by_vector, lane_data, self.word_data.as_value())),
+                port.write_enable.eq(Mux(to_vector[b], lane_mask & lanes,
+                                         Mux(to_word[b], word_mask, 0))),
+                port.write_address.eq(Mux(to_vector[b], word, address)),
+                port.write_wrap.eq(Mux(to_vector[b], wrapped, 0)),
+                port.write_data.eq(Mux(to_vector[b], lane_data, word_data.as_value())),
             ]
-        m.d.comb += self.word_ready.eq(~blocked.any())
-        return writing
+        return by_vector | by_word
 
     def _reads(self, m, banks, writing):
-        """Grant in order of priority; each bank takes its one winner's address.
+        """Grant in order of priority; a cycle later each bank takes its one winner's address.
 
         Who is in whose way is worked out for all pairs side by side; what is left of the chain of
         priorities is one gate a reader.
         """
         c = self.config
-        grants = []
+        grants, winners = [], []
         for name, vector in self.readers.items():
             port = getattr(self, name)
             bank, after, word, offset, straddle = self._split(m, port.address, name)
-            need = port.need
             blocked = Signal(name=f"{name}_blocked")
             m.d.comb += [
-                blocked.eq(Cat((need & writing).any(), *(
-                    granted & (need & other).any() for granted, other, _, _ in grants)).any()),
+                blocked.eq(Cat((port.need & writing).any(), *(
+                    granted & (port.need & other).any() for granted, other in grants)).any()),
                 port.grant.eq(port.valid & ~blocked),
             ]
-            grants.append((port.grant, need, word, offset))
+            grants.append((port.grant, port.need))
+            wins = Signal(c.banks, name=f"{name}_wins", reset_less=True)
+            late_word = Signal(len(word), name=f"{name}_word", reset_less=True)
+            late_offset = Signal(c.lane_bits, name=f"{name}_offset", reset_less=True)
+            m.d.sync += [wins.eq(Mux(port.grant, port.need, 0)), late_word.eq(word),
+                         late_offset.eq(offset)]
+            winners.append((wins, late_word, late_offset))
             m.submodules[f"{name}_reader"] = reader = Reader(c, vector=vector)
             m.d.comb += [
                 reader.granted.eq(port.grant), reader.bank.eq(bank), reader.next_bank.eq(after),
@@ -252,8 +268,8 @@ class UnifiedMemory(wiring.Component):
                 *(reader.banks[b].eq(bank_port.read_data) for b, bank_port in enumerate(banks)),
             ]
         for b, bank_port in enumerate(banks):
-            m.d.sync += bank_port.read.eq(0)
-            for grant, need, word, offset in grants:
-                with m.If(grant & need[b]):
-                    m.d.sync += [bank_port.read.eq(1), bank_port.read_address.eq(word),
+            m.d.sync += bank_port.read.eq(Cat(wins[b] for wins, _, _ in winners).any())
+            for wins, word, offset in winners:
+                with m.If(wins[b]):
+                    m.d.sync += [bank_port.read_address.eq(word),
                                  bank_port.read_wrap.eq(self._wrapped(offset))]

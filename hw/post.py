@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from systolith.hw.config import Config
 from systolith.hw.descriptor import Descriptor, descriptor_port
 from systolith.hw.isa import POST_LOOPS, Engine
-from systolith.hw.memory import banks_needed, read_port, vector_write_port
+from systolith.hw.memory import read_port, vector_write_port
 from systolith.hw.nest import NestWalker
 from systolith.hw.parameters import ParameterStore
 from systolith.hw.post_lanes import PostLanes
@@ -79,7 +79,6 @@ class PostEngine(wiring.Component):
         self._memory(m, d, walker, parameters)
         if c.residual:
             self._residual(m, d, walker, parameters, running, accept)
-        m.d.comb += self.memory.need.eq(banks_needed(c, self.memory.address, vector=c.residual))
         self._control(m, d, walker, parameters, running, accept, outstanding)
         self._results(m, d, walker, accept, outstanding)
         return m

@@ -13,7 +13,7 @@ from systolith.hw.latency import (
     RESULT_AGE,
     RESULT_INPUT,
     SLOT_DELAY,
-    VECTOR_LATENCY,
+    post_read_latency,
 )
 from systolith.hw.requantize import Requantize
 
@@ -56,7 +56,7 @@ class PostLanes(wiring.Component):
     step : :py:`In(range(post_steps))`
         Which slice of the columns.
     drained : :py:`In(C sums)`, :py:`DRAIN_LATENCY` cycles after ``start``
-    residual : :py:`In(Q elements)`, :py:`VECTOR_LATENCY` cycles after ``start``
+    residual : :py:`In(Q elements)`, :py:`post_read_latency` cycles after ``start``
     parameters : :py:`In(C x ChannelParameters)`
     fill, zero, low, high, residual_zero, scales, sum_zero, sum_low, sum_high : In
         Static during a nest; ``scales`` are those of residual, result and sum.
@@ -132,7 +132,7 @@ class PostLanes(wiring.Component):
     def _residual(self, m, lane, scale, result, zero, low, high):
         """Give the other three slots of the requantiser their operands, scales and bounds."""
         delay = SLOT_DELAY
-        operand_age = RESULT_INPUT - 2 - VECTOR_LATENCY
+        operand_age = RESULT_INPUT - 2 - post_read_latency(self.config)
         operand = _history(m, self.residual[lane], operand_age, f"residual{lane}_")[operand_age]
         value = _history(m, result, delay, f"again{lane}_")[delay]
         before = Signal(signed(32), name=f"before{lane}")

@@ -3,9 +3,9 @@
 from amaranth.hdl import Array, Cat, Module, ResetInserter, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from systolith.hw.block_ram import BlockRam
 from systolith.hw.config import Config
 from systolith.hw.descriptor import descriptor_port
 from systolith.hw.host_port import program_write
@@ -116,19 +116,19 @@ class Sequencer(wiring.Component):
 
     def _fetch(self, m):
         """Read ahead from address 0 on; return the word at ``pc``, whether it is there, consume."""
-        m.submodules.words = words = Memory(shape=32, depth=self.config.program_words, init=[])
+        m.submodules.words = words = BlockRam(width=32, depth=self.config.program_words)
         queue = SyncFIFOBuffered(width=32, depth=AHEAD + 1)
         m.submodules.queue = ResetInserter(self.start)(queue)
-        w, r = words.write_port(), words.read_port()
-        address, word = Signal(self.pc_bits), Signal(32, reset_less=True)
+        address = Signal(self.pc_bits)
         credits, coming = Signal(range(AHEAD + 1)), Signal(FETCH_LATENCY)
         asking, consume = Signal(), Signal()
         m.d.comb += [
-            w.addr.eq(self.program.address), w.data.eq(self.program.data),
-            w.en.eq(self.program_valid), r.addr.eq(address), asking.eq(credits != 0),
-            queue.w_data.eq(word), queue.w_en.eq(coming[-1]), queue.r_en.eq(consume),
+            words.write.eq(self.program_valid), words.write_address.eq(self.program.address),
+            words.write_data.eq(self.program.data), words.read.eq(1),
+            words.read_address.eq(address), asking.eq(credits != 0),
+            queue.w_data.eq(words.data), queue.w_en.eq(coming[-1]), queue.r_en.eq(consume),
         ]
-        m.d.sync += [word.eq(r.data), coming.eq(Cat(asking, coming)),
+        m.d.sync += [coming.eq(Cat(asking, coming)),
                      address.eq(address + asking), self.pc.eq(self.pc + consume),
                      credits.eq(credits - asking + consume)]
         with m.If(self.start):

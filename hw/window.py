@@ -1,10 +1,10 @@
 """The sliding-window unit: pixels in, row by row; whole windows out, for depthwise convolution."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Shape, Signal, signed, unsigned
 from amaranth.lib import data, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from systolith.hw.block_ram import BlockRam
 from systolith.hw.config import Config
 from systolith.hw.latency import WINDOW_LATENCY
 from systolith.hw.multiplier import delayed
@@ -104,17 +104,19 @@ class Window(wiring.Component):
     def _pixels(self, m, x, tag):
         """Move pixels up the row memory and left through the taps."""
         pair = data.ArrayLayout(self._pixel, TAP_ROWS - 1)
-        m.submodules.rows = memory = Memory(shape=pair, depth=self.config.window_width, init=[])
-        read, write = memory.read_port(), memory.write_port()
-        m.d.comb += read.addr.eq(x)
+        width = self.config.window_width
+        m.submodules.rows = memory = BlockRam(width=Shape.cast(pair).width,
+                                              depth=1 << (width - 1).bit_length())
+        m.d.comb += [memory.read.eq(1), memory.read_address.eq(x)]
 
         # one column of taps: the pixel, and what the row above left behind
         pixel = delayed(m, self.pixel, self.LATENCY, "pixel")
-        above = delayed(m, read.data, 1, "above")
+        above = data.View(pair, memory.data)
         column = [Signal(self._pixel, name=f"column{ky}") for ky in range(TAP_ROWS)]
         self._enter_chain(m.d.comb, column, [*above], pixel, tag.rows)
-        m.d.comb += [write.en.eq(self.passing), write.addr.eq(delayed(m, x, 2, "x")),
-                     write.data.as_value().eq(Cat(column[1:]))]
+        m.d.comb += [memory.write.eq(self.passing),
+                     memory.write_address.eq(delayed(m, x, 2, "x")),
+                     memory.write_data.eq(Cat(column[1:]))]
 
         for ky in range(TAP_ROWS):
             taps = [Signal(self._pixel, name=f"tap{ky}{kx}", reset_less=True)

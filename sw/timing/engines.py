@@ -23,8 +23,8 @@ class Walker:
         self.starting = self.valid = False
         self.nest = None
         self.index = 0
-        #: Banks of the registered request, if there is one.
-        self.waiting = None
+        #: Banks of the requests that wait for memory, two at most.
+        self.waiting = deque()
 
     @property
     def walking(self) -> bool:
@@ -33,21 +33,21 @@ class Walker:
 
     def request(self) -> int | None:
         """Return the banks wanted in this cycle, or None."""
-        return self.waiting
+        return self.waiting[0] if self.waiting else None
 
-    def accepts(self, granted: bool) -> bool:
-        """Return whether the walker's address becomes the request of the next cycle."""
-        return self.valid and self.fetch.credits > 0 and (self.waiting is None or granted)
+    def accepts(self) -> bool:
+        """Return whether the walker's address becomes a request in the next cycle."""
+        return self.valid and self.fetch.credits > 0 and len(self.waiting) < 2
 
     def clock(self, cycle, granted, take_data, go, completed) -> bool:
         """Advance a cycle; returns whether a nest has finished."""
         take = self.descriptor.pending and self.descriptor.satisfied and not self.walking
-        accepted = self.accepts(granted)
+        accepted = self.accepts()
         finished = accepted and self.index == self.nest.count - 1
+        if granted:
+            self.waiting.popleft()
         if accepted:
-            self.waiting = self.nest.masks[self.index]
-        elif granted:
-            self.waiting = None
+            self.waiting.append(self.nest.masks[self.index])
         self.fetch.clock(cycle, accepted, granted, take_data)
         if self.starting:
             self.valid, self.index = True, 0
@@ -135,7 +135,7 @@ class Stream(Walker):
 
     def step(self, cycle, granted, tag, entry, released, go, completed) -> bool:
         """Advance a cycle; returns whether a nest has finished."""
-        if self.accepts(granted):
+        if self.accepts():
             self.queue.append(self.nest.tags[self.index])
         store, pixel = self.store, None
         if tag is not None:

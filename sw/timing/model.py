@@ -8,7 +8,7 @@ from systolith.hw.latency import AHEAD, FETCH_LATENCY, array_latency
 from systolith.sw.program_view import instructions
 from systolith.sw.timing.engines import Load, Stream
 from systolith.sw.timing.nests import NestRun, NestTiming, Timing
-from systolith.sw.timing.parts import FetchQueue
+from systolith.sw.timing.parts import FetchQueue, SharedRead
 from systolith.sw.timing.post import Post
 
 __all__ = ["Standstill", "measure"]
@@ -75,7 +75,7 @@ def measure(config: Config, words: np.ndarray) -> Timing:
             nest = NestRun(config, instruction.nest, timing.nests[-1])
         work.append((instruction, nest))
     load, stream = Load(config), Stream(config, array_latency(config))
-    post, sequencer = Post(config), Sequencer(work)
+    post, shared, sequencer = Post(config), SharedRead(), Sequencer(work)
     budget = 10_000 + 64 * sum(nest.count for _, nest in work if nest is not None)
     completed = [0] * len(Engine)
     single = config.bank_ports == "single"
@@ -96,7 +96,7 @@ def measure(config: Config, words: np.ndarray) -> Timing:
 
         taken = post.writing(cycle) if single else 0
         grants = []
-        for reader in (post, load, stream):
+        for reader in (shared, load, stream):
             banks = reader.request()
             grants.append(banks is not None and not banks & taken)
             if grants[-1]:
@@ -107,7 +107,8 @@ def measure(config: Config, words: np.ndarray) -> Timing:
         if stream.filled and stream.filled[0][0] == cycle:
             filled = stream.filled.popleft()[1]
 
-        finished_post, released = post.step(cycle, grants[0], filled, go[2], completed)
+        asked = shared.clock(post.request(), grants[0])
+        finished_post, released = post.step(cycle, asked, filled, go[2], completed)
         swap = entry is not None and entry[1]
         finished_load = load.step(cycle, grants[1], swap, go[0], completed)
         finished_stream = stream.step(cycle, grants[2], tag, entry, released, go[1], completed)

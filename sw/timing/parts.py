@@ -2,7 +2,7 @@
 
 from collections import deque
 
-__all__ = ["Descriptor", "FetchQueue"]
+__all__ = ["Descriptor", "FetchQueue", "SharedRead"]
 
 
 class Descriptor:
@@ -53,3 +53,21 @@ class FetchQueue:
         refill = self.inner > 0 and (not self.ready or take)
         self.ready = refill or (self.ready and not take)
         self.inner += arrived - refill
+
+
+class SharedRead:
+    """The port of POST and DMA, without DMA (``hw/shared_read.py``)."""
+
+    def __init__(self):
+        self.waiting = None
+
+    def request(self) -> int | None:
+        """Return the banks wanted in this cycle, or None."""
+        return self.waiting
+
+    def clock(self, request: int | None, granted: bool) -> bool:
+        """Advance a cycle; returns whether POST's request is taken."""
+        free = self.waiting is None or granted
+        if free:
+            self.waiting = request
+        return free and request is not None

@@ -1,0 +1,101 @@
+"""Block RAM with one write port, one read port and a register behind it."""
+
+from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from systolith.hw.multiplier import family
+
+__all__ = ["BlockRam"]
+
+#: ECP5's EBR: address bits it takes -> data bits it gives (Lattice FPGA-TN-02204).
+_EBR_WIDTHS = {9: 36, 10: 18, 11: 9, 12: 4, 13: 2, 14: 1}
+_EBR_ADDRESS_BITS = 14
+
+
+class BlockRam(wiring.Component):
+    """``depth`` words; what is read appears two cycles after ``read``.
+
+    The register behind the memory is the block's own on ECP5: there a bare block takes half of a
+    100 MHz cycle to deliver. Reading a word in the cycle in which it is written gives anything.
+
+    Parameters
+    ----------
+    width : :class:`int`
+        Bits of a word.
+    depth : :class:`int`
+        Words, a power of two.
+
+    Members
+    -------
+    write, write_address, write_data : In
+    read, read_address : In
+    data : :py:`Out(width)`
+        Kept while ``read`` is low.
+    """
+
+    def __init__(self, *, width: int, depth: int):
+        self.width, self.depth = width, depth
+        super().__init__({
+            "write": In(1), "write_address": In(range(depth)), "write_data": In(width),
+            "read": In(1), "read_address": In(range(depth)), "data": Out(width),
+        })
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        bits = max(len(self.read_address), min(_EBR_WIDTHS))
+        if family(platform) == "ecp5" and bits <= _EBR_ADDRESS_BITS:
+            self._ebr(m, bits)
+            return m
+        m.submodules.memory = memory = Memory(shape=self.width, depth=self.depth, init=[])
+        write, read = memory.write_port(), memory.read_port()
+        out = Signal(self.width, reset_less=True)
+        m.d.comb += [
+            write.en.eq(self.write), write.addr.eq(self.write_address),
+            write.data.eq(self.write_data), read.en.eq(self.read),
+            read.addr.eq(self.read_address), self.data.eq(out),
+        ]
+        m.d.sync += out.eq(read.data)
+        return m
+
+    def _ebr(self, m, bits):
+        """Put EBRs side by side, each with ``2**bits`` words."""
+        width, unused = _EBR_WIDTHS[bits], _EBR_ADDRESS_BITS - bits
+        for i, start in enumerate(range(0, self.width, width)):
+            written = self.write_data[start:start + width]
+            instance, out = _ebr(
+                width, write=self.write, write_address=self.write_address << unused,
+                written=Cat(written, Const(0, 36 - len(written))),
+                read=self.read, read_address=self.read_address << unused, name=f"ebr{i}_out")
+            m.submodules[f"ebr{i}"] = instance
+            m.d.comb += self.data[start:start + width].eq(out)
+
+
+def _ebr(width, *, write, write_address, written, read, read_address, name):
+    """Return a DP16KD, whose port A writes and whose port B reads, and what it reads.
+
+    At 18 and 36 bits the lowest address bits of port A are byte enables; at 36 bits port A's pins
+    take the low and port B's the high half of what is written, and so with what is read.
+    """
+    enables = width // 9 if width >= 18 else 0
+    a = Cat(Const((1 << enables) - 1, enables), write_address[enables:])
+    low, high = Signal(18, name=f"{name}_a"), Signal(18, name=f"{name}_b")
+    ports = {}
+    for i in range(_EBR_ADDRESS_BITS):
+        ports |= {f"i_ADA{i}": a[i] if i < len(a) else Const(0, 1),
+                  f"i_ADB{i}": read_address[i] if i < len(read_address) else Const(0, 1)}
+    for i in range(18):
+        ports |= {f"i_DIA{i}": written[i], f"i_DIB{i}": written[18 + i],
+                  f"o_DOA{i}": low[i], f"o_DOB{i}": high[i]}
+    for i in range(3):
+        ports |= {f"i_CSA{i}": Const(0, 1), f"i_CSB{i}": Const(0, 1)}
+    instance = Instance(
+        "DP16KD", p_DATA_WIDTH_A=width, p_DATA_WIDTH_B=width, p_REGMODE_A="OUTREG",
+        p_REGMODE_B="OUTREG", p_RESETMODE="SYNC", p_ASYNC_RESET_RELEASE="SYNC",
+        p_CSDECODE_A="0b000", p_CSDECODE_B="0b000", p_CLKAMUX="CLKA", p_CLKBMUX="CLKB",
+        p_WRITEMODE_A="NORMAL", p_WRITEMODE_B="NORMAL", p_GSR="AUTO",
+        i_CLKA=ClockSignal(), i_CLKB=ClockSignal(), i_CEA=write, i_WEA=write, i_OCEA=Const(1, 1),
+        i_CEB=read, i_WEB=Const(0, 1), i_OCEB=Const(1, 1), i_RSTA=Const(0, 1),
+        i_RSTB=Const(0, 1), **ports)
+    return instance, Cat(low, high) if width == 36 else high

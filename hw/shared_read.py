@@ -1,0 +1,56 @@
+"""Two rare readers of memory in the place of one."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from systolith.hw.config import Config
+from systolith.hw.latency import read_latency
+from systolith.hw.memory import banks_needed, read_port
+
+__all__ = ["SharedRead"]
+
+
+class SharedRead(wiring.Component):
+    """Let DMA and POST take turns at one port of memory, DMA first.
+
+    A request waits for memory in registers, so that what decides who may ask does not add to what
+    decides who is served. Data come ``SHARED_CYCLES`` later than from memory itself.
+
+    Members
+    -------
+    dma, post : :py:`In(read_port(config))`
+        ``need`` is ignored: it is worked out here.
+    memory : :py:`Out(read_port(config))`
+    """
+
+    def __init__(self, config: Config, *, vector: bool):
+        self.config, self.vector = config, vector
+        super().__init__({"dma": In(read_port(config)), "post": In(read_port(config)),
+                          "memory": Out(read_port(config))})
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        dma, post, memory = self.dma, self.post, self.memory
+        asking, for_dma, free = Signal(), Signal(), Signal()
+        address = Signal.like(memory.address, reset_less=True)
+        need = Signal.like(memory.need, reset_less=True)
+        chosen = Signal.like(address)
+        m.d.comb += [
+            free.eq(~asking | memory.grant), dma.grant.eq(dma.valid & free),
+            post.grant.eq(post.valid & ~dma.valid & free),
+            chosen.eq(Mux(dma.valid, dma.address, post.address)),
+            memory.valid.eq(asking), memory.address.eq(address), memory.need.eq(need),
+            dma.data.eq(memory.data), post.data.eq(memory.data),
+        ]
+        with m.If(free):
+            m.d.sync += [
+                asking.eq(dma.valid | post.valid), for_dma.eq(dma.valid), address.eq(chosen),
+                need.eq(banks_needed(self.config, chosen, vector=self.vector)),
+            ]
+        # whose the data are that memory delivers
+        owners = Signal(read_latency(vector=self.vector), reset_less=True)
+        m.d.sync += owners.eq(Cat(for_dma, owners))
+        m.d.comb += [dma.data_valid.eq(memory.data_valid & owners[-1]),
+                     post.data_valid.eq(memory.data_valid & ~owners[-1])]
+        return m
