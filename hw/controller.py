@@ -11,9 +11,10 @@ from systolith.hw.host_port import host_port
 from systolith.hw.isa import Fault
 from systolith.hw.jobs import Jobs
 from systolith.hw.link.endpoint import Endpoint
-from systolith.hw.link.framing import Deframer, Framer
+from systolith.hw.link.framing import Deframer, Framer, PacketByte, ReceivedByte
 from systolith.hw.link.packet_buffer import PacketBuffer
 from systolith.hw.link.protocol import buffer_bytes
+from systolith.hw.link.stream_register import StreamRegister
 from systolith.hw.registers import RegisterBank
 
 __all__ = ["Controller", "Indicators"]
@@ -63,8 +64,11 @@ class Controller(wiring.Component):
         m = Module()
         host = self.host
         m.submodules.deframer = deframer = Deframer(self.crc_bits)
+        m.submodules.received = received = StreamRegister(ReceivedByte)
         m.submodules.buffer = buffer = PacketBuffer(buffer_bytes(self.config.frame_bytes))
+        m.submodules.requests = requests = StreamRegister(PacketByte)
         m.submodules.endpoint = endpoint = Endpoint()
+        m.submodules.responses = responses = StreamRegister(PacketByte)
         m.submodules.framer = framer = Framer(self.crc_bits)
         m.submodules.admission = admission = Admission(self.config)
         m.submodules.dma = dma = Dma(self.config)
@@ -74,9 +78,12 @@ class Controller(wiring.Component):
 
         # Bytes to requests and back.
         connect(m, flipped(self.rx), deframer.i)
-        connect(m, deframer.o, buffer.i)
-        connect(m, buffer.o, endpoint.i)
-        connect(m, endpoint.o, framer.i)
+        connect(m, deframer.o, received.i)
+        connect(m, received.o, buffer.i)
+        connect(m, buffer.o, requests.i)
+        connect(m, requests.o, endpoint.i)
+        connect(m, endpoint.o, responses.i)
+        connect(m, responses.o, framer.i)
         connect(m, framer.o, flipped(self.tx))
         m.d.comb += [
             admission.request.eq(endpoint.transfer.request),

@@ -9,7 +9,7 @@ from systolith.hw.array import SystolicArray
 from systolith.hw.config import Config
 from systolith.hw.host_port import host_port
 from systolith.hw.load import LoadEngine
-from systolith.hw.memory import UnifiedMemory
+from systolith.hw.memory import UnifiedMemory, banks_needed
 from systolith.hw.post import PostEngine
 from systolith.hw.sequencer import Sequencer
 from systolith.hw.shared_read import SharedRead
@@ -107,6 +107,7 @@ class Core(wiring.Component):
             memory.word_mask.eq(host.write.payload.mask),
             shared.dma.valid.eq(host.read.valid), host.read.ready.eq(shared.dma.grant),
             shared.dma.address.eq(host.read.payload << self.config.lane_bits),
+            shared.dma.need.eq(banks_needed(self.config, shared.dma.address, vector=False)),
             host.read_data.valid.eq(shared.dma.data_valid),
             host.read_data.payload.eq(shared.dma.data.as_value()),
             sequencer.program.eq(host.program.payload),

@@ -60,12 +60,13 @@ class LoadEngine(wiring.Component):
         connect(m, queue.memory, flipped(self.memory))
 
         # nests: take, start, walk
-        starting, walking = Signal(), Signal()
+        starting, coming, walking = Signal(), Signal(), Signal()
         m.d.comb += [
-            walking.eq(starting | walker.valid), d.idle.eq(~walking), d.take.eq(d.ready & ~walking),
+            coming.eq(starting | walker.coming), walking.eq(coming | walker.valid),
+            d.idle.eq(~walking), d.take.eq(d.ready & ~coming & (~walker.valid | queue.accepted)),
             d.completed.eq(self.completed), self.idle.eq(~walking & ~d.pending),
             walker.start.eq(starting), walker.step.eq(queue.accepted),
-            self.finished.eq(walker.valid & queue.accepted & (walker.to_level == LOAD_LOOPS)),
+            self.finished.eq(walker.valid & queue.accepted & walker.at_last.all()),
             walker.base_word.eq(d.view("BASE").address[c.lane_bits:]),
             queue.want.eq(walker.valid), queue.address.eq(walker.word << c.lane_bits),
         ]

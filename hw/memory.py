@@ -207,10 +207,12 @@ class UnifiedMemory(wiring.Component):
         for b in range(c.banks):
             m.d.comb += [
                 by_vector[b].eq(valid & ((bank == b) | (straddle & (after == b)))),
-                by_word[b].eq(self.word_valid & (word_bank == b) & ~by_vector[b]),
+                by_word[b].eq(self.word_valid & ~self.word_ready & (word_bank == b)
+                              & ~by_vector[b]),
             ]
         blocked = (by_vector & Cat(word_bank == b for b in range(c.banks))).any()
-        m.d.comb += self.word_ready.eq(~blocked)
+        # DMA keeps its word until it learns, a cycle later, that it went
+        m.d.sync += self.word_ready.eq(self.word_valid & ~blocked & ~self.word_ready)
 
         # decided; now each bank takes what it was decided on
         def late(value, name):

@@ -1,6 +1,6 @@
 """Affine address generation: nested loops in hardware."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -15,6 +15,7 @@ class NestWalker(wiring.Component):
     Every loop counts down from ``last[i]`` and keeps a registered "at its last iteration" flag, so
     that a step is one priority choice, one multiplexer and one addition: the address moves by the
     jump of the outermost loop that steps, whose value already takes the inner loops' travel back.
+    The loops run one iteration ahead of the addresses: choosing and adding are a cycle each.
 
     Parameters
     ----------
@@ -26,11 +27,14 @@ class NestWalker(wiring.Component):
     Members
     -------
     start : :py:`In(1)`
-        Load the bases; the first iteration is valid in the next cycle.
+        Load the loops (only while not ``coming``); with the next cycle they are ``coming``, and the
+        first iteration is valid in the one after.
     step : :py:`In(1)`
         Go to the next iteration (only while ``valid``).
+    coming : :py:`Out(1)`
+        There are iterations behind the valid one.
     last : :py:`In(ArrayLayout(16, levels))`
-        Iterations minus one of every loop; static while walking, like bases and jumps.
+        Iterations minus one of every loop; static until the final step, like bases and jumps.
     base_<track> : :py:`In(width)`
         First address.
     jump_<track> : :py:`In(ArrayLayout(signed(width), levels))`
@@ -51,7 +55,7 @@ class NestWalker(wiring.Component):
         self.levels = levels
         self.tracks = dict(tracks)
         members = {
-            "start": In(1), "step": In(1), "valid": Out(1),
+            "start": In(1), "step": In(1), "coming": Out(1), "valid": Out(1),
             "last": In(data.ArrayLayout(_COUNT_BITS, levels)),
             "from_level": Out(range(levels + 1)), "to_level": Out(range(levels + 1)),
             "at_last": Out(levels),
@@ -62,44 +66,62 @@ class NestWalker(wiring.Component):
             members[name] = Out(width)
         super().__init__(members)
 
+    def ends(self, level):
+        """Return whether the next step is one of loop ``level`` or further out.
+
+        It is ``to_level >= level``, without the detour by the loop's number.
+        """
+        return (self.at_last | Cat(i >= level for i in range(self.levels))).all()
+
     def elaborate(self, platform) -> Module:
         m = Module()
-        # only ``valid`` is reset: a start sets all the others
-        left = [Signal(_COUNT_BITS, name=f"left{i}", reset_less=True) for i in range(self.levels)]
-        at_last = Signal.like(self.at_last, reset_less=True)
-        from_level = Signal.like(self.from_level, reset_less=True)
-        m.d.comb += [self.at_last.eq(at_last), self.from_level.eq(from_level)]
+        advance = Signal()
+        m.d.comb += advance.eq(self.coming & (~self.valid | self.step))
+        with m.If(advance):
+            m.d.sync += self.valid.eq(1)
+        with m.Elif(self.step):
+            m.d.sync += self.valid.eq(0)
+        from_level, to_level, at_last = self._loops(m, advance)
 
-        # the innermost loop that is not at its last iteration steps
-        m.d.comb += self.to_level.eq(self.levels)
-        for i in reversed(range(self.levels)):
-            with m.If(~at_last[i]):
-                m.d.comb += self.to_level.eq(i)
-
-        stepping = Signal()
-        m.d.comb += stepping.eq(self.step & self.valid)
-        with m.If(self.start):
-            m.d.sync += [self.valid.eq(1), from_level.eq(self.levels)]
-        with m.Elif(stepping):
-            m.d.sync += [self.valid.eq(self.to_level != self.levels),
-                         from_level.eq(self.to_level)]
-
-        for i in range(self.levels):
-            with m.If(self.start | (stepping & (self.to_level > i))):
-                m.d.sync += [left[i].eq(self.last[i]), at_last[i].eq(self.last[i] == 0)]
-            with m.Elif(stepping & (self.to_level == i)):
-                m.d.sync += [left[i].eq(left[i] - 1), at_last[i].eq(left[i] == 1)]
-
+        # what is shown; only ``coming`` and ``valid`` are reset: a start sets all the others
+        shown = [Signal.like(s, name=f"shown_{s.name}", reset_less=True)
+                 for s in (from_level, to_level, at_last)]
+        with m.If(advance):
+            m.d.sync += [s.eq(now) for s, now in
+                         zip(shown, (from_level, to_level, at_last), strict=True)]
+        m.d.comb += [self.from_level.eq(shown[0]), self.to_level.eq(shown[1]),
+                     self.at_last.eq(shown[2])]
         for name, width in self.tracks.items():
             address = Signal(width, name=f"at_{name}", reset_less=True)
-            jumps = getattr(self, f"jump_{name}")
-            m.d.comb += getattr(self, name).eq(address)
+            jumps, base = getattr(self, f"jump_{name}"), getattr(self, f"base_{name}")
             jump = Signal(signed(width), name=f"chosen_{name}")
             with m.Switch(self.to_level):
                 for i in range(self.levels):
                     with m.Case(i):
                         m.d.comb += jump.eq(jumps[i])
-            with m.If(self.start | stepping):
-                m.d.sync += address.eq(Mux(self.start, getattr(self, f"base_{name}"),
-                                           address + jump))
+            with m.If(advance):
+                m.d.sync += address.eq(Mux(from_level == self.levels, base, address + jump))
+            m.d.comb += getattr(self, name).eq(address)
         return m
+
+    def _loops(self, m, advance):
+        """Count; return the levels of the iteration that comes, and which loops end with it."""
+        left = [Signal(_COUNT_BITS, name=f"left{i}", reset_less=True) for i in range(self.levels)]
+        at_last = Signal(self.levels, name="ending", reset_less=True)
+        from_level = Signal(range(self.levels + 1), name="came_from", reset_less=True)
+        to_level = Signal(range(self.levels + 1), name="goes_to")
+        # the innermost loop that is not at its last iteration steps
+        m.d.comb += to_level.eq(self.levels)
+        for i in reversed(range(self.levels)):
+            with m.If(~at_last[i]):
+                m.d.comb += to_level.eq(i)
+        with m.If(self.start):
+            m.d.sync += [self.coming.eq(1), from_level.eq(self.levels)]
+        with m.Elif(advance):
+            m.d.sync += [self.coming.eq(~at_last.all()), from_level.eq(to_level)]
+        for i in range(self.levels):
+            with m.If(self.start | (advance & at_last[:i].all())):
+                again = self.start | at_last[i]
+                m.d.sync += [left[i].eq(Mux(again, self.last[i], left[i] - 1)),
+                             at_last[i].eq(Mux(again, self.last[i] == 0, left[i] == 1))]
+        return from_level, to_level, at_last

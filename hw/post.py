@@ -8,7 +8,8 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from systolith.hw.config import Config
 from systolith.hw.descriptor import Descriptor, descriptor_port
 from systolith.hw.isa import POST_LOOPS, Engine
-from systolith.hw.memory import read_port, vector_write_port
+from systolith.hw.latency import RESIDUAL_CYCLES
+from systolith.hw.memory import banks_needed, read_port, vector_write_port
 from systolith.hw.nest import NestWalker
 from systolith.hw.parameters import ParameterStore
 from systolith.hw.post_lanes import PostLanes
@@ -70,6 +71,7 @@ class PostEngine(wiring.Component):
 
         # one step of one pixel: ``accept`` in the cycle its accumulators are addressed
         accept, running, outstanding = Signal(), Signal(), Signal(range(_WRITE_QUEUE + 1))
+        m.d.comb += self.memory.need.eq(banks_needed(c, self.memory.address, vector=c.residual))
         m.d.comb += [
             d.completed.eq(self.completed), self.idle.eq(d.idle & ~d.pending),
             walker.step.eq(accept), lanes.start.eq(accept), accept.eq(running),
@@ -127,16 +129,19 @@ class PostEngine(wiring.Component):
             lanes.sum_high.eq(sums.high),
             *(lanes.residual[i].eq(self.memory.data[i]) for i in range(self.config.post_lanes)),
         ]
-        m.d.sync += lanes.phase.eq(Mux(control.residual & ~walker.start, lanes.phase + 1, 0))
-        with m.If(control.residual & running):
-            m.d.comb += [self.memory.valid.eq(lanes.phase == 0),
-                         self.memory.address.eq(walker.residual), accept.eq(self.memory.grant)]
+        slots = Signal(RESIDUAL_CYCLES, init=1)
+        m.d.sync += slots.eq(Mux(control.residual & ~walker.start, slots.rotate_left(1), 1))
+        m.d.comb += lanes.slots.eq(slots)
+        with m.If(running):
+            m.d.comb += [self.memory.valid.eq(control.residual & slots[0]),
+                         self.memory.address.eq(walker.residual),
+                         accept.eq(slots[0] & (~control.residual | self.memory.grant))]
 
     def _control(self, m, d, walker, parameters, running, accept, outstanding):
         """Sequence nests and groups."""
         control = d.view("CONTROL")
         drains = ~control.fill
-        group_end = drains & (walker.to_level >= control.group_level)
+        group_end = drains & walker.ends(control.group_level)
         full = Signal(2)
         for s in range(2):
             m.d.comb += self.release[s].eq(accept & group_end & (self.drain_store == s))
@@ -154,21 +159,20 @@ class PostEngine(wiring.Component):
                     m.next = "START"
             with m.State("START"):
                 m.d.comb += walker.start.eq(1)
-                with m.If(drains):
-                    m.next = "GROUP"
-                with m.Else():
-                    m.next = "RUN"
+                m.next = "GROUP"
             with m.State("GROUP"):
-                m.d.comb += parameters.fetch.eq(control.reload)
-                with m.If(full.bit_select(self.drain_store, 1)
+                m.d.comb += parameters.fetch.eq(control.reload & drains)
+                with m.If(control.fill | full.bit_select(self.drain_store, 1)
                           & (~control.reload | parameters.ready)):
+                    m.d.sync += running.eq(1)
                     m.next = "RUN"
             with m.State("RUN"):
-                m.d.comb += running.eq(1)
                 with m.If(accept):
-                    with m.If(walker.to_level == POST_LOOPS):
+                    with m.If(walker.at_last.all()):
+                        m.d.sync += running.eq(0)
                         m.next = "FLUSH"
                     with m.Elif(group_end):
+                        m.d.sync += running.eq(0)
                         m.next = "GROUP"
             with m.State("FLUSH"):
                 with m.If(outstanding == 0):
@@ -178,7 +182,7 @@ class PostEngine(wiring.Component):
     def _results(self, m, d, walker, accept, outstanding):
         """Remember where each result goes until the lanes deliver it."""
         c, lanes, control = self.config, self.lanes, d.view("CONTROL")
-        pool_end = walker.to_level >= control.pool_level
+        pool_end = walker.ends(control.pool_level)
         m.d.comb += [lanes.first.eq(walker.from_level >= control.pool_level),
                      lanes.last.eq(pool_end)]
         if c.post_steps > 1:

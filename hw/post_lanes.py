@@ -9,6 +9,7 @@ from systolith.hw.latency import (
     DRAIN_LATENCY,
     POST_LATENCY,
     REQUANTIZE_LATENCY,
+    RESIDUAL_CYCLES,
     RESIDUAL_LATENCY,
     RESULT_AGE,
     RESULT_INPUT,
@@ -45,8 +46,8 @@ class PostLanes(wiring.Component):
     """``post_lanes`` requantisers side by side, each with saturation and a running maximum.
 
     Without a residual: one step a cycle, ``POST_LATENCY`` cycles. With a residual a step may start
-    every ``RESIDUAL_CYCLES`` cycles (when ``phase`` is 0) and takes ``RESIDUAL_LATENCY``: the
-    requantiser's slots are the phases, and delays bring every operand to its slot.
+    every ``RESIDUAL_CYCLES`` cycles (in slot 0) and takes ``RESIDUAL_LATENCY``: the requantiser's
+    slots take turns, and delays bring every operand to its slot.
 
     Members
     -------
@@ -60,8 +61,10 @@ class PostLanes(wiring.Component):
     parameters : :py:`In(C x ChannelParameters)`
     fill, zero, low, high, residual_zero, scales, sum_zero, sum_low, sum_high : In
         Static during a nest; ``scales`` are those of residual, result and sum.
-    with_residual, phase : In
-        Static; free-running, 0 without a residual.
+    with_residual : :py:`In(1)`
+        Static.
+    slots : :py:`In(RESIDUAL_CYCLES)`
+        One bit is set, each cycle the next; without a residual it is bit 0.
     valid, data : Out
         Finished results, one for each ``last`` step.
     """
@@ -78,7 +81,7 @@ class PostLanes(wiring.Component):
             "fill": In(1), "zero": In(wide), "low": In(wide), "high": In(wide),
             "residual_zero": In(wide), "scales": In(data.ArrayLayout(ResidualScale, 3)),
             "sum_zero": In(wide), "sum_low": In(wide), "sum_high": In(wide),
-            "with_residual": In(1), "phase": In(2), "valid": Out(1),
+            "with_residual": In(1), "slots": In(RESIDUAL_CYCLES), "valid": Out(1),
             "data": Out(data.ArrayLayout(signed(c.operand_bits), c.post_lanes)),
         })
 
@@ -89,8 +92,9 @@ class PostLanes(wiring.Component):
         first = _history(m, self.first, POST_LATENCY, "first")
         last = _history(m, self.last, POST_LATENCY, "last")
         step = _history(m, self.step, DRAIN_LATENCY + 2, "step")
+        bounds = self._bounds(m)
         for lane in range(c.post_lanes):
-            result = self._lane(m, lane, step)
+            result = self._lane(m, lane, step, bounds)
             self._pool(m, lane, result, alive, first)
         finished = alive[POST_LATENCY] & last[POST_LATENCY]
         if c.residual:
@@ -99,7 +103,22 @@ class PostLanes(wiring.Component):
         m.d.comb += self.valid.eq(finished)
         return m
 
-    def _lane(self, m, lane, step):
+    def _bounds(self, m):
+        """Return zero point, least and greatest value of the results that leave the requantiser."""
+        zero, low, high = (Signal(signed(16), name=name, reset_less=True)
+                           for name in ("zero_now", "low_now", "high_now"))
+        m.d.sync += [zero.eq(self.zero), low.eq(self.low), high.eq(self.high)]
+        if self.config.residual:
+            # an operand of slot k leaves 1 + latency cycles later; its zero point is added then,
+            # its bounds are for the cycle after
+            leaving = _ADDED + REQUANTIZE_LATENCY
+            with m.If(self.with_residual & self.slots[leaving % RESIDUAL_CYCLES]):
+                m.d.sync += zero.eq(self.sum_zero)
+            with m.If(self.with_residual & self.slots[(leaving + 1) % RESIDUAL_CYCLES]):
+                m.d.sync += [low.eq(self.sum_low), high.eq(self.sum_high)]
+        return zero, low, high
+
+    def _lane(self, m, lane, step, bounds):
         """Build one lane up to its saturated result."""
         c = self.config
         columns = [s * c.post_lanes + lane for s in range(c.post_steps)]
@@ -121,16 +140,15 @@ class PostLanes(wiring.Component):
 
         zeroed = Signal(signed(33), name=f"zeroed{lane}")
         result = Signal(signed(c.operand_bits), name=f"result{lane}")
-        zero, low, high = Signal(signed(16)), Signal(signed(16)), Signal(signed(16))
-        m.d.comb += [zero.eq(self.zero), low.eq(self.low), high.eq(self.high)]
+        zero, low, high = bounds
         m.d.sync += zeroed.eq(scale.y + zero)
         m.d.sync += result.eq(Mux(zeroed < low, low, Mux(zeroed > high, high, zeroed)))
         if c.residual:
-            self._residual(m, lane, scale, result, zero, low, high)
+            self._residual(m, lane, scale, result)
         return result
 
-    def _residual(self, m, lane, scale, result, zero, low, high):
-        """Give the other three slots of the requantiser their operands, scales and bounds."""
+    def _residual(self, m, lane, scale, result):
+        """Give the other three slots of the requantiser their operands and scales."""
         delay = SLOT_DELAY
         operand_age = RESULT_INPUT - 2 - post_read_latency(self.config)
         operand = _history(m, self.residual[lane], operand_age, f"residual{lane}_")[operand_age]
@@ -145,15 +163,9 @@ class PostLanes(wiring.Component):
             _ADDED: (total, self.scales[2]),
         }
         for slot, (x, parameters) in others.items():
-            with m.If(self.with_residual & (self.phase == slot)):
+            with m.If(self.slots[slot]):
                 m.d.sync += [scale.x.eq(x), scale.multiplier.eq(parameters.multiplier),
                              scale.left.eq(0), scale.right.eq(parameters.right)]
-        # an operand of slot k leaves the requantiser at phase k + 1 + latency
-        leaving = 1 + REQUANTIZE_LATENCY
-        with m.If(self.with_residual & ((self.phase - leaving)[:2] == _ADDED)):
-            m.d.comb += zero.eq(self.sum_zero)
-        with m.If(self.with_residual & ((self.phase - leaving - 1)[:2] == _ADDED)):
-            m.d.comb += [low.eq(self.sum_low), high.eq(self.sum_high)]
 
     def _pool(self, m, lane, result, alive, first):
         """Keep the maximum over a pooling window; a fill's value takes its place."""

@@ -116,19 +116,23 @@ class RegisterBank(wiring.Component):
             store.addr.eq(Mux(self.write.valid, write.address, self.publish.p.address)),
             store.data.eq(Mux(self.write.valid, write.data, self.publish.p.data)),
         ]
+        m.d.sync += [self.clear.eq(0), self.submit.eq(0)]
         with m.If(self.write.valid):
             with m.Switch(write.address):
                 with m.Case(number["CONTROL"]):
-                    m.d.comb += [store.en.eq(0), self.clear.eq(write.data[0])]
+                    m.d.comb += store.en.eq(0)
+                    m.d.sync += self.clear.eq(write.data[0])
                 with m.Case(number["SUBMIT"]):
-                    m.d.comb += [store.en.eq(0), self.submit.eq(1)]
+                    m.d.comb += store.en.eq(0)
+                    m.d.sync += self.submit.eq(1)
                 for register in (self.watchdog, self.input_delta, self.output_delta):
                     for index in range(len(register) // 8):
                         with m.Case(number[register.name.upper()] + index):
                             m.d.sync += register.word_select(index, 8).eq(write.data)
 
-        link_errors = Signal(16)
-        with m.If(self.link_error):
+        link_errors, link_error = Signal(16), Signal()
+        m.d.sync += link_error.eq(self.link_error)
+        with m.If(link_error):
             m.d.sync += link_errors.eq(link_errors + 1)
 
         selected = Signal.like(self.address)

@@ -6,13 +6,13 @@ from amaranth.lib.wiring import In, Out
 
 from systolith.hw.config import Config
 from systolith.hw.latency import read_latency
-from systolith.hw.memory import banks_needed, read_port
+from systolith.hw.memory import read_port
 
 __all__ = ["SharedRead"]
 
 
 class SharedRead(wiring.Component):
-    """Let DMA and POST take turns at one port of memory, DMA first.
+    """Let POST and DMA take turns at one port of memory, POST first.
 
     A request waits for memory in registers, so that what decides who may ask does not add to what
     decides who is served. Data come ``SHARED_CYCLES`` later than from memory itself.
@@ -20,7 +20,6 @@ class SharedRead(wiring.Component):
     Members
     -------
     dma, post : :py:`In(read_port(config))`
-        ``need`` is ignored: it is worked out here.
     memory : :py:`Out(read_port(config))`
     """
 
@@ -35,19 +34,17 @@ class SharedRead(wiring.Component):
         asking, for_dma, free = Signal(), Signal(), Signal()
         address = Signal.like(memory.address, reset_less=True)
         need = Signal.like(memory.need, reset_less=True)
-        chosen = Signal.like(address)
         m.d.comb += [
-            free.eq(~asking | memory.grant), dma.grant.eq(dma.valid & free),
-            post.grant.eq(post.valid & ~dma.valid & free),
-            chosen.eq(Mux(dma.valid, dma.address, post.address)),
+            free.eq(~asking | memory.grant), post.grant.eq(post.valid & free),
+            dma.grant.eq(dma.valid & ~post.valid & free),
             memory.valid.eq(asking), memory.address.eq(address), memory.need.eq(need),
             dma.data.eq(memory.data), post.data.eq(memory.data),
         ]
         with m.If(free):
             m.d.sync += [
-                asking.eq(dma.valid | post.valid), for_dma.eq(dma.valid), address.eq(chosen),
-                need.eq(banks_needed(self.config, chosen, vector=self.vector)),
-            ]
+                asking.eq(dma.valid | post.valid), for_dma.eq(~post.valid), 
+                         address.eq(Mux(post.valid, post.address, dma.address)),
+                         need.eq(Mux(post.valid, post.need, dma.need))]
         # whose the data are that memory delivers
         owners = Signal(read_latency(vector=self.vector), reset_less=True)
         m.d.sync += owners.eq(Cat(for_dma, owners))

@@ -1,6 +1,6 @@
 """The STREAM engine: fetches vectors, lets each into the array when tile and store are there."""
 
-from amaranth.hdl import Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -27,6 +27,8 @@ class VectorTag(data.Struct):
     #: First and last vector of a group.
     first: unsigned(1)
     last: unsigned(1)
+    #: How many vectors before, the latest went that adds to the same accumulator; 0: long ago.
+    distance: unsigned(2)
 
 
 class StreamEngine(wiring.Component):
@@ -99,11 +101,12 @@ class StreamEngine(wiring.Component):
     def _walk(self, m, d, walker, queue):
         """Walk nests and tag their vectors."""
         control = d.view("CONTROL")
-        starting, walking, first_pass = Signal(), Signal(), Signal()
+        starting, coming, walking, first_pass = Signal(), Signal(), Signal(), Signal()
         tag = Signal(self.tag_layout)
-        final = walker.to_level == STREAM_LOOPS
+        final = walker.at_last.all()
         m.d.comb += [
-            walking.eq(starting | walker.valid), d.idle.eq(~walking), d.take.eq(d.ready & ~walking),
+            coming.eq(starting | walker.coming), walking.eq(coming | walker.valid),
+            d.idle.eq(~walking), d.take.eq(d.ready & ~coming & (~walker.valid | queue.accepted)),
             d.completed.eq(self.completed), walker.start.eq(starting),
             walker.step.eq(queue.accepted), self.finished.eq(walker.valid & queue.accepted & final),
             walker.base_address.eq(d.view("BASE").address), walker.base_acc.eq(control.acc_base),
@@ -113,8 +116,9 @@ class StreamEngine(wiring.Component):
             tag.vector.swap.eq(walker.from_level >= control.pass_level),
             tag.vector.first.eq(walker.from_level >= control.group_level),
             tag.vector.clear.eq((first_pass & ~tag.vector.swap | tag.vector.first) & ~control.keep),
-            tag.vector.last.eq((walker.to_level >= control.group_level) & ~(control.hold & final)),
+            tag.vector.last.eq(walker.ends(control.group_level) & ~(control.hold & final)),
         ]
+        m.d.comb += tag.vector.distance.eq(self._distance(m, walker, queue, control))
         m.d.sync += starting.eq(d.take)
         with m.If(queue.accepted & tag.vector.swap):
             m.d.sync += first_pass.eq(tag.vector.first)
@@ -124,12 +128,29 @@ class StreamEngine(wiring.Component):
                          walker.jump_address[i].eq(d.view(f"JUMP{i}").jump)]
         if self.config.window:
             m.d.comb += [
-                tag.window.window.eq(control.window), tag.window.row_end.eq(walker.to_level >= 1),
+                tag.window.window.eq(control.window), tag.window.row_end.eq(walker.at_last[0]),
                 tag.window.narrow.eq(d.view("LOOP0").last < Window.LATENCY - 1),
                 tag.window.rows.eq(control.window_rows),
                 tag.window.columns.eq(control.window_columns),
                 tag.window.stride_y.eq(control.stride_y), tag.window.stride_x.eq(control.stride_x),
             ]
+
+    def _distance(self, m, walker, queue, control):
+        """Return how close before an addition to the same accumulator may be, 0 for not at all.
+
+        Windows are taken for clashes: where they add is not known yet.
+        """
+        window = control.window if self.config.window else 0
+        distance = Signal(range(ACCUMULATE_CYCLES))
+        before = [Signal(1 + len(walker.acc), name=f"before{i}", reset_less=True)
+                  for i in range(1, ACCUMULATE_CYCLES)]
+        with m.If(queue.accepted):
+            m.d.sync += [later.eq(now) for now, later in
+                         zip([Cat(window, walker.acc), *before[:-1]], before, strict=True)]
+        for i, entry in reversed(list(enumerate(before, 1))):
+            with m.If(entry[0] | (entry[1:] == walker.acc)):
+                m.d.comb += distance.eq(i)
+        return distance
 
     def _enter(self, m, queue):
         """Let the oldest vector in, directly or by the window unit; return if that holds any."""
@@ -160,8 +181,11 @@ class StreamEngine(wiring.Component):
             leaving.entry.clear.eq(flags.clear), leaving.entry.store.eq(store),
             leaving.entry.end.eq(allowed & flags.last), leaving.swap.eq(allowed & flags.swap),
         ]
-        clash = self._recent_addresses(m, arriving.entry, tag.address)
-        hazard = clash.any() & ~flags.clear
+        # no sum of the latest entries may still be on its way to this vector's accumulator
+        recent, hazard = Signal(ACCUMULATE_CYCLES - 1, reset_less=True), Signal()
+        m.d.sync += recent.eq(Cat(arriving.entry.valid, recent))
+        entered = sum(recent[i] for i in range(len(recent)))
+        m.d.comb += hazard.eq((flags.distance != 0) & ~flags.clear & (entered >= flags.distance))
         if c.window:
             held = self._window(m, queue, leaving, arriving, blocked, hazard)
         else:
@@ -175,17 +199,6 @@ class StreamEngine(wiring.Component):
                      vector.as_value().eq(queue.data)]
         m.d.comb += [self.entry.eq(entry), self.vector_swap.eq(swap), self.vector.eq(vector)]
         return held
-
-    def _recent_addresses(self, m, entry, address):
-        """Return one bit for each of the latest entries that still adds to ``address``."""
-        clash = Signal(ACCUMULATE_CYCLES - 1)
-        recent = entry
-        for i in range(ACCUMULATE_CYCLES - 1):
-            later = Signal.like(entry, name=f"recent{i}", reset_less=True)
-            m.d.sync += later.eq(recent)
-            recent = later
-            m.d.comb += clash[i].eq(recent.valid & (recent.address == address))
-        return clash
 
     def _window(self, m, queue, leaving, arriving, blocked, hazard):
         """Send pixels through the window unit, vectors past it; return whether it holds any."""

@@ -77,7 +77,10 @@ class Window(wiring.Component):
         looked_up = Signal()
         m.d.sync += [entered.eq(self.valid), first.eq(self.first), tag.eq(self.tag),
                      looked_up.eq(entered), self.passing.eq(looked_up)]
-        m.d.comb += self.busy.eq(entered | looked_up | self.passing)
+        # registered on its own: ``passing`` has all the taps to move
+        busy = Signal()
+        m.d.sync += busy.eq(self.valid | entered | looked_up)
+        m.d.comb += self.busy.eq(busy)
         x, whole = self._position(m, entered, first, tag)
         completes = Signal()
         m.d.sync += [completes.eq(entered & whole), self.complete.eq(completes)]

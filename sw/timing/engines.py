@@ -20,16 +20,17 @@ class Walker:
     def __init__(self, config: Config, depth: int, latency: int):
         self.descriptor = Descriptor(config.prefetch_descriptors)
         self.fetch = FetchQueue(depth, latency)
-        self.starting = self.valid = False
+        #: The loops: a start, iterations to come; the iteration shown, and whether there is one.
+        self.starting = self.coming = self.valid = False
         self.nest = None
-        self.index = 0
+        self.index = self.next = 0
         #: Banks of the requests that wait for memory, two at most.
         self.waiting = deque()
 
     @property
     def walking(self) -> bool:
         """A nest is starting or under way."""
-        return self.starting or self.valid
+        return self.starting or self.coming or self.valid
 
     def request(self) -> int | None:
         """Return the banks wanted in this cycle, or None."""
@@ -41,25 +42,30 @@ class Walker:
 
     def clock(self, cycle, granted, take_data, go, completed) -> bool:
         """Advance a cycle; returns whether a nest has finished."""
-        take = self.descriptor.pending and self.descriptor.satisfied and not self.walking
         accepted = self.accepts()
+        take = (self.descriptor.pending and self.descriptor.satisfied
+                and not (self.starting or self.coming or self.valid and not accepted))
+        advance = self.coming and (not self.valid or accepted)
         finished = accepted and self.index == self.nest.count - 1
         if granted:
             self.waiting.popleft()
         if accepted:
             self.waiting.append(self.nest.masks[self.index])
         self.fetch.clock(cycle, accepted, granted, take_data)
-        if self.starting:
-            self.valid, self.index = True, 0
+        if finished:
+            self.nest.timing.finished = cycle
+        if advance:
+            self.valid, self.index = True, self.next
+            self.next += 1
+            self.coming = self.next < self.nest.count
         elif accepted:
-            self.index += 1
-            self.valid = not finished
+            self.valid = False
+        if self.starting:
+            self.coming, self.next = True, 0
         self.starting = take
         if take:
             self.nest = self.descriptor.nest
             self.nest.timing.started = cycle
-        if finished:
-            self.nest.timing.finished = cycle
         self.descriptor.clock(take, go, completed)
         return finished
 
@@ -92,7 +98,9 @@ class Stream(Walker):
         self.queue = deque()
         self.open, self.store = False, 0
         self.owned = [False, False]
-        self.recent = deque([None] * (ACCUMULATE_CYCLES - 1), ACCUMULATE_CYCLES - 1)
+        # accumulators of the last vectors requested (None: of a window), cycles with an entry
+        self.before = deque(maxlen=ACCUMULATE_CYCLES - 1)
+        self.recent = deque([False] * (ACCUMULATE_CYCLES - 1), ACCUMULATE_CYCLES - 1)
         # the window unit: (tag, store) of its pixels, the tile they have a claim on
         self.window = deque([None] * WINDOW_LATENCY, WINDOW_LATENCY)
         self.claimed = self.owes = False
@@ -110,11 +118,12 @@ class Stream(Walker):
         """Return the tag of the vector that leaves the FIFO in this cycle, or None."""
         if not self.fetch.ready:
             return None
-        swap, clear, first, _, address, pixel = tag = self.queue[0]
+        tag, distance = self.queue[0]
+        swap, clear, first, _, _, pixel = tag
         if swap and not tile_ready or first and not self.open and self.owned[self.store]:
             return None
         if pixel is None:
-            waits = self.held or not clear and address in self.recent
+            waits = self.held or not clear and 0 < distance <= sum(self.recent)
         else:
             waits = swap and self.claimed or self.held and (pixel[1] or swap and not clear)
         return None if waits else tag
@@ -136,7 +145,7 @@ class Stream(Walker):
     def step(self, cycle, granted, tag, entry, released, go, completed) -> bool:
         """Advance a cycle; returns whether a nest has finished."""
         if self.accepts():
-            self.queue.append(self.nest.tags[self.index])
+            self.queue.append(self._tagged(self.nest.tags[self.index]))
         store, pixel = self.store, None
         if tag is not None:
             self.queue.popleft()
@@ -156,11 +165,19 @@ class Stream(Walker):
             self.claimed = True
         return self.clock(cycle, granted, tag is not None, go, completed)
 
+    def _tagged(self, tag):
+        """Return the tag and how close before an addition to the same accumulator may be."""
+        address, pixel = tag[4:]
+        distance = next((i for i, other in enumerate(reversed(self.before), 1)
+                         if other is None or other == address), 0)
+        self.before.append(address if pixel is None else None)
+        return tag, distance
+
     def _enter(self, cycle, entry):
-        valid, swap, end, address, store = entry or (False, False, False, None, None)
+        valid, swap, end, _, store = entry or (False, False, False, None, None)
         self.entries += valid
         if end:
             self.filled.append((cycle + self.fill_latency, store))
-        self.recent.append(address if valid else None)
+        self.recent.append(valid)
         if swap:
             self.claimed = False

@@ -35,7 +35,7 @@ class Post:
     def request(self) -> int | None:
         """Return the banks wanted in this cycle, or None."""
         if self.state == "GROUP":
-            if self.nest.reload and self.asked != self.config.param_words:
+            if self.nest.reload and not self.nest.fill and self.asked != self.config.param_words:
                 return 1 << self.param_word // self.config.bank_words
         elif self.state == "RUN" and self.nest.residual and self.phase == 0:
             return self.nest.masks[self.index]
@@ -50,7 +50,7 @@ class Post:
     def step(self, cycle, granted, filled, go, completed):
         """Advance a cycle; returns (nest finished, released store or None)."""
         nest, state = self.nest, self.state
-        fetching = state == "GROUP" and nest.reload
+        fetching = state == "GROUP" and nest.reload and not nest.fill
         released, finished, take = None, False, False
         full_now = self.full[self.store]
         outstanding = self.outstanding
@@ -62,9 +62,10 @@ class Post:
                 take, self.state = True, "START"
         elif state == "START":
             self.index, self.param_word = 0, nest.param_word
-            self.state = "RUN" if nest.fill else "GROUP"
+            self.state = "GROUP"
         elif state == "GROUP":
-            if full_now and (not nest.reload or self.got == self.config.param_words):
+            if nest.fill or full_now and (not nest.reload
+                                          or self.got == self.config.param_words):
                 self.state = "RUN"
         elif state == "RUN":
             if granted if nest.residual else True:

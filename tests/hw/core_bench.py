@@ -33,7 +33,7 @@ def run_core(config: Config, words, memory: np.ndarray, *, jobs: int = 1, limit:
             packed = sum((int(e) & mask) << i * config.operand_bits for i, e in enumerate(row))
             ctx.set(host.write.payload, {"address": address, "data": packed,
                                          "mask": (1 << config.lanes) - 1})
-            await ctx.tick()
+            await ctx.tick().until(host.write.ready)
         ctx.set(host.write.valid, 0)
         ctx.set(host.input_delta, input_delta)
         ctx.set(host.output_delta, output_delta)

@@ -41,7 +41,7 @@ async def fill(ctx, dut, flat):
         ctx.set(dut.word_mask, (1 << lanes) - 1)
         for lane in range(lanes):
             ctx.set(dut.word_data[lane], int(flat.elements[word * lanes + lane]))
-        await ctx.tick()
+        await ctx.tick().until(dut.word_ready)
     ctx.set(dut.word_valid, 0)
     await ctx.tick().repeat(2)
 

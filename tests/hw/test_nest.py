@@ -47,6 +47,8 @@ def test_walks_like_nested_loops(seed):
             ctx.set(dut.start, 1)
             await ctx.tick()
             ctx.set(dut.start, 0)
+            assert ctx.get(dut.coming) and not ctx.get(dut.valid)
+            await ctx.tick()
             for address, came_from, step in expected(lasts, base, strides, width):
                 while rng.random() < 0.3:
                     await ctx.tick()
