@@ -67,9 +67,7 @@ class Dma(wiring.Component):
         word_bytes = config.lanes * element_bytes
         buffer_bytes = max(word_bytes, WORD_BYTES)
 
-        target = Signal(Target)
-        memory = Signal()
-        register = Signal()
+        memory, register = Signal(reset_less=True), Signal(reset_less=True)   # the target is
         buffer = Signal(8 * buffer_bytes, reset_less=True)
         mask = Signal(config.lanes)
 
@@ -84,8 +82,6 @@ class Dma(wiring.Component):
         memory_word = cursor[word_bytes.bit_length() - 1:]
         narrow_word = cursor[WORD_BYTES.bit_length() - 1:]
         m.d.comb += [
-            memory.eq(target == Target.MEMORY),
-            register.eq(target == Target.CSR),
             last.eq(remaining == 1),
             position.eq(Mux(memory, cursor % word_bytes, cursor % WORD_BYTES)),
             word_end.eq(position == Mux(memory, word_bytes - 1, WORD_BYTES - 1)),
@@ -110,7 +106,8 @@ class Dma(wiring.Component):
         with m.FSM():
             with m.State("IDLE"):
                 m.d.sync += [
-                    target.eq(request.target), cursor.eq(request.address),
+                    memory.eq(request.target == Target.MEMORY),
+                    register.eq(request.target == Target.CSR), cursor.eq(request.address),
                     remaining.eq(request.length), mask.eq(0),
                 ]
                 with m.If(transfer.start):

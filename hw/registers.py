@@ -109,15 +109,16 @@ class RegisterBank(wiring.Component):
 
         # The host's writes go first; pulses are not stored.
         number = {csr.name: csr_address(csr.name) * WORD_BYTES for csr in CSRS}
-        write = self.write.p
+        writing, write = Signal(), Signal(RegisterWrite)
+        m.d.sync += [writing.eq(self.write.valid), write.eq(self.write.p)]
         m.d.comb += [
-            self.publish.ready.eq(~self.write.valid & ~self.reading),
-            store.en.eq(self.write.valid | (self.publish.valid & self.publish.ready)),
-            store.addr.eq(Mux(self.write.valid, write.address, self.publish.p.address)),
-            store.data.eq(Mux(self.write.valid, write.data, self.publish.p.data)),
+            self.publish.ready.eq(~writing & ~self.reading),
+            store.en.eq(writing | (self.publish.valid & self.publish.ready)),
+            store.addr.eq(Mux(writing, write.address, self.publish.p.address)),
+            store.data.eq(Mux(writing, write.data, self.publish.p.data)),
         ]
         m.d.sync += [self.clear.eq(0), self.submit.eq(0)]
-        with m.If(self.write.valid):
+        with m.If(writing):
             with m.Switch(write.address):
                 with m.Case(number["CONTROL"]):
                     m.d.comb += store.en.eq(0)
