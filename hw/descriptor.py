@@ -11,7 +11,10 @@ __all__ = ["Descriptor", "descriptor_port"]
 
 
 def descriptor_port(engine: Engine) -> wiring.Signature:
-    """Return the sequencer's port to an engine: register writes and GO, when ``accept`` is high."""
+    """Return the sequencer's port to an engine: GO when ``accept`` is high, register writes.
+
+    A register write comes a cycle after one with ``accept``.
+    """
     return wiring.Signature({
         "accept": In(1), "write": Out(1), "index": Out(range(len(ENGINE_REGISTERS[engine]))),
         "word": Out(32), "go": Out(1), "token": Out(GoHeader),
@@ -62,7 +65,7 @@ class Descriptor(wiring.Component):
         prefetch = self.config.prefetch_descriptors
         words = Array(Signal(32, name=f"next_{n}" if prefetch else n, reset_less=True)
                       for n in self.names)
-        with m.If(self.port.write & self.port.accept):
+        with m.If(self.port.write):
             m.d.sync += words[self.port.index].eq(self.port.word)
         for i, word in enumerate(words):
             if prefetch:

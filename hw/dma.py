@@ -171,6 +171,8 @@ class Dma(wiring.Component):
 
     def _register_states(self, m, rotate, word_end, position, buffer):
         """Move one register between the buffer and the register bank, a byte at a time."""
+        register_byte = Signal(8, reset_less=True)
+        m.d.sync += register_byte.eq(self.register_data)
         with m.State("WRITE-REGISTER"):
             m.d.comb += self.register_write.valid.eq(1)
             m.d.sync += rotate
@@ -181,11 +183,15 @@ class Dma(wiring.Component):
         with m.State("READ-REGISTER"):
             m.d.comb += self.register_reading.eq(position != 0)
             with m.If(self.register_reading | ~self.register_busy):
-                m.next = "GATHER"
+                m.next = "LOOK-UP"
+
+        with m.State("LOOK-UP"):
+            m.d.comb += self.register_reading.eq(1)
+            m.next = "GATHER"
 
         with m.State("GATHER"):
             m.d.comb += self.register_reading.eq(1)
-            m.d.sync += [buffer.word_select(position, 8).eq(self.register_data), rotate]
+            m.d.sync += [buffer.word_select(position, 8).eq(register_byte), rotate]
             m.next = "READ-REGISTER"
             with m.If(word_end):
                 m.next = "SPLIT"

@@ -1,6 +1,6 @@
 """The requantiser: TFLite's rescaling of a 32-bit sum, one result a cycle."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Signal, signed, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -79,13 +79,14 @@ class Requantize(wiring.Component):
 
     def _divide(self, m, high, right):
         """Round to nearest, ties away from zero, and shift right; three cycles."""
-        # ``right`` comes one cycle before ``high``: half of the divisor, and one less
-        half, below = Signal(31), Signal(31)
+        # ``right`` comes one cycle before ``high``: half of the divisor less one, which is all that
+        # is added to a negative number; the missing one enters as the carry
+        below, divides = Signal(31), Signal()
         shift = Signal(5)
-        m.d.sync += [half.eq((1 << right) >> 1), shift.eq(right),
+        m.d.sync += [shift.eq(right), divides.eq(right != 0),
                      below.eq(Cat(right > bit + 1 for bit in range(len(below))))]
-        rounded = Signal(signed(33))
-        m.d.sync += rounded.eq(high + Mux(high < 0, below, half))
+        rounded, carry = Signal(signed(33)), divides & (high >= 0)
+        m.d.sync += rounded.eq((Cat(Const(1, 1), high).as_signed() + Cat(carry, below)) >> 1)
         coarse, fine = Signal(signed(33)), Signal(2)
         by = delayed(m, shift, 1, "shift")
         m.d.sync += [coarse.eq(rounded >> (by[2:] << 2)), fine.eq(by[:2])]

@@ -58,8 +58,13 @@ class Sequencer(wiring.Component):
         accepts = Array(port.accept for port in ports)
         header, go = data.View(SetHeader, word), data.View(GoHeader, word)
         known = header.engine.as_value() < len(Engine)
-        for port in ports:
-            m.d.comb += [port.index.eq(index), port.word.eq(word + offset), port.token.eq(go)]
+        # a register is written a cycle later: that is soon enough for the GO behind it
+        late_index, late_word = Signal.like(index), Signal(32, reset_less=True)
+        writes = Signal(len(Engine))
+        m.d.sync += [late_index.eq(index), late_word.eq(word + offset), writes.eq(0)]
+        for i, port in enumerate(ports):
+            m.d.comb += [port.index.eq(late_index), port.word.eq(late_word),
+                         port.write.eq(writes[i]), port.token.eq(go)]
 
         with m.FSM():
             with m.State("IDLE"):
@@ -92,9 +97,10 @@ class Sequencer(wiring.Component):
             with m.State("DATA"):
                 with m.If(there & accepts[engine]):
                     m.d.comb += consume.eq(1)
-                    for i, port in enumerate(ports):
-                        m.d.comb += port.write.eq(engine == i)
-                    m.d.sync += [index.eq(index + 1), left.eq(left - 1), offset.eq(0)]
+                    m.d.sync += [
+                        writes.eq(Cat(engine == i for i in range(len(Engine)))),
+                        index.eq(index + 1), left.eq(left - 1), offset.eq(0),
+                    ]
                     with m.If(left == 0):
                         m.next = "HEADER"
             with m.State("BAD"):

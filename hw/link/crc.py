@@ -56,14 +56,14 @@ class Crc(wiring.Component):
             ]
         else:
             # Least significant bit first; a one above the byte marks its end.
-            shift = Signal(9, init=1)
+            shift, ready = Signal(9, init=1), Signal(init=1)
             m.d.comb += [
-                self.ready.eq(shift == 1),
+                self.ready.eq(ready),
                 processor.data.eq(shift[0]),
                 processor.valid.eq(~self.ready),
             ]
             with m.If(~self.ready):
-                m.d.sync += shift.eq(shift[1:])
+                m.d.sync += [shift.eq(shift[1:]), ready.eq(shift[1:] == 1)]
             with m.Elif(self.valid & ~self.start):
-                m.d.sync += shift.eq(self.data | 1 << 8)
+                m.d.sync += [shift.eq(self.data | 1 << 8), ready.eq(0)]
         return m
