@@ -48,7 +48,8 @@ class BlockRam(wiring.Component):
         if family(platform) == "ecp5" and bits <= _EBR_ADDRESS_BITS:
             self._ebr(m, bits)
             return m
-        m.submodules.memory = memory = Memory(shape=self.width, depth=self.depth, init=[])
+        m.submodules.memory = memory = Memory(
+            shape=self.width, depth=self.depth, init=[], attrs={"ram_style": "block"})
         write, read = memory.write_port(), memory.read_port()
         out = Signal(self.width, reset_less=True)
         m.d.comb += [

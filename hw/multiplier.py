@@ -48,9 +48,7 @@ def multiply_array(m: Module, platform, operands: list[tuple], *, kind: str, sta
     if target == "ecp5":
         products = [_mult18(m, a, b, True, True, stages == 4, f"{name}{i}")
                     for i, (a, b) in enumerate(operands)]
-        width = 2 * len(operands[0][0])
-        return [delayed(m, p[:width].as_signed(), 1, f"{name}{i}_out")
-                for i, p in enumerate(products)]
+        return [delayed(m, p.as_signed(), 1, f"{name}{i}_out") for i, p in enumerate(products)]
     if target == "ice40" and len(operands[0][0]) == 8:
         return _mac16_pairs(m, operands, stages, name)
     return [delayed(m, _product(m, a, b, f"{name}{i}"), stages, f"{name}{i}")
@@ -64,10 +62,9 @@ def multiply_wide(m: Module, platform, a, b, *, name: str):
     if target == "portable":
         return delayed(m, _product(m, a, b, name), WIDE_STAGES, name)
     if target == "ecp5":
-        wide = _mult18(m, a, b, a_signed, b_signed, True, name)
+        product = _mult18(m, a, b, a_signed, b_signed, True, name)
     else:
-        wide = _mac16_wide(m, a, b, a_signed, b_signed, name)
-    product = wide[:len(a) + len(b)]
+        product = _mac16_wide(m, a, b, a_signed, b_signed, name)[:len(a) + len(b)]
     return product.as_signed() if a_signed or b_signed else product
 
 
@@ -105,10 +102,14 @@ def multiply_in_fabric(m: Module, a, b, stages: int, *, name: str):
 
 
 def _mult18(m, a, b, a_signed, b_signed, pipeline, name):
-    """MULT18X18D, operand, (pipeline) and output registers on one clock (FPGA-TN-02205)."""
+    """MULT18X18D, operand, (pipeline) and output registers on one clock (FPGA-TN-02205).
+
+    Operands stand at the upper end of their ports: the zeros below them are configured, where sign
+    bits above them would have to be routed.
+    """
     product = Signal(36, name=f"{name}_p")
     wide_a, wide_b = Signal(18, name=f"{name}_a18"), Signal(18, name=f"{name}_b18")
-    m.d.comb += [wide_a.eq(a), wide_b.eq(b)]
+    m.d.comb += [wide_a.eq(a << (18 - len(a))), wide_b.eq(b << (18 - len(b)))]
     ports = {f"i_A{i}": wide_a[i] for i in range(18)} | {f"i_B{i}": wide_b[i] for i in range(18)}
     ports |= {f"o_P{i}": product[i] for i in range(36)}
     m.submodules[f"{name}_mult18"] = Instance(
@@ -119,7 +120,7 @@ def _mult18(m, a, b, a_signed, b_signed, pipeline, name):
         p_REG_OUTPUT_RST="RST0", i_CLK0=ClockSignal(), i_CE0=Const(1), i_RST0=Const(0),
         i_SIGNEDA=Const(a_signed, 1), i_SIGNEDB=Const(b_signed, 1), i_SOURCEA=Const(0, 1),
         i_SOURCEB=Const(0, 1), **ports)
-    return product
+    return product[36 - len(a) - len(b):]
 
 
 def _mac16(m, a, b, name, **parameters):

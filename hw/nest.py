@@ -105,23 +105,39 @@ class NestWalker(wiring.Component):
         return m
 
     def _loops(self, m, advance):
-        """Count; return the levels of the iteration that comes, and which loops end with it."""
-        left = [Signal(_COUNT_BITS, name=f"left{i}", reset_less=True) for i in range(self.levels)]
-        at_last = Signal(self.levels, name="ending", reset_less=True)
-        from_level = Signal(range(self.levels + 1), name="came_from", reset_less=True)
-        to_level = Signal(range(self.levels + 1), name="goes_to")
-        # the innermost loop that is not at its last iteration steps
-        m.d.comb += to_level.eq(self.levels)
-        for i in reversed(range(self.levels)):
-            with m.If(~at_last[i]):
-                m.d.comb += to_level.eq(i)
+        """Count; return the levels of the iteration that comes, and which loops end with it.
+
+        ``done[i]`` says that all loops inside loop ``i`` are at their last iteration: it steps next
+        then. What it will be is looked up a cycle ahead, in flags instead of counters.
+        """
+        levels = self.levels
+        from_level = Signal(range(levels + 1), name="came_from", reset_less=True)
+        to_level = Signal(range(levels + 1), name="goes_to")
+        ending, single, one_left = (Signal(levels, name=name, reset_less=True)
+                                    for name in ("ending", "single", "one_left"))
+        done = Signal(levels + 1, reset_less=True)
+        singles = Cat(self.last[i] == 0 for i in range(levels))
+        following = Cat(Mux(done[i], Mux(ending[i], single[i], one_left[i]), ending[i])
+                        for i in range(levels))
         with m.If(self.start):
-            m.d.sync += [self.coming.eq(1), from_level.eq(self.levels)]
+            m.d.sync += [self.coming.eq(1), from_level.eq(levels), single.eq(singles),
+                         ending.eq(singles), done.eq(_prefixes(singles))]
         with m.Elif(advance):
-            m.d.sync += [self.coming.eq(~at_last.all()), from_level.eq(to_level)]
-        for i in range(self.levels):
-            with m.If(self.start | (advance & at_last[:i].all())):
-                again = self.start | at_last[i]
-                m.d.sync += [left[i].eq(Mux(again, self.last[i], left[i] - 1)),
-                             at_last[i].eq(Mux(again, self.last[i] == 0, left[i] == 1))]
-        return from_level, to_level, at_last
+            m.d.sync += [self.coming.eq(~done[levels]), from_level.eq(to_level),
+                         ending.eq(following), done.eq(_prefixes(following))]
+
+        m.d.comb += to_level.eq(levels)
+        for i in range(levels):
+            left = Signal(_COUNT_BITS, name=f"left{i}", reset_less=True)
+            again = self.start | ending[i]
+            with m.If(self.start | (advance & done[i])):
+                m.d.sync += [left.eq(Mux(again, self.last[i], left - 1)),
+                             one_left[i].eq(Mux(again, self.last[i] == 1, left == 2))]
+            with m.If(done[i] & ~ending[i]):
+                m.d.comb += to_level.eq(i)
+        return from_level, to_level, ending
+
+
+def _prefixes(flags):
+    """Return for every ``i`` whether all flags below ``i`` are set."""
+    return Cat(flags[:i].all() for i in range(len(flags) + 1))

@@ -152,6 +152,8 @@ class PostEngine(wiring.Component):
         with m.If(accept & group_end):
             m.d.sync += self.drain_store.eq(~self.drain_store)
 
+        fetching = Signal()
+        m.d.comb += parameters.fetch.eq(fetching)
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += [d.idle.eq(1), d.take.eq(d.ready)]
@@ -159,12 +161,12 @@ class PostEngine(wiring.Component):
                     m.next = "START"
             with m.State("START"):
                 m.d.comb += walker.start.eq(1)
+                m.d.sync += fetching.eq(control.reload & drains)
                 m.next = "GROUP"
             with m.State("GROUP"):
-                m.d.comb += parameters.fetch.eq(control.reload & drains)
                 with m.If(control.fill | full.bit_select(self.drain_store, 1)
                           & (~control.reload | parameters.ready)):
-                    m.d.sync += running.eq(1)
+                    m.d.sync += [running.eq(1), fetching.eq(0)]
                     m.next = "RUN"
             with m.State("RUN"):
                 with m.If(accept):
@@ -172,7 +174,7 @@ class PostEngine(wiring.Component):
                         m.d.sync += running.eq(0)
                         m.next = "FLUSH"
                     with m.Elif(group_end):
-                        m.d.sync += running.eq(0)
+                        m.d.sync += [running.eq(0), fetching.eq(control.reload)]
                         m.next = "GROUP"
             with m.State("FLUSH"):
                 with m.If(outstanding == 0):

@@ -97,27 +97,37 @@ class Endpoint(wiring.Component):
                     m.d.sync += count.eq(0)
                     m.d.comb += self.dropped.eq(1)
                 with m.Elif(count == HEADER_BYTES - 1):
-                    m.next = "JUDGE"
+                    m.next = "WEIGH"
 
     def _judge(self, m, request, window, status, advance, reading, count):
         """Decide what to do with the request, and begin it."""
+        fresh, recent, in_turn = (Signal(name=name, reset_less=True)
+                                  for name in ("fresh", "recent", "in_turn"))
+        refusal = Signal(Status, reset_less=True)
+        with m.State("WEIGH"):
+            m.d.sync += [
+                fresh.eq(window.fresh), recent.eq(window.recent), refusal.eq(self.refusal),
+                in_turn.eq(request.address == window.following),
+            ]
+            m.next = "JUDGE"
+
         with m.State("JUDGE"):
             m.d.sync += [
                 status.eq(Status.OUT_OF_ORDER), advance.eq(0), reading.eq(0), count.eq(0),
             ]
             m.next = "SKIP"
             with m.If(request.target == Target.SESSION):
-                with m.If(request.address == window.following):
+                with m.If(in_turn):
                     m.d.comb += window.jump.eq(1)
                     m.d.sync += [status.eq(Status.OK), advance.eq(1)]
-            with m.Elif(window.fresh | (window.recent & ~request.write)):
-                m.d.sync += [status.eq(self.refusal), advance.eq(window.fresh)]
-                with m.If(self.refusal == Status.OK):
+            with m.Elif(fresh | (recent & ~request.write)):
+                m.d.sync += [status.eq(refusal), advance.eq(fresh)]
+                with m.If(refusal == Status.OK):
                     m.d.comb += self.transfer.start.eq(1)
                     m.d.sync += reading.eq(~request.write)
                     with m.If(request.write):
                         m.next = "WRITE"
-            with m.Elif(window.recent):
+            with m.Elif(recent):
                 m.next = "RECALL"
             with m.Else():
                 m.d.comb += self.dropped.eq(1)

@@ -1,11 +1,12 @@
 """Store and forward: a ring of bytes that gives out whole frames whose CRC was good."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Module, Shape, Signal
 from amaranth.lib import stream, wiring
-from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 
+from systolith.hw.block_ram import BlockRam
 from systolith.hw.link.framing import PacketByte, ReceivedByte
+from systolith.hw.link.stream_register import StreamRegister
 
 __all__ = ["PacketBuffer"]
 
@@ -43,13 +44,9 @@ class PacketBuffer(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        # One write and one read port, synchronous read: block RAM, nine bits wide.
-        m.submodules.ring = ring = Memory(shape=PacketByte, depth=self.depth, init=[])
-        write = ring.write_port()
-        read = ring.read_port(transparent_for=(write,))
-
+        m.submodules.ring = ring = BlockRam(width=Shape.cast(PacketByte).width, depth=self.depth)
         # Bytes [tail, committed) are whole frames, [committed, head) the frame being received.
-        head = Signal(range(self.depth))
+        head, behind_head = Signal(range(self.depth)), Signal(range(self.depth), init=1)
         committed = Signal.like(head)
         tail = Signal.like(head)
 
@@ -57,33 +54,37 @@ class PacketBuffer(wiring.Component):
         overflow = Signal()
         take = Signal()
         m.d.comb += [
-            full.eq((head + 1)[:len(head)] == tail),
+            full.eq(behind_head == tail),
             self.i.ready.eq(~full | overflow | (committed == tail)),
             take.eq(self.i.valid & self.i.ready),
-            write.addr.eq(head),
-            write.data.data.eq(self.i.p.data),
-            write.data.last.eq(self.i.p.last),
-            write.en.eq(take & ~full),
+            ring.write_address.eq(head),
+            ring.write_data.eq(Cat(self.i.p.data, self.i.p.last)),
+            ring.write.eq(take & ~full),
         ]
         with m.If(take):
             with m.If(~self.i.p.last):
                 m.d.sync += overflow.eq(overflow | full)
                 with m.If(~full):
-                    m.d.sync += head.eq(head + 1)
+                    m.d.sync += [head.eq(behind_head), behind_head.eq(behind_head + 1)]
             with m.Else():
                 m.d.sync += overflow.eq(0)
                 with m.If(self.i.p.good & ~overflow & ~full):
-                    m.d.sync += [head.eq(head + 1), committed.eq(head + 1)]
+                    m.d.sync += [head.eq(behind_head), committed.eq(behind_head),
+                                 behind_head.eq(behind_head + 1)]
                 with m.Else():
-                    m.d.sync += head.eq(committed)
+                    m.d.sync += [head.eq(committed), behind_head.eq(committed + 1)]
                     m.d.comb += self.dropped.eq(1)
 
-        # The read port is addressed a cycle ahead, so a byte leaves each cycle.
-        following = Signal.like(tail)
+        # Bytes are read ahead, as many as the register behind the memory has room for.
+        m.submodules.ahead = ahead = StreamRegister(PacketByte)
+        connect(m, ahead.o, flipped(self.o))
+        room, coming = Signal(range(3), init=2), Signal(2)
         m.d.comb += [
-            following.eq(tail + (self.o.valid & self.o.ready)),
-            read.addr.eq(following),
-            self.o.payload.eq(read.data),
+            ring.read.eq((tail != committed) & (room != 0)), ring.read_address.eq(tail),
+            ahead.i.valid.eq(coming[-1]), ahead.i.payload.eq(ring.data),
         ]
-        m.d.sync += [tail.eq(following), self.o.valid.eq(following != committed)]
+        m.d.sync += [
+            tail.eq(tail + ring.read), coming.eq(Cat(ring.read, coming)),
+            room.eq(room - ring.read + (self.o.valid & self.o.ready)),
+        ]
         return m

@@ -1,10 +1,10 @@
 """Which request comes next, which ones were before, and how those ended."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Shape, Signal
 from amaranth.lib import wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from systolith.hw.block_ram import BlockRam
 from systolith.hw.link.protocol import RECENT, Status
 
 __all__ = ["SequenceWindow"]
@@ -20,7 +20,7 @@ class SequenceWindow(wiring.Component):
     fresh, recent : :py:`Out(1)`
         It is the next one; it is one of the last ``RECENT`` before.
     outcome : :py:`Out(Status)`
-        How the request of the last cycle's ``sequence`` ended, if it is ``recent``.
+        How the request of the ``sequence`` two cycles ago ended, if it is ``recent``.
     jump : :py:`In(1)`
         Make ``sequence`` the next one.
     advance, status : :py:`In(1)`, :py:`In(Status)`
@@ -41,9 +41,7 @@ class SequenceWindow(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         # A block RAM, where flip-flops would cost more than all the rest of this block.
-        m.submodules.outcomes = outcomes = Memory(
-            shape=Status, depth=RECENT, init=[], attrs={"ram_style": "block"})
-        store, load = outcomes.write_port(), outcomes.read_port()
+        m.submodules.outcomes = outcomes = BlockRam(width=Shape.cast(Status).width, depth=RECENT)
 
         expected = Signal(16)
         distance = Signal(16)
@@ -52,11 +50,12 @@ class SequenceWindow(wiring.Component):
             self.fresh.eq(distance == 0),
             self.recent.eq(distance[RECENT.bit_length() - 1:].all()),
             self.following.eq(expected + self.advance),
-            store.addr.eq(expected),
-            store.data.eq(self.status),
-            store.en.eq(self.advance),
-            load.addr.eq(self.sequence),
-            self.outcome.eq(load.data),
+            outcomes.write.eq(self.advance),
+            outcomes.write_address.eq(expected),
+            outcomes.write_data.eq(self.status),
+            outcomes.read.eq(1),
+            outcomes.read_address.eq(self.sequence),
+            self.outcome.eq(outcomes.data),
         ]
         m.d.sync += expected.eq(self.following)
         with m.If(self.jump):
