@@ -102,9 +102,12 @@ class Add(Op):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostStep:
-    """Work the host does on a model's input or output: ``quantize``, ``dequantize``, ``softmax``.
+    """Work the host does on a model's input or output.
 
-    ``attributes`` for softmax: ``axis`` (in the port's own batchless shape, negative).
+    ``kind``: ``quantize``, ``dequantize``, ``softmax`` or ``softmax_int8``. ``attributes`` for
+    quantize: ``ties_away`` (1: from zero, as TFLite rounds; else to even, as ONNX does); for
+    softmax: ``axis`` (in the port's own batchless shape, negative); for softmax_int8, which reads
+    and writes integers: ``beta``, ``scale`` and ``zero_point`` of the result.
     """
 
     kind: str

@@ -1,0 +1,161 @@
+"""ADD, SUB, the RELU family, SOFTMAX, QUANTIZE and DEQUANTIZE.
+
+References
+----------
+``tensorflow/lite/kernels/{add,sub,activations,quantize,dequantize}.cc`` and
+``tensorflow/lite/kernels/internal/reference/{integer_ops/add,sub,requantize,quantize}.h``.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from systolith.sw.importer.builder import Builder, Slot
+from systolith.sw.importer.drafts import AddDraft, ConvDraft
+from systolith.sw.importer.quantization import OFFSETS
+from systolith.sw.importer.tflite.drafts import pass_through
+from systolith.sw.importer.tflite.layout import whole
+from systolith.sw.importer.tflite.operation import Operation, activation_bounds, add_draft
+from systolith.sw.importer.values import Activation, Quantization, State, Value
+from systolith.sw.ir import HostStep
+from systolith.sw.numerics import ADD_LEFT_SHIFT, quantize_multiplier, requantize
+
+__all__ = ["HANDLERS"]
+
+_FLOAT = ("convert the model with full integer quantisation to int8 (representative_dataset, "
+          "TFLITE_BUILTINS_INT8)")
+
+
+def add(builder: Builder, node: Operation) -> Value:
+    """Import ADD of two feature maps of one shape."""
+    a, b = (whole(builder, node, x) for x in _pair(node))
+    return _sum(builder, node, a, b)
+
+
+def subtract(builder: Builder, node: Operation) -> Value:
+    """Import SUB: an ADD of the second operand's negative, which is exact in int8.
+
+    ``~q`` with the zero point ``~z`` stands for ``-(q - z)``. TFLite negates after rescaling; that
+    this makes no difference is checked for all 256 values.
+    """
+    a, b = (whole(builder, node, x) for x in _pair(node))
+    slots = [builder.slot(x) for x in (a, b)]
+    scales = [slot.cell.value.scale for slot in slots]
+    source = slots[1].cell.value
+    factor = quantize_multiplier(scales[1] / (2 * max(scales)))
+    lifted = (np.arange(-128, 128) - source.zero_point) << ADD_LEFT_SHIFT
+    if not np.array_equal(requantize(-lifted, *factor), -requantize(lifted, *factor)):
+        node.refuse("its second operand's scale rounds to other integers when negated",
+                    "quantise the model again")
+    slot = builder.pin_naturally(node, b)
+    draft = ConvDraft(**builder.labels(node, slot.name),
+                      **pass_through(slot.shape[2], source.scale, sign=-1))
+    negative = add_draft(builder, node, draft, slot.shape,
+                         Quantization(source.scale, -1 - source.zero_point))
+    return _sum(builder, node, a, _like(negative, slot, b))
+
+
+def _pair(node: Operation) -> tuple[Activation, Activation]:
+    for index in (0, 1):
+        if not isinstance(node.operand(index), Activation):
+            node.refuse(f"operand {index} is a constant", "constants can only be added by the "
+                        "bias of a convolution or a fully connected layer")
+    a, b = node.feature_map(0), node.feature_map(1)
+    if a.shape != b.shape:
+        node.refuse(f"its operands have the shapes {a.shape} and {b.shape}",
+                    "broadcasting between feature maps is not supported")
+    return a, b
+
+
+def _sum(builder: Builder, node: Operation, a: Activation, b: Activation) -> Activation:
+    slots = [builder.pin_naturally(node, x) for x in (a, b)]
+    places = [slot.places[x.elements] for x, slot in zip((a, b), slots, strict=True)]
+    if slots[0].shape != slots[1].shape or not np.array_equal(*places):
+        node.refuse("its operands lie in memory in different orders",
+                    "remove the RESHAPE or TRANSPOSE before one of them")
+    draft = AddDraft(**builder.labels(node, slots[0].name, slots[1].name), clamps=node.clamps())
+    return _like(add_draft(builder, node, draft, slots[0].shape), slots[0], a)
+
+
+def _like(result: Activation, slot: Slot, x: Activation) -> Activation:
+    """Return a result that lies in memory as ``x`` does, in its order."""
+    return result.rearranged(result.elements.ravel()[slot.places[x.elements]])
+
+
+def rescale(builder: Builder, node: Operation, x: Activation,
+            bounds: tuple[float | None, float | None] = (None, None)) -> Activation:
+    """Return ``sat(requantize(q - z_x) + z_y)``: a bound alone where the scale stays."""
+    x = whole(builder, node, x)
+    slot, target = builder.pin_naturally(node, x), node.quantization()
+    clamps = activation_bounds(target, *bounds)
+    if slot.cell.value == target:
+        for clamp in clamps:
+            x = builder.clamp(node, x, clamp)
+        return x
+    draft = ConvDraft(**builder.labels(node, slot.name), clamps=clamps,
+                      **pass_through(slot.shape[2], slot.cell.value.scale))
+    return _like(add_draft(builder, node, draft, slot.shape), slot, x)
+
+
+def bounded(low: float | None, high: float | None) -> Callable[[Builder, Operation], Value]:
+    """Return the handler of an operator that saturates to real bounds."""
+    def handler(builder: Builder, node: Operation) -> Value:
+        return rescale(builder, node, node.feature_map(), (low, high))
+    return handler
+
+
+def softmax(builder: Builder, node: Operation) -> Value:
+    """Import SOFTMAX over the last axis, the host's work, at the end of the model."""
+    x, target = node.feature_map(), node.quantization()
+    step = HostStep(kind="softmax_int8", attributes={
+        "beta": float(node.attribute("Beta")), "scale": target.scale,
+        "zero_point": target.zero_point})
+    return replace(x, state=State.HOST, steps=(*x.steps, step))
+
+
+def quantize(builder: Builder, node: Operation) -> Value:
+    """Import QUANTIZE: of a float input, or from one int8 scale (or uint8 input) to another."""
+    x = node.operand(0)
+    if not isinstance(x, Activation):
+        node.refuse("it quantises a constant", _FLOAT)
+    if x.state is State.RAW:
+        target, cell = node.quantization(), builder.slot(x).cell
+        if cell.value not in (None, target):
+            node.refuse(f"model input {x.tensor!r} is quantised twice, with different scales",
+                        "let all its readers share one QUANTIZE")
+        cell.value = target
+        return replace(x, state=State.INTEGER, dtype="int8")
+    source, result = node.tensors[0], node.result
+    if {source.dtype, result.dtype} == {"int8", "uint8"} and source.scale.size == 1 and (
+            np.array_equal(source.scale, result.scale)
+            and source.zero_point[0] + OFFSETS[source.dtype]
+            == result.zero_point[0] + OFFSETS[result.dtype]):
+        return replace(x, dtype=result.dtype)
+    return rescale(builder, node, node.feature_map())
+
+
+def dequantize(builder: Builder, node: Operation) -> Value:
+    """Import DEQUANTIZE, the host's work, at the end of the model."""
+    x = node.operand(0)
+    if not isinstance(x, Activation):
+        node.refuse(f"it dequantises {node.tensors[0].dtype} weights", _FLOAT)
+    if x.state is State.HOST and x.dtype == "int8":
+        source = node.quantization_of(node.tensors[0])
+        step = HostStep(kind="dequantize", attributes={
+            "scale": source.scale, "zero_point": source.zero_point})
+        return replace(x, dtype="float32", steps=(*x.steps, step))
+    x = node.feature_map()
+    return replace(x, state=State.REAL, dtype="float32")
+
+
+HANDLERS = {
+    "ADD": add,
+    "SUB": subtract,
+    "RELU": bounded(0.0, None),
+    "RELU6": bounded(0.0, 6.0),
+    "RELU_N1_TO_1": bounded(-1.0, 1.0),
+    "SOFTMAX": softmax,
+    "QUANTIZE": quantize,
+    "DEQUANTIZE": dequantize,
+}
