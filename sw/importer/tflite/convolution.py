@@ -2,9 +2,10 @@
 
 References
 ----------
-``tensorflow/lite/kernels/internal/reference/integer_ops/{conv,depthwise_conv,fully_connected}.h``;
-the rescaling factors: ``PopulateConvolutionQuantizationParams`` and
-``GetQuantizedConvolutionMultipler`` in ``tensorflow/lite/kernels/kernel_util.cc``.
+``tensorflow/lite/kernels/internal/reference/integer_ops/{conv,depthwise_conv}.h``; the rescaling
+factors: ``PopulateConvolutionQuantizationParams`` in ``tensorflow/lite/kernels/kernel_util.cc``.
+FULLY_CONNECTED is that of LiteRT 2.3, measured at the steps of its results: it multiplies in double
+precision and rounds once, where ``integer_ops/fully_connected.h`` of TensorFlow rounds twice.
 """
 
 from dataclasses import replace
@@ -15,6 +16,7 @@ from systolith.sw.importer.builder import Builder
 from systolith.sw.importer.convolution import flat_weights
 from systolith.sw.importer.drafts import ConvDraft
 from systolith.sw.importer.geometry import Geometry, read_geometry
+from systolith.sw.importer.tflite.drafts import FullyConnectedDraft
 from systolith.sw.importer.tflite.operation import Operation, add_draft, as_map
 from systolith.sw.importer.values import Activation, Value
 
@@ -83,15 +85,13 @@ def fully_connected(builder: Builder, node: Operation) -> Value:
                     "elements", "correct the model")
     outputs, depth = levels.shape
     scale = builder.slot(x).cell.value.scale * scales
-    if node.tensors[1].scale.size == 1:  # GetQuantizedConvolutionMultipler multiplies in float32
-        scale = scale.astype(np.float32).astype(np.float64)
     rows = x.rearranged(x.elements.reshape(-1, depth))
     if rows.shape[0] == 1:
         levels, shape = flat_weights(builder, node, rows, levels), (1, 1, outputs)
     else:
         levels, shape = levels[:, None, None], (*_pixels(builder, node, rows), outputs)
-    draft = ConvDraft(**builder.labels(node, x.tensor), weights=levels, scale=scale,
-                      bias=node.bias(2, outputs), clamps=node.clamps())
+    draft = FullyConnectedDraft(**builder.labels(node, x.tensor), weights=levels, scale=scale,
+                                bias=node.bias(2, outputs), clamps=node.clamps())
     result = add_draft(builder, node, draft, shape)
     axes = x.shape[:-1] if node.attribute("KeepNumDims") else rows.shape[:1]
     if not node.attribute("KeepNumDims") and rows.shape[0] == 1:

@@ -8,8 +8,14 @@ import numpy as np
 
 from systolith.sw.importer.drafts import ConvDraft, Draft
 from systolith.sw.ir import Op, Pool, Requant, Tensor
+from systolith.sw.numerics import requantize
 
-__all__ = ["MeanDraft", "pass_through"]
+__all__ = ["FullyConnectedDraft", "MeanDraft", "pass_through"]
+
+#: Largest distance between a result and its zero point.
+_LEVELS = 255
+#: How far from the nearest 31-bit multiplier an exact one is looked for.
+_DETUNE = 64
 
 
 @dataclass(kw_only=True, slots=True)
@@ -36,6 +42,61 @@ class MeanDraft(Draft):
                  for n in (multiplier, max(exponent, 0), max(-exponent, 0)))
         return Pool(**self.common(output), mode="average", kernel=self.kernel,
                     requant=Requant(*parts))
+
+
+@dataclass(kw_only=True, slots=True)
+class FullyConnectedDraft(ConvDraft):
+    """A fully connected layer, which TFLite rounds once, in double precision.
+
+    ``round(accumulator * (scale_x * scale_w / scale_y))``, ties away from zero. No fixed
+    multiplier does that for all integers, but for those that can occur one can be found: the
+    result steps at 255 accumulators on either side of zero, and where the steps agree all agrees.
+    """
+
+    def requant(self, factors: np.ndarray, largest: np.ndarray, lift: bool = False) -> Requant:
+        """Return a Requant with the same steps; see :meth:`Draft.requant`."""
+        start = Draft.requant(self, factors, largest, lift=True)
+        steps = _first_accumulators(factors)
+        found = start.multiplier.astype(np.int64)
+        wrong = np.flatnonzero(~_steps_agree(start, found, steps, largest))
+        for detune in range(1, _DETUNE + 1):
+            for sign in (1, -1):
+                tried = np.clip(start.multiplier + sign * detune, 0, (1 << 31) - 1)
+                right = wrong[_steps_agree(start, tried, steps, largest)[wrong]]
+                found[right] = tried[right]
+                wrong = np.setdiff1d(wrong, right)
+            if not wrong.size:
+                break
+        if wrong.size:
+            self.node.refuse(f"channel {wrong[0]} rounds as no 31-bit multiplier does",
+                             "quantise the model again: any other scale of its result will do")
+        return Requant(found.astype(np.int32), start.left, start.right)
+
+
+def _first_accumulators(factors: np.ndarray) -> np.ndarray:
+    """Return int64[o, 255]: the least accumulators that become 1, 2, ... 255; 2**62 for none."""
+    levels = np.arange(1, _LEVELS + 1) - 0.5
+    safe = np.where(factors > 0, factors, 1.0)[:, None]
+    first = np.minimum(np.ceil(levels / safe), 1 << 53)
+    for _ in range(2):  # the quotient may be off by one, the product decides
+        first = np.where((first - 1) * safe >= levels, first - 1, first)
+        first = np.where(first * safe < levels, first + 1, first)
+    return np.where(factors[:, None] > 0, first, 1 << 62).astype(np.int64)
+
+
+def _steps_agree(requant: Requant, multiplier: np.ndarray, steps: np.ndarray,
+                 largest: np.ndarray) -> np.ndarray:
+    """Tell for each channel whether a multiplier steps at ``steps`` and at their negatives."""
+    parts = (multiplier[:, None], requant.left[:, None], requant.right[:, None])
+    levels = np.arange(1, _LEVELS + 1)
+    agree = np.ones(len(steps), bool)
+    for offset, least, most in ((0, levels, 1 << 31), (-1, -1, levels - 1)):
+        at = steps + offset
+        possible = at <= largest[:, None]
+        at = np.where(possible, at, 0)
+        for result in (requantize(at, *parts), -requantize(-at, *parts)):
+            agree &= (~possible | ((result >= least) & (result <= most))).all(axis=1)
+    return agree
 
 
 def pass_through(channels: int, scale: float, sign: int = 1) -> dict[str, object]:
