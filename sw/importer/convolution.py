@@ -87,7 +87,8 @@ def _dense(builder: Builder, node: Node, transposed: bool) -> Value:
 def flat_weights(builder: Builder, node: Node, x: Activation, levels: np.ndarray) -> np.ndarray:
     """Return int8[o, h, w, c]: a matrix [o, k] over a whole map, in the map's order."""
     slot = builder.slot(x)
-    if slot.places is None and x.exclusive and x.elements.size == slot.natural.size:
+    if slot.places is None and x.exclusive and np.array_equal(
+            x.elements.ravel(), np.arange(slot.natural.size)):
         builder.pin(node, x, x.elements.reshape(1, 1, -1))
     builder.pin_naturally(node, x)
     elements = x.elements.ravel()

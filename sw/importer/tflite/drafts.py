@@ -14,8 +14,6 @@ __all__ = ["FullyConnectedDraft", "MeanDraft", "pass_through"]
 
 #: Largest distance between a result and its zero point.
 _LEVELS = 255
-#: How far from the nearest 31-bit multiplier an exact one is looked for.
-_DETUNE = 64
 
 
 @dataclass(kw_only=True, slots=True)
@@ -55,22 +53,42 @@ class FullyConnectedDraft(ConvDraft):
 
     def requant(self, factors: np.ndarray, largest: np.ndarray, lift: bool = False) -> Requant:
         """Return a Requant with the same steps; see :meth:`Draft.requant`."""
-        start = Draft.requant(self, factors, largest, lift=True)
+        plain = Draft.requant(self, factors, largest)
+        lifted = Draft.requant(self, factors, largest, lift=True)
         steps = _first_accumulators(factors)
-        found = start.multiplier.astype(np.int64)
-        wrong = np.flatnonzero(~_steps_agree(start, found, steps, largest))
-        for detune in range(1, _DETUNE + 1):
-            for sign in (1, -1):
-                tried = np.clip(start.multiplier + sign * detune, 0, (1 << 31) - 1)
-                right = wrong[_steps_agree(start, tried, steps, largest)[wrong]]
-                found[right] = tried[right]
-                wrong = np.setdiff1d(wrong, right)
-            if not wrong.size:
-                break
+        found = [array.astype(np.int64) for array in
+                 (plain.multiplier, plain.left, plain.right)]
+        wrong = np.flatnonzero(~_steps_agree(found, steps, largest))
+        for lift in range(int((lifted.left - plain.left).max(initial=0)), -1, -1):
+            extra = np.minimum(lift, lifted.left - plain.left)[wrong]
+            left, right = plain.left[wrong] + extra, plain.right[wrong] + extra
+            tried = [_multiplier(steps[wrong], largest[wrong], left, right), left, right]
+            good = _steps_agree(tried, steps[wrong], largest[wrong])
+            for array, values in zip(found, tried, strict=True):
+                array[wrong[good]] = values[good]
+            wrong = wrong[~good]
         if wrong.size:
             self.node.refuse(f"channel {wrong[0]} rounds as no 31-bit multiplier does",
-                             "quantise the model again: any other scale of its result will do")
-        return Requant(found.astype(np.int32), start.left, start.right)
+                             "layers of up to a thousand inputs have one: split the layer, or "
+                             "quantise the model again, which changes its scales")
+        return Requant(*(array.astype(np.int32) for array in found))
+
+
+def _multiplier(steps: np.ndarray, largest: np.ndarray, left: np.ndarray,
+                right: np.ndarray) -> np.ndarray:
+    """Return the multipliers int64[o] most likely to step right, given the shifts.
+
+    A result reaches q where ``accumulator * 2**left * multiplier`` exceeds ``bound * 2**31``, so
+    each accumulator that must reach q is a lower bound of the multiplier, the one before an upper.
+    """
+    right = right[:, None]
+    bound = np.ldexp(np.arange(1, _LEVELS + 1) - 0.5, right) - np.where(right, 0.5, 0)
+    bound = np.ldexp(bound, 31 - left[:, None])
+    least = np.where(steps <= largest[:, None], bound / np.maximum(steps, 1), 0)
+    before = (steps > 1) & (steps - 1 <= largest[:, None])
+    most = np.where(before, bound / np.maximum(steps - 1, 1), np.inf)
+    low, high = least.max(axis=1), np.minimum(most.min(axis=1), 1 << 31)
+    return np.clip(np.floor((low + high) / 2), 0, (1 << 31) - 1).astype(np.int64)
 
 
 def _first_accumulators(factors: np.ndarray) -> np.ndarray:
@@ -84,10 +102,9 @@ def _first_accumulators(factors: np.ndarray) -> np.ndarray:
     return np.where(factors[:, None] > 0, first, 1 << 62).astype(np.int64)
 
 
-def _steps_agree(requant: Requant, multiplier: np.ndarray, steps: np.ndarray,
-                 largest: np.ndarray) -> np.ndarray:
-    """Tell for each channel whether a multiplier steps at ``steps`` and at their negatives."""
-    parts = (multiplier[:, None], requant.left[:, None], requant.right[:, None])
+def _steps_agree(requant: list[np.ndarray], steps: np.ndarray, largest: np.ndarray) -> np.ndarray:
+    """Tell for each channel whether a rescaling steps at ``steps`` and at their negatives."""
+    parts = [array[:, None] for array in requant]
     levels = np.arange(1, _LEVELS + 1)
     agree = np.ones(len(steps), bool)
     for offset, least, most in ((0, levels, 1 << 31), (-1, -1, levels - 1)):

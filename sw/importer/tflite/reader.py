@@ -8,10 +8,17 @@ import numpy as np
 
 from systolith.sw.errors import ModelError, UnsupportedError
 from systolith.sw.importer.builder import Builder
-from systolith.sw.importer.node import Node, RefusedError
+from systolith.sw.importer.node import RefusedError
 from systolith.sw.importer.ports import input_port, output_port
 from systolith.sw.importer.quantization import OFFSETS
-from systolith.sw.importer.tflite import convolution, elementwise, layout, pooling
+from systolith.sw.importer.tflite import (
+    convolution,
+    elementwise,
+    joining,
+    layout,
+    pooling,
+    shapes,
+)
 from systolith.sw.importer.tflite.file import Operator, TensorInfo, parse
 from systolith.sw.importer.tflite.operation import Operation
 from systolith.sw.importer.values import (
@@ -19,6 +26,7 @@ from systolith.sw.importer.values import (
     Constant,
     Quantization,
     QuantizedConstant,
+    State,
     Value,
 )
 from systolith.sw.ir import Graph, HostStep, Port
@@ -28,7 +36,7 @@ __all__ = ["HANDLERS", "import_tflite"]
 
 #: Operator -> function of (builder, operation) that returns the value of its result.
 HANDLERS = {**convolution.HANDLERS, **pooling.HANDLERS, **elementwise.HANDLERS,
-            **layout.HANDLERS}
+            **layout.HANDLERS, **joining.HANDLERS, **shapes.HANDLERS}
 
 _ACTIVATIONS = ("the only activations inside a model are RELU, RELU6 and RELU_N1_TO_1",
                 "train with one of them")
@@ -95,13 +103,13 @@ class _Reader:
                 self._operator(operator)
             except RefusedError as refusal:
                 self.problems.append(str(refusal))
-        tensors, ops, problems = self.builder.finish()
         outputs = []
         for i in self.file.outputs:
             try:
                 outputs += self._output(i)
             except RefusedError as refusal:
-                problems.append(str(refusal))
+                self.problems.append(str(refusal))
+        tensors, ops, problems = self.builder.finish()
         if self.problems or problems:
             raise UnsupportedError(self.name, [*self.problems, *problems])
         if not ops:
@@ -179,8 +187,11 @@ class _Reader:
         """Return the port of an output; none if a refused operator should have computed it."""
         if i not in self.values:
             return []
-        label = Node(name=self.file.tensors[i].name, op="model output", opset=0,
-                     inputs=(self.values[i],), output="")
+        tensor, value = self.file.tensors[i], self.values[i]
+        label = Operation(name=tensor.name, op="model output", opset=0, inputs=(value,),
+                          output=tensor.name, tensors=(tensor,), result=tensor)
+        if isinstance(value, Activation) and value.state is State.INTEGER:
+            label = label.on(layout.whole(self.builder, label, value))
         return [output_port(label, self.builder)]
 
 
