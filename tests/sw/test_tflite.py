@@ -158,7 +158,7 @@ def test_fully_connected_at_every_pixel(keep):
     if keep:
         check(m, [x], [y])
     else:
-        with pytest.raises(Exception, match="shape"):
+        with pytest.raises(Exception, match="batch"):
             check(m, [x], [y])
 
 

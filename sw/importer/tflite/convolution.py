@@ -84,6 +84,9 @@ def fully_connected(builder: Builder, node: Operation) -> Value:
         node.refuse(f"its weights {levels.shape} do not fit an input of {x.elements.size} "
                     "elements", "correct the model")
     outputs, depth = levels.shape
+    if not node.attribute("KeepNumDims") and x.elements.size != depth:
+        node.refuse(f"it makes {x.elements.size // depth} rows of every input", "the batch must "
+                    "stay the first dimension: set keep_num_dims")
     scale = builder.slot(x).cell.value.scale * scales
     rows = x.rearranged(x.elements.reshape(-1, depth))
     if rows.shape[0] == 1:
@@ -93,9 +96,7 @@ def fully_connected(builder: Builder, node: Operation) -> Value:
     draft = FullyConnectedDraft(**builder.labels(node, x.tensor), weights=levels, scale=scale,
                                 bias=node.bias(2, outputs), clamps=node.clamps())
     result = add_draft(builder, node, draft, shape)
-    axes = x.shape[:-1] if node.attribute("KeepNumDims") else rows.shape[:1]
-    if not node.attribute("KeepNumDims") and rows.shape[0] == 1:
-        axes = ()
+    axes = x.shape[:-1] if node.attribute("KeepNumDims") else ()
     return result.rearranged(result.elements.reshape(*axes, outputs))
 
 

@@ -15,7 +15,7 @@ import tflite
 
 from systolith.sw.errors import ModelError
 
-__all__ = ["Operator", "TensorInfo", "TFLiteFile", "parse"]
+__all__ = ["Operator", "TFLiteFile", "TensorInfo", "parse"]
 
 #: Operator -> its options' class and the fields that matter here.
 _OPTIONS = {

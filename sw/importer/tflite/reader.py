@@ -40,6 +40,8 @@ HANDLERS = {**convolution.HANDLERS, **pooling.HANDLERS, **elementwise.HANDLERS,
 
 _ACTIVATIONS = ("the only activations inside a model are RELU, RELU6 and RELU_N1_TO_1",
                 "train with one of them")
+#: Elements of an input, far above what any device holds; damaged files ask for more.
+_LARGEST = 1 << 24
 #: Operators people try, and what to do instead.
 _REASONS = {
     "ELU": _ACTIVATIONS,
@@ -133,9 +135,10 @@ class _Reader:
             raise ModelError(f"{what} is {tensor.dtype}: convert the model with a float, int8 or "
                              "uint8 input")
         shape = tensor.shape[1:]
-        if not shape or min(shape) < 1 or math.prod(shape) > 1 << 28:
+        if not shape or min(shape) < 1 or math.prod(shape) > _LARGEST:
             raise ModelError(f"{what} has the shape {list(tensor.shape)}: it needs the batch "
-                             "first and fixed positive sizes behind it")
+                             "first, fixed positive sizes behind it, and at most "
+                             f"{_LARGEST} elements")
         if tensor.name in self.builder.slots:
             raise ModelError(f"{self.name}: two inputs have the name {tensor.name!r}: convert the "
                              "model with different ones")
@@ -143,9 +146,14 @@ class _Reader:
         slot = self.builder.slot(x)
         slot.natural = x.elements.reshape((1, *shape)[-3:] if len(shape) in (2, 3)
                                           else (1, 1, x.elements.size))
-        if tensor.dtype != "float32" and tensor.scale.size == 1 and tensor.scale[0] > 0:
-            slot.cell.value = Quantization(float(tensor.scale[0]), int(tensor.zero_point[0])
-                                           + OFFSETS[tensor.dtype])
+        if tensor.dtype != "float32":
+            zero_point = OFFSETS[tensor.dtype] + (
+                int(tensor.zero_point[0]) if tensor.scale.size == 1 else 1 << 8)
+            if not (-128 <= zero_point <= 127 and tensor.scale[0] > 0):
+                raise ModelError(f"{what} is {tensor.dtype} without one positive scale and a zero "
+                                 "point of its type: convert the model with full integer "
+                                 "quantisation to int8")
+            slot.cell.value = Quantization(float(tensor.scale[0]), zero_point)
         return x
 
     def _input_port(self, tensor: TensorInfo) -> Port:
@@ -191,6 +199,7 @@ class _Reader:
         label = Operation(name=tensor.name, op="model output", opset=0, inputs=(value,),
                           output=tensor.name, tensors=(tensor,), result=tensor)
         if isinstance(value, Activation) and value.state is State.INTEGER:
+            self.builder.pin_naturally(label, value)
             label = label.on(layout.whole(self.builder, label, value))
         return [output_port(label, self.builder)]
 
