@@ -6,6 +6,7 @@ or that of TFLite's reference kernels (ties away from zero, ``softmax_int8``).
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -85,7 +86,7 @@ def _check(port: Port, array: np.ndarray) -> np.ndarray:
 
 # -- host steps: (values, attributes, tensor) -> values ------------------------------------------
 
-def _quantize(values: np.ndarray, attributes: Mapping[str, float], tensor: Tensor) -> np.ndarray:
+def _quantize(values: np.ndarray, attributes: Mapping[str, Any], tensor: Tensor) -> np.ndarray:
     scale, zero_point = _scale(attributes, tensor)
     with np.errstate(over="ignore"):
         levels = values / scale
@@ -95,18 +96,22 @@ def _quantize(values: np.ndarray, attributes: Mapping[str, float], tensor: Tenso
     return np.clip(levels, low, high).astype(np.int16)
 
 
-def _dequantize(values: np.ndarray, attributes: Mapping[str, float], tensor: Tensor) -> np.ndarray:
+def _dequantize(values: np.ndarray, attributes: Mapping[str, Any], tensor: Tensor) -> np.ndarray:
     scale, zero_point = _scale(attributes, tensor)
     return (values.astype(np.int32) - zero_point).astype(np.float32) * scale
 
 
-def _softmax(values: np.ndarray, attributes: Mapping[str, float], tensor: Tensor) -> np.ndarray:
+def _softmax(values: np.ndarray, attributes: Mapping[str, Any], tensor: Tensor) -> np.ndarray:
     axis = int(attributes["axis"])
     powers = np.exp(values - values.max(axis=axis, keepdims=True))
     return powers / powers.sum(axis=axis, keepdims=True)
 
 
-def _softmax_int8(values: np.ndarray, attributes: Mapping[str, float],
+def _table(values: np.ndarray, attributes: Mapping[str, Any], tensor: Tensor) -> np.ndarray:
+    return np.array(attributes["levels"], np.int8)[values.astype(np.int16) + 128]
+
+
+def _softmax_int8(values: np.ndarray, attributes: Mapping[str, Any],
                   tensor: Tensor) -> np.ndarray:
     """TFLite's int8 softmax over the last axis: a table of powers, sums in float32, in order.
 
@@ -131,11 +136,11 @@ def _round_away(values: np.ndarray) -> np.ndarray:
     return whole + np.where(np.abs(values - whole) >= 0.5, np.sign(values), 0).astype(values.dtype)
 
 
-def _scale(attributes: Mapping[str, float], tensor: Tensor) -> tuple[np.float32, np.int32]:
+def _scale(attributes: Mapping[str, Any], tensor: Tensor) -> tuple[np.float32, np.int32]:
     """Return scale and zero point of a step: its own, or else those of the port's tensor."""
     return (np.float32(attributes.get("scale", tensor.scale)),
             np.int32(attributes.get("zero_point", tensor.zero_point)))
 
 
 _STEPS = {"quantize": _quantize, "dequantize": _dequantize, "softmax": _softmax,
-          "softmax_int8": _softmax_int8}
+          "softmax_int8": _softmax_int8, "table": _table}

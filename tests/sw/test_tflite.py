@@ -214,6 +214,66 @@ def test_mean(shape, axes, keep, same):
     check(m, [x], [y], arrays, machine=keep)
 
 
+def near_tie(m, factor=1.0):
+    """Return two scales whose quotient makes a tie of some level, as float32 allows."""
+    scale = np.float32(np.exp(m.rng.uniform(-5, 0)))
+    level, result = m.rng.integers(20, 128), m.rng.integers(1, 30)
+    return float(scale), float(np.float32(float(scale) * factor * level / (result + 0.5)))
+
+
+@pytest.mark.parametrize("kind", ["RELU", "RELU6", "QUANTIZE", "LEAKY_RELU", "MEAN"])
+@pytest.mark.parametrize("seed", range(25))
+def test_factors_that_make_ties(kind, seed):
+    """What is computed in float32 and what in float64 shows where a level is nearly a tie."""
+    m = Model(np.random.default_rng(seed))
+    alpha = float(np.float32(m.rng.uniform(0.01, 0.9)))
+    source, target = near_tie(m, alpha if kind == "LEAKY_RELU" and seed % 2 else 1.0)
+    x = m.map((3, 256), scale=source, zero_point=0)
+    if kind == "MEAN":
+        x = m.map((3, 1, 256), scale=source, zero_point=0)
+    y = m.map((256,) if kind == "MEAN" else (3, 256), scale=target, zero_point=seed - 12)
+    if kind == "MEAN":
+        axes = m.constant(np.array([1, 2], np.int32))
+        m.op(kind, [x, axes], y, "ReducerOptions", KeepDims=False)
+    elif kind == "LEAKY_RELU":
+        m.op(kind, [x], y, "LeakyReluOptions", Alpha=alpha)
+    else:
+        m.op(kind, [x], y)
+    array = np.broadcast_to(np.arange(-128, 128, dtype=np.int8), (1, *m.tensors[x].shape[1:]))
+    check(m, [x], [y], [np.ascontiguousarray(array)])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_leaky_relu_inside(seed):
+    m = Model(np.random.default_rng(seed))
+    x, z = m.map((6, 5, 3)), m.map((6, 5, 3))
+    alpha = float([0.1, 0.01, 0.3, 0.0, 1.0, 1.5][seed])
+    m.op("LEAKY_RELU", [x], z, "LeakyReluOptions", Alpha=alpha)
+    check(m, [x], [small_network(m, z), z], machine=True)
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("kind", ["LOGISTIC", "TANH", "HARD_SWISH"])
+def test_tables_at_the_end(kind, seed):
+    m = Model(np.random.default_rng(seed))
+    scale, zero_point = {"LOGISTIC": (1 / 256, -128), "TANH": (1 / 128, 0)}.get(
+        kind, (float(np.exp(m.rng.uniform(-4, -1))), int(m.rng.integers(-128, 128))))
+    source = float(np.exp(m.rng.uniform(-5, -1)))
+    if kind == "HARD_SWISH":
+        source = scale * float(m.rng.uniform(0.3, 3))
+    x = m.map((1, 1, 256), scale=source)
+    p = m.map((1, 1, 256), like=x)
+    y = m.map((1, 1, 256), scale=scale, zero_point=zero_point)
+    m.op("MAX_POOL_2D", [x], p, "Pool2DOptions", FilterHeight=1, FilterWidth=1, **window())
+    m.op(kind, [p], y)
+    outputs = [y]
+    if seed % 2:
+        outputs = [m.tensor((1, 1, 1, 256), "float32")]
+        m.op("DEQUANTIZE", [y], outputs[0])
+    array = np.arange(-128, 128, dtype=np.int8).reshape(1, 1, 1, 256)
+    check(m, [x], outputs, [array], machine=seed < 2)
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("kind", ["RELU", "RELU6", "RELU_N1_TO_1"])
 @pytest.mark.parametrize("same", [True, False])

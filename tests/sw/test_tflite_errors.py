@@ -35,17 +35,24 @@ def convolution(m, x, weights=None, bias=True, y=None, **options):
     return y
 
 
-UNARY = ["LOGISTIC", "TANH", "LEAKY_RELU", "HARD_SWISH", "ELU", "ABS", "NEG", "EXP", "GELU"]
+ON_HOST = ["LOGISTIC", "TANH", "HARD_SWISH"]
+UNARY = [*ON_HOST, "ELU", "ABS", "NEG", "EXP", "GELU", "PRELU"]
 
 
 @pytest.mark.parametrize("kind", UNARY)
 def test_activations_inside_a_model(kind):
     m, x = model()
     z = m.map((6, 5, 4))
-    options = ("LeakyReluOptions", {"Alpha": 0.1}) if kind == "LEAKY_RELU" else (None, {})
-    m.op(kind, [x], z, options[0], **options[1])
+    m.op(kind, [x], z)
     y = convolution(m, z)
-    refused(m, [x], [y], f"({kind})", "'t1'")
+    refused(m, [x], [y], *(["host runs"] if kind in ON_HOST else [f"({kind})", "'t1'"]))
+
+
+def test_leaky_relu_with_a_negative_slope():
+    m, x = model()
+    y = m.map((6, 5, 4))
+    m.op("LEAKY_RELU", [x], y, "LeakyReluOptions", Alpha=-0.5)
+    refused(m, [x], [y], "slope is -0.5")
 
 
 @pytest.mark.parametrize("kind", ["MUL", "TRANSPOSE_CONV", "RESIZE_NEAREST_NEIGHBOR", "MAXIMUM",

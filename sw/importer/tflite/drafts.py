@@ -10,7 +10,7 @@ from systolith.sw.importer.drafts import ConvDraft, Draft
 from systolith.sw.ir import Op, Pool, Requant, Tensor
 from systolith.sw.numerics import requantize
 
-__all__ = ["FullyConnectedDraft", "MeanDraft", "pass_through"]
+__all__ = ["FullyConnectedDraft", "MeanDraft", "ScaledDraft", "pass_through"]
 
 #: Largest distance between a result and its zero point.
 _LEVELS = 255
@@ -40,6 +40,17 @@ class MeanDraft(Draft):
                  for n in (multiplier, max(exponent, 0), max(-exponent, 0)))
         return Pool(**self.common(output), mode="average", kernel=self.kernel,
                     requant=Requant(*parts))
+
+
+@dataclass(kw_only=True, slots=True)
+class ScaledDraft(ConvDraft):
+    """A convolution whose rescaling factor is given: some kernels compute it in float32."""
+
+    factor: float
+
+    def requant(self, factors: np.ndarray, largest: np.ndarray, lift: bool = False) -> Requant:
+        """Return the Requant of the factor given; see :meth:`Draft.requant`."""
+        return Draft.requant(self, np.full(factors.shape, self.factor), largest, lift)
 
 
 @dataclass(kw_only=True, slots=True)

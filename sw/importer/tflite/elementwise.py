@@ -1,9 +1,9 @@
-"""ADD, SUB, the RELU family, SOFTMAX, QUANTIZE and DEQUANTIZE.
+"""ADD, SUB, RELU and its kin, SOFTMAX, QUANTIZE and DEQUANTIZE.
 
 References
 ----------
 ``tensorflow/lite/kernels/{add,sub,activations,quantize,dequantize}.cc`` and
-``tensorflow/lite/kernels/internal/reference/{integer_ops/add,sub,requantize,quantize}.h``.
+``tensorflow/lite/kernels/internal/reference/{integer_ops/add,sub,leaky_relu,requantize,quantize}.h``.
 """
 
 from collections.abc import Callable
@@ -12,9 +12,9 @@ from dataclasses import replace
 import numpy as np
 
 from systolith.sw.importer.builder import Builder, Slot
-from systolith.sw.importer.drafts import AddDraft, ConvDraft
+from systolith.sw.importer.drafts import AddDraft, Clamp, ConvDraft
 from systolith.sw.importer.quantization import OFFSETS
-from systolith.sw.importer.tflite.drafts import pass_through
+from systolith.sw.importer.tflite.drafts import ScaledDraft, pass_through
 from systolith.sw.importer.tflite.layout import whole
 from systolith.sw.importer.tflite.operation import Operation, activation_bounds, add_draft
 from systolith.sw.importer.values import Activation, Quantization, State, Value
@@ -83,26 +83,48 @@ def _like(result: Activation, slot: Slot, x: Activation) -> Activation:
     return result.rearranged(result.elements.ravel()[slot.places[x.elements]])
 
 
-def rescale(builder: Builder, node: Operation, x: Activation,
-            bounds: tuple[float | None, float | None] = (None, None)) -> Activation:
-    """Return ``sat(requantize(q - z_x) + z_y)``: a bound alone where the scale stays."""
-    x = whole(builder, node, x)
-    slot, target = builder.pin_naturally(node, x), node.quantization()
-    clamps = activation_bounds(target, *bounds)
-    if slot.cell.value == target:
-        for clamp in clamps:
-            x = builder.clamp(node, x, clamp)
-        return x
-    draft = ConvDraft(**builder.labels(node, slot.name), clamps=clamps,
-                      **pass_through(slot.shape[2], slot.cell.value.scale))
+def rescale(builder: Builder, node: Operation, x: Activation, factor: float,
+            clamps: list[Clamp]) -> Activation:
+    """Return ``sat(requantize(q - z_x) + z_y)``, q rescaled by a factor."""
+    slot = builder.pin_naturally(node, x)
+    draft = ScaledDraft(**builder.labels(node, slot.name), clamps=clamps, factor=factor,
+                        **pass_through(slot.shape[2], slot.cell.value.scale))
     return _like(add_draft(builder, node, draft, slot.shape), slot, x)
 
 
+def _float_factor(source: Quantization, target: Quantization, slope: float = 1.0) -> float:
+    """Return ``source.scale * slope / target.scale`` as float32 rounds it."""
+    return float(np.float32(source.scale) * np.float32(slope) / np.float32(target.scale))
+
+
 def bounded(low: float | None, high: float | None) -> Callable[[Builder, Operation], Value]:
-    """Return the handler of an operator that saturates to real bounds."""
+    """Return the handler of an operator that saturates to real bounds.
+
+    Where the scale stays it is a bound of the operator before, else an operation of its own.
+    """
     def handler(builder: Builder, node: Operation) -> Value:
-        return rescale(builder, node, node.feature_map(), (low, high))
+        x, target = whole(builder, node, node.feature_map()), node.quantization()
+        source, clamps = builder.slot(x).cell.value, activation_bounds(target, low, high)
+        if source != target:
+            return rescale(builder, node, x, _float_factor(source, target), clamps)
+        for clamp in clamps:
+            x = builder.clamp(node, x, clamp)
+        return x
     return handler
+
+
+def leaky_relu(builder: Builder, node: Operation) -> Value:
+    """Import LEAKY_RELU: the sum of its positive and its negative half, one of them always zero."""
+    x, target = whole(builder, node, node.feature_map()), node.quantization()
+    source, slope = builder.slot(x).cell.value, node.attribute("Alpha")
+    if not 0 <= slope < np.inf:
+        node.refuse(f"its slope is {slope:g}", "only slopes of 0 and above are supported")
+    zero = target.zero_point
+    halves = [
+        rescale(builder, node, x, _float_factor(source, target), [Clamp(zero, 127, real=False)]),
+        rescale(builder, node, x, _float_factor(source, target, slope),
+                [Clamp(-128, zero, real=False)])]
+    return _sum(builder, node, *halves)
 
 
 def softmax(builder: Builder, node: Operation) -> Value:
@@ -132,7 +154,9 @@ def quantize(builder: Builder, node: Operation) -> Value:
             and source.zero_point[0] + OFFSETS[source.dtype]
             == result.zero_point[0] + OFFSETS[result.dtype]):
         return replace(x, dtype=result.dtype)
-    return rescale(builder, node, node.feature_map())
+    x, target = whole(builder, node, node.feature_map()), node.quantization()
+    before = builder.slot(x).cell.value
+    return x if before == target else rescale(builder, node, x, before.scale / target.scale, [])
 
 
 def dequantize(builder: Builder, node: Operation) -> Value:
@@ -152,6 +176,7 @@ def dequantize(builder: Builder, node: Operation) -> Value:
 HANDLERS = {
     "ADD": add,
     "SUB": subtract,
+    "LEAKY_RELU": leaky_relu,
     "RELU": bounded(0.0, None),
     "RELU6": bounded(0.0, 6.0),
     "RELU_N1_TO_1": bounded(-1.0, 1.0),

@@ -18,6 +18,7 @@ from systolith.sw.importer.tflite import (
     layout,
     pooling,
     shapes,
+    tables,
 )
 from systolith.sw.importer.tflite.file import Operator, TensorInfo, parse
 from systolith.sw.importer.tflite.operation import Operation
@@ -36,21 +37,18 @@ __all__ = ["HANDLERS", "import_tflite"]
 
 #: Operator -> function of (builder, operation) that returns the value of its result.
 HANDLERS = {**convolution.HANDLERS, **pooling.HANDLERS, **elementwise.HANDLERS,
-            **layout.HANDLERS, **joining.HANDLERS, **shapes.HANDLERS}
+            **layout.HANDLERS, **joining.HANDLERS, **shapes.HANDLERS,
+            **tables.HANDLERS}
 
-_ACTIVATIONS = ("the only activations inside a model are RELU, RELU6 and RELU_N1_TO_1",
-                "train with one of them")
+_ACTIVATIONS = ("the only activations are RELU, RELU6, RELU_N1_TO_1, LEAKY_RELU",
+                "train with one of them (LOGISTIC, TANH and HARD_SWISH may stand at the end)")
 #: Elements of an input, far above what any device holds; damaged files ask for more.
 _LARGEST = 1 << 24
 #: Operators people try, and what to do instead.
 _REASONS = {
     "ELU": _ACTIVATIONS,
     "GELU": _ACTIVATIONS,
-    "HARD_SWISH": _ACTIVATIONS,
-    "LEAKY_RELU": _ACTIVATIONS,
-    "LOGISTIC": _ACTIVATIONS,
     "PRELU": _ACTIVATIONS,
-    "TANH": _ACTIVATIONS,
     "TRANSPOSE_CONV": ("transposed convolution is not supported",
                        "use CONV_2D, and upsampling outside the model"),
     "MUL": ("products of feature maps are not supported",
