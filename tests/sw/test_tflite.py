@@ -130,8 +130,9 @@ def test_fully_connected(depth, per_channel, bias):
     check(m, [x], [y], inputs(m, [x], 200), machine=bias)
 
 
+@pytest.mark.parametrize("kind", ["FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D"])
 @pytest.mark.parametrize("factor", [2 ** -11, 2 ** -7, 1e-3, 3e-5, 2e-6, 0.37, 0.5, 1.9])
-def test_fully_connected_where_results_step(factor):
+def test_where_results_step(factor, kind):
     """The biases are the accumulators around every step, where rounding once or twice shows."""
     m = Model(np.random.default_rng(1))
     scale = np.float32(2 ** -6 if np.log2(factor) % 1 == 0 else 0.0173)
@@ -139,12 +140,19 @@ def test_fully_connected_where_results_step(factor):
     result = np.float32(real / factor)
     levels = np.arange(-130, 131)[:, None] - 0.5
     steps = np.ceil(levels * float(result) / real) + np.arange(-2, 3)
-    m.tensors.clear()
-    x = m.tensor((1, 4), scale=scale)
-    w = m.constant(np.zeros((steps.size, 4), np.int8), scale=scale)
+    shape = {"FULLY_CONNECTED": (steps.size, 1), "CONV_2D": (steps.size, 1, 1, 1),
+             "DEPTHWISE_CONV_2D": (1, 1, 1, steps.size)}[kind]
+    flat = kind == "FULLY_CONNECTED"
+    x = m.tensor((1, 1) if flat else (1, 1, 1, 1), scale=scale)
+    w = m.constant(np.zeros(shape, np.int8), scale=scale)
     b = m.constant(steps.ravel().astype(np.int32), scale=real)
-    y = m.tensor((1, steps.size), scale=result, zero_point=-3)
-    m.op("FULLY_CONNECTED", [x, w, b], y, "FullyConnectedOptions")
+    y = m.tensor((1, steps.size) if flat else (1, 1, 1, steps.size), scale=result, zero_point=-3)
+    options = {"FULLY_CONNECTED": "FullyConnectedOptions", "CONV_2D": "Conv2DOptions"}.get(
+        kind, "DepthwiseConv2DOptions")
+    fields = {} if flat else window()
+    if kind == "DEPTHWISE_CONV_2D":
+        fields["DepthMultiplier"] = steps.size
+    m.op(kind, [x, w, b], y, options, **fields)
     check(m, [x], [y], inputs(m, [x], 2))
 
 
@@ -221,7 +229,8 @@ def near_tie(m, factor=1.0):
     return float(scale), float(np.float32(float(scale) * factor * level / (result + 0.5)))
 
 
-@pytest.mark.parametrize("kind", ["RELU", "RELU6", "QUANTIZE", "LEAKY_RELU", "MEAN"])
+@pytest.mark.parametrize("kind", ["RELU", "RELU6", "QUANTIZE", "LEAKY_RELU", "MEAN", "ADD",
+                                  "SUB"])
 @pytest.mark.parametrize("seed", range(25))
 def test_factors_that_make_ties(kind, seed):
     """What is computed in float32 and what in float64 shows where a level is nearly a tie."""
@@ -237,10 +246,18 @@ def test_factors_that_make_ties(kind, seed):
         m.op(kind, [x, axes], y, "ReducerOptions", KeepDims=False)
     elif kind == "LEAKY_RELU":
         m.op(kind, [x], y, "LeakyReluOptions", Alpha=alpha)
+    elif kind in ("ADD", "SUB"):
+        b = m.map((3, 256), scale=source * float(m.rng.uniform(0.3, 3)), zero_point=0)
+        m.op(kind, [x, b], y, f"{kind.capitalize()}Options")
     else:
         m.op(kind, [x], y)
     array = np.broadcast_to(np.arange(-128, 128, dtype=np.int8), (1, *m.tensors[x].shape[1:]))
-    check(m, [x], [y], [np.ascontiguousarray(array)])
+    array = np.ascontiguousarray(array)
+    if kind in ("ADD", "SUB"):
+        check(m, [x, b], [y], [array, np.zeros_like(array)])
+        check(m, [x, b], [y], [np.zeros_like(array), array])
+    else:
+        check(m, [x], [y], [array])
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -420,3 +437,89 @@ def test_layout(build):
         z = f
     m.op("FULLY_CONNECTED", [z, w, m.bias(x, w)], y, "FullyConnectedOptions")
     check(m, [x], [y], machine=True)
+
+
+def test_random_networks():
+    """Chains of operators as they stand in models, residual ones among them."""
+    for seed in range(16):
+        m = Model(np.random.default_rng(seed))
+        x = m.map([int(n) for n in m.rng.integers((6, 6, 1), (13, 13, 5))])
+        z = x
+        for _ in range(int(m.rng.integers(2, 6))):
+            z = BLOCKS[m.rng.integers(len(BLOCKS))](m, z)
+        h, w, c = m.tensors[z].shape[1:]
+        flat = m.map((h * w * c,), like=z)
+        m.op("RESHAPE", [z, m.constant(np.array([1, h * w * c], np.int32))], flat, "ReshapeOptions")
+        weights = m.weights((10, h * w * c), 0, per_channel=bool(seed % 2))
+        logits = m.tensor((1, 10), scale=spread(m, flat, weights, h * w * c), zero_point=seed)
+        m.op("FULLY_CONNECTED", [flat, weights, m.bias(flat, weights)], logits,
+             "FullyConnectedOptions")
+        y = m.map((10,), scale=1 / 256, zero_point=-128)
+        m.op("SOFTMAX", [logits], y, "SoftmaxOptions", Beta=1.0)
+        check(m, [x], [y, z] if seed % 3 else [y], machine=True)
+
+
+def residual(m, x):
+    shape = m.tensors[x].shape
+    a = convolve(m, x, shape[3], 1)
+    y = m.map(shape[1:], scale=m.tensors[a].scale[0] * 1.3)
+    m.op("ADD", [a, x] if m.rng.integers(2) else [x, a], y, "AddOptions",
+         FusedActivationFunction=RELU)
+    return y
+
+
+def convolve(m, x, outputs=None, stride=None):
+    h, w, c = m.tensors[x].shape[1:]
+    outputs = int(m.rng.integers(2, 9)) if outputs is None else outputs
+    stride = int(m.rng.integers(1, 3)) if stride is None else stride
+    size = int(m.rng.integers(1, 4))
+    options = window(Padding=SAME, StrideH=stride, StrideW=stride)
+    weights = m.weights((outputs, size, size, c), 0)
+    y = m.tensor((1, -(-h // stride), -(-w // stride), outputs),
+                 scale=spread(m, x, weights, size * size * c),
+                 zero_point=int(m.rng.integers(-128, 128)))
+    m.op("CONV_2D", [x, weights, m.bias(x, weights)], y, "Conv2DOptions",
+         FusedActivationFunction=int(m.rng.integers(4)), **options)
+    return y
+
+
+def depthwise(m, x):
+    h, w, c = m.tensors[x].shape[1:]
+    weights = m.weights((1, 3, 3, c), 3)
+    y = m.tensor((1, h, w, c), scale=spread(m, x, weights, 9))
+    m.op("DEPTHWISE_CONV_2D", [x, weights, m.bias(x, weights)], y, "DepthwiseConv2DOptions",
+         DepthMultiplier=1, FusedActivationFunction=RELU6, **window(Padding=SAME))
+    return y
+
+
+def pool(m, x):
+    h, w, c = m.tensors[x].shape[1:]
+    y = m.map((-(-h // 2), -(-w // 2), c), like=x)
+    m.op(["MAX_POOL_2D", "AVERAGE_POOL_2D"][m.rng.integers(2)], [x], y, "Pool2DOptions",
+         FilterHeight=2, FilterWidth=2, **window(Padding=SAME, StrideH=2, StrideW=2))
+    return y
+
+
+def leak(m, x):
+    y = m.map(m.tensors[x].shape[1:], scale=m.tensors[x].scale[0] * 0.9)
+    m.op("LEAKY_RELU", [x], y, "LeakyReluOptions", Alpha=0.1)
+    return y
+
+
+def join(m, x):
+    a = convolve(m, x, 3, 1)
+    b = m.map(m.tensors[a].shape[1:], like=a)
+    m.op("RELU", [a], b)
+    y = m.map((*m.tensors[a].shape[1:3], 6), like=a)
+    m.op("CONCATENATION", [a, b], y, "ConcatenationOptions", Axis=3)
+    return y
+
+
+def padded(m, x):
+    h, w, c = m.tensors[x].shape[1:]
+    p = m.map((h + 1, w + 1, c), like=x)
+    m.op("PAD", [x, m.constant(np.array([[0, 0], [0, 1], [1, 0], [0, 0]], np.int32))], p)
+    return convolve(m, p)
+
+
+BLOCKS = [residual, convolve, depthwise, pool, leak, join, padded]

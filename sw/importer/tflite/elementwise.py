@@ -37,16 +37,12 @@ def subtract(builder: Builder, node: Operation) -> Value:
     """Import SUB: an ADD of the second operand's negative, which is exact in int8.
 
     ``~q`` with the zero point ``~z`` stands for ``-(q - z)``. TFLite negates after rescaling; that
-    this makes no difference is checked for all 256 values.
+    this makes no difference to the result is checked for all pairs of levels.
     """
     a, b = (whole(builder, node, x) for x in _pair(node))
-    slots = [builder.slot(x) for x in (a, b)]
-    scales = [slot.cell.value.scale for slot in slots]
-    source = slots[1].cell.value
-    factor = quantize_multiplier(scales[1] / (2 * max(scales)))
-    lifted = (np.arange(-128, 128) - source.zero_point) << ADD_LEFT_SHIFT
-    if not np.array_equal(requantize(-lifted, *factor), -requantize(lifted, *factor)):
-        node.refuse("its second operand's scale rounds to other integers when negated",
+    source = builder.slot(b).cell.value
+    if not _negation_commutes(builder.slot(a).cell.value, source, node.quantization()):
+        node.refuse("its second operand's scale rounds to other results when negated",
                     "quantise the model again")
     slot = builder.pin_naturally(node, b)
     draft = ConvDraft(**builder.labels(node, slot.name),
@@ -54,6 +50,21 @@ def subtract(builder: Builder, node: Operation) -> Value:
     negative = add_draft(builder, node, draft, slot.shape,
                          Quantization(source.scale, -1 - source.zero_point))
     return _sum(builder, node, a, _like(negative, slot, b))
+
+
+def _negation_commutes(a: Quantization, b: Quantization, result: Quantization) -> bool:
+    """Tell whether ``a - b`` and ``a + (-b)`` have the same rounded results."""
+    twice = 2 * max(a.scale, b.scale)
+    whole_sum = twice / (result.scale * (1 << ADD_LEFT_SHIFT))
+    if whole_sum >= 1:
+        return True  # the addition will be refused
+    factors = [quantize_multiplier(factor) for factor in (
+        a.scale / twice, b.scale / twice, whole_sum)]
+    lifted = [(np.arange(-128, 128) - x.zero_point) << ADD_LEFT_SHIFT for x in (a, b)]
+    left = requantize(lifted[0], *factors[0])[:, None]
+    after, before = -requantize(lifted[1], *factors[1]), requantize(-lifted[1], *factors[1])
+    return np.array_equal(requantize(left + after, *factors[2]),
+                          requantize(left + before, *factors[2]))
 
 
 def _pair(node: Operation) -> tuple[Activation, Activation]:
@@ -94,7 +105,8 @@ def rescale(builder: Builder, node: Operation, x: Activation, factor: float,
 
 def _float_factor(source: Quantization, target: Quantization, slope: float = 1.0) -> float:
     """Return ``source.scale * slope / target.scale`` as float32 rounds it."""
-    return float(np.float32(source.scale) * np.float32(slope) / np.float32(target.scale))
+    with np.errstate(over="ignore"):  # infinity is refused with the factor
+        return float(np.float32(source.scale) * np.float32(slope) / np.float32(target.scale))
 
 
 def bounded(low: float | None, high: float | None) -> Callable[[Builder, Operation], Value]:

@@ -109,7 +109,8 @@ def activation_bounds(grid: Quantization, low: float | None, high: float | None)
     ``zero_point + round(bound / scale)`` in float32, ties away from zero.
     """
     def level(bound: float) -> int:
-        ratio = float(np.float32(abs(bound)) / np.float32(grid.scale))
+        with np.errstate(over="ignore"):
+            ratio = float(np.float32(abs(bound)) / np.float32(grid.scale))
         steps = math.floor(min(ratio, 1e6) + 0.5)
         return grid.zero_point + (steps if bound >= 0 else -steps)
 

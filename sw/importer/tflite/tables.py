@@ -42,24 +42,26 @@ def smooth(function: Callable[[np.ndarray], np.ndarray]
            ) -> Callable[[Operation, Quantization, Quantization], np.ndarray]:
     """Return the results of a function float64[...] -> float64[...] as float32 rounds them."""
     def results(node: Operation, source: Quantization, target: Quantization) -> np.ndarray:
-        real = np.float32(source.scale) * (_LEVELS - source.zero_point).astype(np.float32)
-        value = function(real.astype(np.float64)).astype(np.float32)
-        scaled = (value * np.float32(1 / np.float32(target.scale))).astype(np.float64)
+        with np.errstate(all="ignore"):  # infinities saturate
+            real = np.float32(source.scale) * (_LEVELS - source.zero_point).astype(np.float32)
+            value = function(real.astype(np.float64)).astype(np.float32)
+            scaled = (value * np.float32(1 / np.float32(target.scale))).astype(np.float64)
+        scaled = np.clip(np.nan_to_num(scaled), -1e6, 1e6)
         return np.sign(scaled) * np.floor(np.abs(scaled) + 0.5) + target.zero_point
     return results
 
 
 def logistic(x: np.ndarray) -> np.ndarray:
     """Return ``1 / (1 + exp(-x))``, its steps rounded to float32."""
-    with np.errstate(over="ignore"):
-        powers = np.exp(-x).astype(np.float32)
+    powers = np.exp(-x).astype(np.float32)
     return np.float32(1) / (np.float32(1) + powers)
 
 
 def hard_swish(node: Operation, source: Quantization, target: Quantization) -> np.ndarray:
     """Return ``x * relu6(x + 3) / 6`` in TFLite's 16-bit fixed point."""
     fine = np.float32(source.scale) * np.float32(1 / 128)
-    multiplier, exponent = _multiplier(node, fine / np.float32(target.scale))
+    with np.errstate(over="ignore"):
+        multiplier, exponent = _multiplier(node, fine / np.float32(target.scale))
     ramp, ramp_exponent = _multiplier(node, fine / np.float32(3 / 32768))
     if exponent > 0:
         node.refuse("its result's scale is too fine for its input's", "quantise the model again")
