@@ -173,16 +173,20 @@ def _offsets(writer, offsets):
     return writer.EndVector()
 
 
-def reference(data, *inputs):
-    """Return the outputs of TFLite's reference kernels for inputs [n, ...]: a list of arrays."""
+def reference(data, *inputs, whole=False):
+    """Return the outputs of TFLite's reference kernels for inputs [n, ...]: a list of arrays.
+
+    With ``whole`` the model's own batch is n, else 1.
+    """
     interpreter = Interpreter(model_content=data,
                               experimental_op_resolver_type=OpResolverType.BUILTIN_REF)
     interpreter.allocate_tensors()
     outputs = []
-    for arrays in zip(*inputs, strict=True):
+    batches = [inputs] if whole else [[a[None] for a in x] for x in zip(*inputs, strict=True)]
+    for arrays in batches:
         for detail, array in zip(interpreter.get_input_details(), arrays, strict=True):
-            interpreter.set_tensor(detail["index"], array[None])
+            interpreter.set_tensor(detail["index"], array)
         interpreter.invoke()
-        outputs.append([interpreter.get_tensor(detail["index"])[0]
+        outputs.append([interpreter.get_tensor(detail["index"])
                         for detail in interpreter.get_output_details()])
-    return [np.stack(arrays) for arrays in zip(*outputs, strict=True)]
+    return [np.concatenate(arrays) for arrays in zip(*outputs, strict=True)]

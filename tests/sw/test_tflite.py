@@ -14,8 +14,6 @@ from tests.tflite_models import NONE, RELU, RELU6, RELU_N1_TO_1, SAME, VALID, Mo
 
 IMAGES = 12
 SEEDS = range(4)
-#: How many single numbers have been compared, for whoever asks.
-compared = [0]
 
 
 def inputs(model, numbers, images=IMAGES):
@@ -44,7 +42,6 @@ def check(model, xs, ys, arrays=None, machine=False):
     for got, expected in zip(outputs, reference(data, *arrays), strict=True):
         assert got.dtype == expected.dtype
         np.testing.assert_array_equal(got, expected)
-        compared[0] += got.size
     if machine:
         config = Config()
         with Device(MachineDevice(config)) as device:
@@ -457,6 +454,20 @@ def test_random_networks():
         y = m.map((10,), scale=1 / 256, zero_point=-128)
         m.op("SOFTMAX", [logits], y, "SoftmaxOptions", Beta=1.0)
         check(m, [x], [y, z] if seed % 3 else [y], machine=True)
+
+
+def test_a_batch_of_several():
+    m = Model(np.random.default_rng(0))
+    x = m.tensor((4, 5, 4, 3), scale=0.1, zero_point=7)
+    f = m.tensor((4, 60), scale=0.1, zero_point=7)
+    w = m.weights((6, 60), 0)
+    y = m.tensor((4, 6), scale=spread(m, x, w, 60))
+    m.op("RESHAPE", [x, m.constant(np.array([-1, 60], np.int32))], f, "ReshapeOptions")
+    m.op("FULLY_CONNECTED", [f, w, m.bias(x, w)], y, "FullyConnectedOptions")
+    data = m.finish([x], [y])
+    array = m.rng.integers(-128, 128, (4, 5, 4, 3), dtype=np.int8)
+    got, = golden.run_model(import_tflite(data, "m.tflite"), array)
+    np.testing.assert_array_equal(got, reference(data, array, whole=True)[0])
 
 
 def residual(m, x):

@@ -59,22 +59,32 @@ class FullyConnectedDraft(ConvDraft):
 
     ``round(accumulator * (scale_x * scale_w / scale_y))``, ties away from zero. No fixed
     multiplier does that for all integers, but for those that can occur one can be found: the
-    result steps at 255 accumulators on either side of zero, and where the steps agree all agrees.
+    result steps at no more than 255 accumulators, and where the steps agree all agrees.
     """
+
+    #: How many levels above and below its zero point the result has.
+    levels: tuple[int, int] = (_LEVELS, _LEVELS)
+
+    def finish(self, tensors: Mapping[str, Tensor]) -> Op:
+        """Return the convolution; see :meth:`Draft.finish`."""
+        output = tensors[self.output]
+        bounds = self.common(output)
+        self.levels = (bounds["high"] - output.zero_point, output.zero_point - bounds["low"])
+        return ConvDraft.finish(self, tensors)
 
     def requant(self, factors: np.ndarray, largest: np.ndarray, lift: bool = False) -> Requant:
         """Return a Requant with the same steps; see :meth:`Draft.requant`."""
         plain = Draft.requant(self, factors, largest)
         lifted = Draft.requant(self, factors, largest, lift=True)
-        steps = _first_accumulators(factors)
+        steps = _first_accumulators(factors)[:, :max(*self.levels, 0)]
         found = [array.astype(np.int64) for array in
                  (plain.multiplier, plain.left, plain.right)]
-        wrong = np.flatnonzero(~_steps_agree(found, steps, largest))
+        wrong = np.flatnonzero(~_steps_agree(found, steps, largest, self.levels))
         for lift in range(int((lifted.left - plain.left).max(initial=0)), -1, -1):
             extra = np.minimum(lift, lifted.left - plain.left)[wrong]
             left, right = plain.left[wrong] + extra, plain.right[wrong] + extra
             tried = [_multiplier(steps[wrong], largest[wrong], left, right), left, right]
-            good = _steps_agree(tried, steps[wrong], largest[wrong])
+            good = _steps_agree(tried, steps[wrong], largest[wrong], self.levels)
             for array, values in zip(found, tried, strict=True):
                 array[wrong[good]] = values[good]
             wrong = wrong[~good]
@@ -93,12 +103,12 @@ def _multiplier(steps: np.ndarray, largest: np.ndarray, left: np.ndarray,
     each accumulator that must reach q is a lower bound of the multiplier, the one before an upper.
     """
     right = right[:, None]
-    bound = np.ldexp(np.arange(1, _LEVELS + 1) - 0.5, right) - np.where(right, 0.5, 0)
+    bound = np.ldexp(np.arange(1, steps.shape[1] + 1) - 0.5, right) - np.where(right, 0.5, 0)
     bound = np.ldexp(bound, 31 - left[:, None])
     least = np.where(steps <= largest[:, None], bound / np.maximum(steps, 1), 0)
     before = (steps > 1) & (steps - 1 <= largest[:, None])
     most = np.where(before, bound / np.maximum(steps - 1, 1), np.inf)
-    low, high = least.max(axis=1), np.minimum(most.min(axis=1), 1 << 31)
+    low, high = least.max(axis=1, initial=0), most.min(axis=1, initial=1 << 31)
     return np.clip(np.floor((low + high) / 2), 0, (1 << 31) - 1).astype(np.int64)
 
 
@@ -113,17 +123,22 @@ def _first_accumulators(factors: np.ndarray) -> np.ndarray:
     return np.where(factors[:, None] > 0, first, 1 << 62).astype(np.int64)
 
 
-def _steps_agree(requant: list[np.ndarray], steps: np.ndarray, largest: np.ndarray) -> np.ndarray:
-    """Tell for each channel whether a rescaling steps at ``steps`` and at their negatives."""
+def _steps_agree(requant: list[np.ndarray], steps: np.ndarray, largest: np.ndarray,
+                 levels: tuple[int, int]) -> np.ndarray:
+    """Tell for each channel whether a rescaling steps at ``steps`` and at their negatives.
+
+    Only at so many ``levels`` above and below zero, and at accumulators up to ``largest``.
+    """
     parts = [array[:, None] for array in requant]
-    levels = np.arange(1, _LEVELS + 1)
     agree = np.ones(len(steps), bool)
-    for offset, least, most in ((0, levels, 1 << 31), (-1, -1, levels - 1)):
-        at = steps + offset
-        possible = at <= largest[:, None]
-        at = np.where(possible, at, 0)
-        for result in (requantize(at, *parts), -requantize(-at, *parts)):
-            agree &= (~possible | ((result >= least) & (result <= most))).all(axis=1)
+    for sign, count in zip((1, -1), levels, strict=True):
+        reached = np.arange(1, max(count, 0) + 1)
+        for before in (0, 1):
+            at = steps[:, :reached.size] - before
+            possible = at <= largest[:, None]
+            result = sign * requantize(sign * np.where(possible, at, 0), *parts)
+            right = result < reached if before else result >= reached
+            agree &= (~possible | right).all(axis=1)
     return agree
 
 
