@@ -212,6 +212,20 @@ def test_pooling_to_another_scale():
     refused(m, [x], [y], "another scale")
 
 
+def test_pad_that_asks_for_everything():
+    m, x = model()
+    y = m.map((2**30, 5, 4), like=x)
+    m.op("PAD", [x, m.constant(np.array([[0, 0], [0, 2**30], [0, 0], [0, 0]], np.int32))], y)
+    refused(m, [x], [y], "too large")
+
+
+def test_output_that_the_host_alone_computes():
+    m, x = model()
+    y = m.tensor((1, 6, 5, 4), "float32")
+    m.op("DEQUANTIZE", [x], y)
+    refused(m, [x], [y], "computes nothing", error=ModelError)
+
+
 def test_reshape_of_the_batch():
     m, x = model()
     y = m.tensor((6, 20), scale=m.tensors[x].scale, zero_point=m.tensors[x].zero_point)

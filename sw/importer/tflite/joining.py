@@ -9,7 +9,7 @@ from systolith.sw.importer.builder import Builder
 from systolith.sw.importer.drafts import AddDraft, ConvDraft
 from systolith.sw.importer.tflite.drafts import pass_through
 from systolith.sw.importer.tflite.layout import whole
-from systolith.sw.importer.tflite.operation import Operation, add_draft
+from systolith.sw.importer.tflite.operation import Operation, add_draft, check_size
 from systolith.sw.importer.values import Activation, Value
 
 __all__ = ["HANDLERS"]
@@ -54,6 +54,7 @@ def _place(builder: Builder, node: Operation, x: Activation, axis: int, before: 
     after = total - before - shape[axis]
     fields, pads = pass_through(shape[2], scale), (0, 0, 0, 0)
     if axis == 2:
+        check_size(node, total, shape[2])
         weights = np.eye(total, shape[2], -before, np.int8)
         fields = {"weights": weights[:, None, None], "bias": np.zeros(total, np.int64),
                   "scale": np.full(total, scale)}

@@ -7,7 +7,7 @@ import numpy as np
 from systolith.sw.importer.builder import Builder
 from systolith.sw.importer.drafts import ConvDraft
 from systolith.sw.importer.tflite.drafts import pass_through
-from systolith.sw.importer.tflite.operation import Operation, add_draft, as_map
+from systolith.sw.importer.tflite.operation import Operation, add_draft, as_map, check_size
 from systolith.sw.importer.values import PADDING, Activation, State, Value
 
 __all__ = ["HANDLERS", "whole"]
@@ -100,6 +100,7 @@ def pad(builder: Builder, node: Operation, elements: np.ndarray) -> np.ndarray:
         if value is None or value.size != 1 or value.item() != node.quantization().zero_point:
             node.refuse("it pads with another number than zero", "only padding with the zero "
                         "point (real zero) is supported")
+    check_size(node, *(widths[1:].sum(axis=1) + elements.shape))
     return np.pad(elements, widths[1:], constant_values=PADDING)
 
 

@@ -11,7 +11,10 @@ from systolith.sw.importer.node import Node
 from systolith.sw.importer.tflite.file import TensorInfo
 from systolith.sw.importer.values import Activation, Constant, Quantization, State
 
-__all__ = ["Operation", "activation_bounds", "add_draft", "as_map"]
+__all__ = ["LARGEST", "Operation", "activation_bounds", "add_draft", "as_map", "check_size"]
+
+#: Elements of a feature map, far above what any device holds; damaged files ask for more.
+LARGEST = 1 << 23
 
 _CONVERT = ("convert the model with full integer quantisation to int8 (representative_dataset, "
             "TFLITE_BUILTINS_INT8)")
@@ -128,9 +131,17 @@ def as_map(builder: Builder, node: Operation, x: Activation) -> Map:
     return builder.as_map(node, x.rearranged(np.moveaxis(x.elements, -1, 0)))
 
 
+def check_size(node: Operation, *shape: int) -> None:
+    """Refuse an array that no device could hold."""
+    if math.prod(int(n) for n in shape) > LARGEST:
+        node.refuse(f"an array of {' x '.join(map(str, shape))} is too large",
+                    f"there may be {LARGEST} elements: correct the model")
+
+
 def add_draft(builder: Builder, node: Operation, draft: Draft, shape: tuple[int, int, int],
               quantization: Quantization | None = None) -> Activation:
     """Add an operation; return its result (h, w, c), quantised as the node's or as given."""
+    check_size(node, *shape)
     y = builder.add_draft(draft, shape, 3)
     builder.slot(y).cell.value = quantization or node.quantization()
     return replace(y, elements=np.moveaxis(y.elements, 0, -1), state=State.INTEGER, dtype="int8")

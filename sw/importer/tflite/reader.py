@@ -21,7 +21,7 @@ from systolith.sw.importer.tflite import (
     tables,
 )
 from systolith.sw.importer.tflite.file import Operator, TensorInfo, parse
-from systolith.sw.importer.tflite.operation import Operation
+from systolith.sw.importer.tflite.operation import LARGEST, Operation
 from systolith.sw.importer.values import (
     Activation,
     Constant,
@@ -42,8 +42,6 @@ HANDLERS = {**convolution.HANDLERS, **pooling.HANDLERS, **elementwise.HANDLERS,
 
 _ACTIVATIONS = ("the only activations are RELU, RELU6, RELU_N1_TO_1, LEAKY_RELU",
                 "train with one of them (LOGISTIC, TANH and HARD_SWISH may stand at the end)")
-#: Elements of an input, far above what any device holds; damaged files ask for more.
-_LARGEST = 1 << 24
 #: Operators people try, and what to do instead.
 _REASONS = {
     "ELU": _ACTIVATIONS,
@@ -133,10 +131,10 @@ class _Reader:
             raise ModelError(f"{what} is {tensor.dtype}: convert the model with a float, int8 or "
                              "uint8 input")
         shape = tensor.shape[1:]
-        if not shape or min(shape) < 1 or math.prod(shape) > _LARGEST:
+        if not shape or min(shape) < 1 or math.prod(shape) > LARGEST:
             raise ModelError(f"{what} has the shape {list(tensor.shape)}: it needs the batch "
                              "first, fixed positive sizes behind it, and at most "
-                             f"{_LARGEST} elements")
+                             f"{LARGEST} elements")
         if tensor.name in self.builder.slots:
             raise ModelError(f"{self.name}: two inputs have the name {tensor.name!r}: convert the "
                              "model with different ones")
@@ -196,8 +194,9 @@ class _Reader:
         tensor, value = self.file.tensors[i], self.values[i]
         label = Operation(name=tensor.name, op="model output", opset=0, inputs=(value,),
                           output=tensor.name, tensors=(tensor,), result=tensor)
-        if isinstance(value, Activation) and value.state is State.INTEGER:
+        if isinstance(value, Activation) and value.state is not State.RAW:
             self.builder.pin_naturally(label, value)
+        if isinstance(value, Activation) and value.state is State.INTEGER:
             label = label.on(layout.whole(self.builder, label, value))
         return [output_port(label, self.builder)]
 
