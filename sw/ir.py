@@ -102,13 +102,17 @@ class Add(Op):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostStep:
-    """Work the host does on a model's input or output: ``quantize``, ``dequantize``, ``softmax``.
+    """Work the host does on a model's input or output.
 
-    ``attributes`` for softmax: ``axis`` (in the port's own batchless shape, negative).
+    ``kind``: ``quantize``, ``dequantize``, ``softmax``, ``softmax_int8``, ``table``.
+    ``attributes`` for quantize: ``ties_away`` (1: from zero, as TFLite rounds; else to even, as
+    ONNX does); for softmax: ``axis`` (in the port's own batchless shape, negative); for
+    softmax_int8, which reads and writes integers: ``beta``, ``scale`` and ``zero_point`` of the
+    result; for table, which does so too: ``levels``, the results of -128 to 127.
     """
 
     kind: str
-    attributes: dict[str, float] = field(default_factory=dict)
+    attributes: dict[str, float | list[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

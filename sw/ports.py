@@ -1,10 +1,12 @@
 """Conversion between a model's own arrays and the int8 feature maps of the graph.
 
 The one place that executes a :class:`systolith.sw.ir.Port`: golden model and driver call it. The
-arithmetic is that of ONNX's ``QuantizeLinear``, ``DequantizeLinear`` and ``Softmax`` in float32.
+arithmetic is that of ONNX's ``QuantizeLinear``, ``DequantizeLinear`` and ``Softmax`` in float32,
+or that of TFLite's reference kernels (ties away from zero, ``softmax_int8``).
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -84,29 +86,61 @@ def _check(port: Port, array: np.ndarray) -> np.ndarray:
 
 # -- host steps: (values, attributes, tensor) -> values ------------------------------------------
 
-def _quantize(values: np.ndarray, attributes: Mapping[str, float], tensor: Tensor) -> np.ndarray:
+def _quantize(values: np.ndarray, attributes: Mapping[str, Any], tensor: Tensor) -> np.ndarray:
     scale, zero_point = _scale(attributes, tensor)
     with np.errstate(over="ignore"):
-        levels = np.rint(values / scale) + zero_point
+        levels = values / scale
+        levels = _round_away(levels) if attributes.get("ties_away") else np.rint(levels)
+        levels = levels + zero_point
     low, high = attributes.get("low", -128), attributes.get("high", 127)
     return np.clip(levels, low, high).astype(np.int16)
 
 
-def _dequantize(values: np.ndarray, attributes: Mapping[str, float], tensor: Tensor) -> np.ndarray:
+def _dequantize(values: np.ndarray, attributes: Mapping[str, Any], tensor: Tensor) -> np.ndarray:
     scale, zero_point = _scale(attributes, tensor)
     return (values.astype(np.int32) - zero_point).astype(np.float32) * scale
 
 
-def _softmax(values: np.ndarray, attributes: Mapping[str, float], tensor: Tensor) -> np.ndarray:
+def _softmax(values: np.ndarray, attributes: Mapping[str, Any], tensor: Tensor) -> np.ndarray:
     axis = int(attributes["axis"])
     powers = np.exp(values - values.max(axis=axis, keepdims=True))
     return powers / powers.sum(axis=axis, keepdims=True)
 
 
-def _scale(attributes: Mapping[str, float], tensor: Tensor) -> tuple[np.float32, np.int32]:
+def _table(values: np.ndarray, attributes: Mapping[str, Any], tensor: Tensor) -> np.ndarray:
+    return np.array(attributes["levels"], np.int8)[values.astype(np.int16) + 128]
+
+
+def _softmax_int8(values: np.ndarray, attributes: Mapping[str, Any],
+                  tensor: Tensor) -> np.ndarray:
+    """TFLite's int8 softmax over the last axis: a table of powers, sums in float32, in order.
+
+    Source: ``PopulateSoftmaxLookupTable`` and ``Softmax`` in
+    ``tensorflow/lite/kernels/internal/optimized/optimized_ops.h``, which the reference resolver
+    uses too. The table is right but for ``expf`` of the C library, which is not always the nearest
+    float32.
+    """
+    step = np.float32(-np.float32(tensor.scale) * np.float32(attributes["beta"]))
+    table = np.exp((step * np.arange(256, dtype=np.float32)).astype(np.float64)).astype(np.float32)
+    wide = values.astype(np.int32)
+    powers = table[wide.max(axis=-1, keepdims=True) - wide]
+    total = np.cumsum(powers, axis=-1, dtype=np.float32)[..., -1:]
+    inverse = np.float32(1) / (total * np.float32(attributes["scale"]))
+    levels = _round_away(powers * inverse) + np.int32(attributes["zero_point"])
+    return np.clip(levels, -128, 127).astype(np.int8)
+
+
+def _round_away(values: np.ndarray) -> np.ndarray:
+    """Round to nearest, ties away from zero, exactly as C's ``round``."""
+    whole = np.trunc(values)
+    return whole + np.where(np.abs(values - whole) >= 0.5, np.sign(values), 0).astype(values.dtype)
+
+
+def _scale(attributes: Mapping[str, Any], tensor: Tensor) -> tuple[np.float32, np.int32]:
     """Return scale and zero point of a step: its own, or else those of the port's tensor."""
     return (np.float32(attributes.get("scale", tensor.scale)),
             np.int32(attributes.get("zero_point", tensor.zero_point)))
 
 
-_STEPS = {"quantize": _quantize, "dequantize": _dequantize, "softmax": _softmax}
+_STEPS = {"quantize": _quantize, "dequantize": _dequantize, "softmax": _softmax,
+          "softmax_int8": _softmax_int8, "table": _table}

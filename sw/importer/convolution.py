@@ -10,7 +10,7 @@ from systolith.sw.importer.quantization import binary_operator, weighted_operato
 from systolith.sw.importer.values import PADDING, Activation, Value
 from systolith.sw.importer.weights import channel_scales, integer_bias, integer_weights
 
-__all__ = ["HANDLERS", "input_scale"]
+__all__ = ["HANDLERS", "flat_weights", "input_scale"]
 
 
 def input_scale(builder: Builder, x: Activation) -> float:
@@ -74,7 +74,7 @@ def _dense(builder: Builder, node: Node, transposed: bool) -> Value:
                     "correct the model")
     bias = integer_bias(node, node.operand(2), scale)
     if x.elements.size == x.shape[-1]:
-        levels, shape = _flat_weights(builder, node, x, levels), (1, 1, len(levels))
+        levels, shape = flat_weights(builder, node, x, levels), (1, 1, len(levels))
     else:
         h, w, _ = builder.pin(node, x, x.elements.reshape(
             builder.slot(x).shape or (1, -1, x.shape[-1])))
@@ -84,10 +84,11 @@ def _dense(builder: Builder, node: Node, transposed: bool) -> Value:
     return result.rearranged(np.arange(np.prod(shape)).reshape(*x.shape[:-1], shape[2]))
 
 
-def _flat_weights(builder: Builder, node: Node, x: Activation, levels: np.ndarray) -> np.ndarray:
+def flat_weights(builder: Builder, node: Node, x: Activation, levels: np.ndarray) -> np.ndarray:
     """Return int8[o, h, w, c]: a matrix [o, k] over a whole map, in the map's order."""
     slot = builder.slot(x)
-    if slot.places is None and x.exclusive and x.elements.size == slot.natural.size:
+    if slot.places is None and x.exclusive and np.array_equal(
+            x.elements.ravel(), np.arange(slot.natural.size)):
         builder.pin(node, x, x.elements.reshape(1, 1, -1))
     builder.pin_naturally(node, x)
     elements = x.elements.ravel()

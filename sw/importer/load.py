@@ -26,8 +26,8 @@ def load_model(path: str | Path,
     Parameters
     ----------
     path : path
-        An ``.onnx`` file. A quantised model is read as it is; a float one is quantised by
-        onnxruntime on the calibration data.
+        An ``.onnx`` or ``.tflite`` file. A quantised model is read as it is; a float ONNX model
+        is quantised by onnxruntime on the calibration data.
     calibration : float32[n, ...] or mapping of input name to array, optional
         Typical inputs of a float model in its own layout, batch first; some hundred are enough.
 
@@ -41,6 +41,8 @@ def load_model(path: str | Path,
         If the calibration data are unusable.
     """
     path = Path(path)
+    if path.suffix.lower() == ".tflite":
+        return _load_tflite(path, calibration is not None)
     model = check_model(_read(path), str(path))
     if is_quantized(model):
         if calibration is not None:
@@ -64,9 +66,23 @@ def is_quantized(model: onnx.ModelProto) -> bool:
     return any(node.op_type in _QUANTIZED or node.op_type.startswith("QLinear") for node in nodes)
 
 
+def _load_tflite(path: Path, calibrated: bool) -> Graph:
+    from systolith.sw.importer.tflite import import_tflite  # some hundred generated modules
+
+    if calibrated:
+        raise ModelError(f"{path}: a TFLite model is quantised when it is converted: leave the "
+                         "calibration data out")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror or first_line(error)}") from error
+    return import_tflite(data, str(path))
+
+
 def _read(path: Path) -> onnx.ModelProto:
     if path.suffix.lower() != ".onnx":
-        raise ModelError(f"{path}: only ONNX models (.onnx) can be read: export or convert it")
+        raise ModelError(f"{path}: only ONNX and TFLite models (.onnx, .tflite) can be read: "
+                         "export or convert it")
     try:
         return onnx.load(path)
     except OSError as error:

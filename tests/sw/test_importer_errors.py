@@ -223,7 +223,7 @@ def test_unreadable_file(tmp_path, content, message):
 
 def test_other_format(tmp_path):
     with pytest.raises(ModelError, match="only ONNX"):
-        load_model(tmp_path / "net.tflite")
+        load_model(tmp_path / "net.pb")
 
 
 def test_folder(tmp_path):

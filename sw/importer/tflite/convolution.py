@@ -1,0 +1,111 @@
+"""CONV_2D, DEPTHWISE_CONV_2D and FULLY_CONNECTED.
+
+References
+----------
+``tensorflow/lite/kernels/internal/reference/integer_ops/{conv,depthwise_conv}.h``; the rescaling
+factors: ``PopulateConvolutionQuantizationParams`` in ``tensorflow/lite/kernels/kernel_util.cc``.
+FULLY_CONNECTED is that of LiteRT 2.3, measured at the steps of its results: it multiplies in double
+precision and rounds once, where ``integer_ops/fully_connected.h`` of TensorFlow rounds twice.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from systolith.sw.importer.builder import Builder
+from systolith.sw.importer.convolution import flat_weights
+from systolith.sw.importer.drafts import ConvDraft
+from systolith.sw.importer.geometry import Geometry, read_geometry
+from systolith.sw.importer.tflite.drafts import FullyConnectedDraft
+from systolith.sw.importer.tflite.operation import Operation, add_draft, as_map
+from systolith.sw.importer.values import Activation, Value
+
+__all__ = ["HANDLERS", "window"]
+
+_PADDINGS = {0: "SAME_UPPER", 1: "VALID"}
+
+
+def window(node: Operation) -> Operation:
+    """Return a node with TFLite's window attributes in the words of :func:`read_geometry`."""
+    padding = node.attribute("Padding")
+    if padding not in _PADDINGS:
+        node.refuse(f"its padding has the number {padding}", "TFLite knows SAME and VALID")
+    return replace(node, attributes=node.attributes | {
+        "auto_pad": _PADDINGS[padding],
+        "strides": [node.attribute("StrideH"), node.attribute("StrideW")],
+        "dilations": [node.attribute("DilationHFactor", 1), node.attribute("DilationWFactor", 1)]})
+
+
+def conv_2d(builder: Builder, node: Operation) -> Value:
+    """Import CONV_2D; weights [o, kh, kw, i], grouped if the input has a multiple of i channels."""
+    levels, scales = node.weights(1, 0)
+    return _conv(builder, node, levels, scales)
+
+
+def depthwise_conv_2d(builder: Builder, node: Operation) -> Value:
+    """Import DEPTHWISE_CONV_2D; weights [1, kh, kw, o], o a multiple of the channels."""
+    levels, scales = node.weights(1, 3)
+    if levels.ndim != 4 or levels.shape[0] != 1:
+        node.refuse(f"its weights have the shape {levels.shape}", "correct the model")
+    return _conv(builder, node, levels.transpose(3, 1, 2, 0), scales)
+
+
+def _conv(builder: Builder, node: Operation, levels: np.ndarray, scales: np.ndarray) -> Value:
+    """Import a convolution with weights int8[o, kh, kw, i]."""
+    x = node.feature_map()
+    if levels.ndim != 4:
+        node.refuse(f"its weights have {levels.ndim} dimensions", "they must have 4")
+    source = as_map(builder, node, x)
+    geometry = read_geometry(window(node), source, levels.shape[1:3])
+    outputs, depth, channels = len(levels), levels.shape[3], source.shape[2]
+    if channels % depth or outputs % (channels // depth):
+        node.refuse(f"its weights {levels.shape} do not fit an input of {channels} channels",
+                    "correct the model")
+    draft = ConvDraft(
+        **builder.labels(node, source.tensor), weights=levels, bias=node.bias(2, outputs),
+        scale=builder.slot(x).cell.value.scale * scales, clamps=node.clamps(),
+        stride=geometry.stride, dilation=geometry.dilation, groups=channels // depth,
+        pads=_sum(source.pads, geometry))
+    return add_draft(builder, node, draft, (*geometry.result, outputs))
+
+
+def _sum(pads: tuple[int, int, int, int], geometry: Geometry) -> tuple[int, int, int, int]:
+    top, left, bottom, right = (p + q for p, q in zip(pads, geometry.pads, strict=True))
+    return top, left, bottom, right
+
+
+def fully_connected(builder: Builder, node: Operation) -> Value:
+    """Import FULLY_CONNECTED; weights [o, k], over the whole map or over its last axis."""
+    x = node.feature_map()
+    if node.attribute("WeightsFormat", 0):
+        node.refuse("its weights are shuffled", "convert the model again")
+    levels, scales = node.weights(1, 0)
+    if levels.ndim != 2 or x.elements.size % levels.shape[1]:
+        node.refuse(f"its weights {levels.shape} do not fit an input of {x.elements.size} "
+                    "elements", "correct the model")
+    outputs, depth = levels.shape
+    if not node.attribute("KeepNumDims") and x.elements.size != depth:
+        node.refuse(f"it makes {x.elements.size // depth} rows of every input", "the batch must "
+                    "stay the first dimension: set keep_num_dims")
+    scale = builder.slot(x).cell.value.scale * scales
+    rows = x.rearranged(x.elements.reshape(-1, depth))
+    if rows.shape[0] == 1:
+        levels, shape = flat_weights(builder, node, rows, levels), (1, 1, outputs)
+    else:
+        levels, shape = levels[:, None, None], (*_pixels(builder, node, rows), outputs)
+    draft = FullyConnectedDraft(**builder.labels(node, x.tensor), weights=levels, scale=scale,
+                                bias=node.bias(2, outputs), clamps=node.clamps())
+    result = add_draft(builder, node, draft, shape)
+    axes = x.shape[:-1] if node.attribute("KeepNumDims") else ()
+    return result.rearranged(result.elements.reshape(*axes, outputs))
+
+
+def _pixels(builder: Builder, node: Operation, rows: Activation) -> tuple[int, int]:
+    """Return the height and width of a map whose pixels are the rows int64[n, k]."""
+    shape = builder.slot(rows).shape or (1, *rows.shape)
+    h, w, _ = builder.pin(node, rows, rows.elements.reshape(*shape[:2], rows.shape[1]))
+    return h, w
+
+
+HANDLERS = {"CONV_2D": conv_2d, "DEPTHWISE_CONV_2D": depthwise_conv_2d,
+            "FULLY_CONNECTED": fully_connected}

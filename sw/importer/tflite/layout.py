@@ -1,0 +1,114 @@
+"""RESHAPE, SQUEEZE, EXPAND_DIMS, TRANSPOSE, PAD and CONCATENATION: what only moves elements."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from systolith.sw.importer.builder import Builder
+from systolith.sw.importer.drafts import ConvDraft
+from systolith.sw.importer.tflite.drafts import pass_through
+from systolith.sw.importer.tflite.operation import Operation, add_draft, as_map, check_size
+from systolith.sw.importer.values import PADDING, Activation, State, Value
+
+__all__ = ["HANDLERS", "whole"]
+
+_BATCH = "the batch must stay the first dimension"
+
+
+def whole(builder: Builder, node: Operation, x: Activation) -> Activation:
+    """Return a feature map with the zeros of the PAD before it written to memory."""
+    if not (x.elements == PADDING).any():
+        return x
+    source = as_map(builder, node, x)
+    top, left, bottom, right = source.pads
+    h, w, channels = source.shape
+    same = builder.slot(x).cell.value
+    fields = builder.labels(node, source.tensor) | {"kind": "PAD"}
+    draft = ConvDraft(**fields, **pass_through(channels, same.scale), pads=source.pads)
+    return add_draft(builder, node, draft, (top + h + bottom, left + w + right, channels), same)
+
+
+def arranged(arrange: Callable[[Builder, Operation, np.ndarray], np.ndarray]
+             ) -> Callable[[Builder, Operation], Value]:
+    """Return the handler of an operator that rearranges ``elements``, batchless int64[...]."""
+    def handler(builder: Builder, node: Operation) -> Value:
+        x = node.operand(0)
+        if not isinstance(x, Activation) or x.state is not State.RAW:
+            x = node.feature_map()
+            if builder.slot(x).cell.value != node.quantization():
+                node.refuse("its result has another scale than its input", "put a QUANTIZE "
+                            "before it, or convert the model again")
+        return x.rearranged(arrange(builder, node, x.elements))
+    return handler
+
+
+def reshape(builder: Builder, node: Operation, elements: np.ndarray) -> np.ndarray:
+    """Reshape, -1 resolved."""
+    target = node.whole_numbers(1, "shape") if node.operand(1) is not None else list(
+        node.result.shape)
+    size = builder.batch * elements.size
+    known = int(np.prod([n for n in target if n != -1], dtype=np.int64))
+    if target.count(-1) > 1 or known <= 0 or size % known or (-1 not in target and known != size):
+        node.refuse(f"{[builder.batch, *elements.shape]} does not reshape to {target}",
+                    "correct the model")
+    target = [size // known if n == -1 else n for n in target]
+    if target[0] != builder.batch:
+        node.refuse(f"it reshapes {[builder.batch, *elements.shape]} to {target}", _BATCH)
+    return elements.reshape(target[1:])
+
+
+def squeeze(builder: Builder, node: Operation, elements: np.ndarray) -> np.ndarray:
+    """Remove axes of length 1: those named, or all but the batch."""
+    rank = elements.ndim + 1
+    axes = [axis % rank for axis in node.attribute("SqueezeDims")]
+    if not axes and builder.batch == 1:
+        node.refuse("it names no axes and would remove a batch of 1 too", "give it axes")
+    axes = axes or [i for i, n in enumerate(elements.shape, 1) if n == 1]
+    if 0 in axes or any(elements.shape[axis - 1] != 1 for axis in axes):
+        node.refuse(f"it removes the axes {axes} of {['n', *elements.shape]}",
+                    _BATCH + " and only axes of length 1 can go")
+    return elements.squeeze(tuple({axis - 1 for axis in axes}))
+
+
+def expand_dims(builder: Builder, node: Operation, elements: np.ndarray) -> np.ndarray:
+    """Insert an axis of length 1."""
+    axes = node.whole_numbers(1, "axis")
+    axis = axes[0] % (elements.ndim + 2)
+    if len(axes) != 1 or axis == 0:
+        node.refuse(f"it inserts the axes {axes}", _BATCH)
+    return np.expand_dims(elements, axis - 1)
+
+
+def transpose(builder: Builder, node: Operation, elements: np.ndarray) -> np.ndarray:
+    """Transpose, the batch kept first."""
+    order = node.whole_numbers(1, "permutation")
+    if sorted(order) != list(range(elements.ndim + 1)) or order[0] != 0:
+        node.refuse(f"it permutes the axes to {order}", _BATCH)
+    return elements.transpose([axis - 1 for axis in order[1:]])
+
+
+def pad(builder: Builder, node: Operation, elements: np.ndarray) -> np.ndarray:
+    """Pad with the zero point; the next operator takes it over."""
+    widths = np.array(node.whole_numbers(1, "list of pads"))
+    if widths.size != 2 * (elements.ndim + 1):
+        node.refuse(f"it has {widths.size} pads for {elements.ndim + 1} axes", "correct the model")
+    widths = widths.reshape(-1, 2)
+    if widths[0].any() or (widths < 0).any():
+        node.refuse("it pads the batch or cuts elements off", "pad height and width only")
+    if node.operand(2) is not None:
+        value = node.tensors[2].data
+        if value is None or value.size != 1 or value.item() != node.quantization().zero_point:
+            node.refuse("it pads with another number than zero", "only padding with the zero "
+                        "point (real zero) is supported")
+    check_size(node, *(widths[1:].sum(axis=1) + elements.shape))
+    return np.pad(elements, widths[1:], constant_values=PADDING)
+
+
+HANDLERS = {
+    "RESHAPE": arranged(reshape),
+    "SQUEEZE": arranged(squeeze),
+    "EXPAND_DIMS": arranged(expand_dims),
+    "TRANSPOSE": arranged(transpose),
+    "PAD": arranged(pad),
+    "PADV2": arranged(pad),
+}

@@ -1,0 +1,207 @@
+"""TFLite model to graph: operators in order, each handed to the function that knows its kind."""
+
+import math
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+
+from systolith.sw.errors import ModelError, UnsupportedError
+from systolith.sw.importer.builder import Builder
+from systolith.sw.importer.node import RefusedError
+from systolith.sw.importer.ports import input_port, output_port
+from systolith.sw.importer.quantization import OFFSETS
+from systolith.sw.importer.tflite import (
+    convolution,
+    elementwise,
+    joining,
+    layout,
+    pooling,
+    shapes,
+    tables,
+)
+from systolith.sw.importer.tflite.file import Operator, TensorInfo, parse
+from systolith.sw.importer.tflite.operation import LARGEST, Operation
+from systolith.sw.importer.values import (
+    Activation,
+    Constant,
+    Quantization,
+    QuantizedConstant,
+    State,
+    Value,
+)
+from systolith.sw.ir import Graph, HostStep, Port
+from systolith.sw.passes.verify import verify
+
+__all__ = ["HANDLERS", "import_tflite"]
+
+#: Operator -> function of (builder, operation) that returns the value of its result.
+HANDLERS = {**convolution.HANDLERS, **pooling.HANDLERS, **elementwise.HANDLERS,
+            **layout.HANDLERS, **joining.HANDLERS, **shapes.HANDLERS,
+            **tables.HANDLERS}
+
+_ACTIVATIONS = ("the only activations are RELU, RELU6, RELU_N1_TO_1, LEAKY_RELU",
+                "train with one of them (LOGISTIC, TANH and HARD_SWISH may stand at the end)")
+#: Operators people try, and what to do instead.
+_REASONS = {
+    "ELU": _ACTIVATIONS,
+    "GELU": _ACTIVATIONS,
+    "PRELU": _ACTIVATIONS,
+    "TRANSPOSE_CONV": ("transposed convolution is not supported",
+                       "use CONV_2D, and upsampling outside the model"),
+    "MUL": ("products of feature maps are not supported",
+            "fold a constant factor into the convolution before it"),
+}
+_UNKNOWN = (
+    "the operator is not supported",
+    "replace it by supported ones, or cut the model there and compute the rest on the host")
+
+
+def import_tflite(data: bytes, name: str) -> Graph:
+    """Turn a TFLite int8 model into a graph that computes what the reference kernels do.
+
+    Parameters
+    ----------
+    data : bytes
+        The ``.tflite`` file.
+    name : str
+        What messages and the graph call it: its file.
+
+    Raises
+    ------
+    ModelError
+        If the file is damaged or contradicts itself.
+    UnsupportedError
+        If operators cannot be mapped; the message names all of them.
+    """
+    return _Reader(data, name).read()
+
+
+class _Reader:
+    """One walk over a model."""
+
+    def __init__(self, data: bytes, name: str):
+        self.name = name
+        self.file = parse(data, name)
+        #: Values by tensor number; a number without an entry comes from a refused operator.
+        self.values: dict[int, Value] = {
+            i: _constant(tensor) for i, tensor in enumerate(self.file.tensors)
+            if tensor.data is not None}
+        self.problems: list[str] = []
+        self.uses = Counter(i for op in self.file.operators for i in op.inputs)
+        self.uses.update(self.file.outputs)
+        self.builder = Builder(batch=self._batch())
+        for i in self.file.inputs:
+            self.values[i] = self._input(self.file.tensors[i])
+
+    def read(self) -> Graph:
+        """Return the graph."""
+        for operator in self.file.operators:
+            try:
+                self._operator(operator)
+            except RefusedError as refusal:
+                self.problems.append(str(refusal))
+        outputs = []
+        for i in self.file.outputs:
+            try:
+                outputs += self._output(i)
+            except RefusedError as refusal:
+                self.problems.append(str(refusal))
+        tensors, ops, problems = self.builder.finish()
+        if self.problems or problems:
+            raise UnsupportedError(self.name, [*self.problems, *problems])
+        if not ops:
+            raise ModelError(f"{self.name}: the model computes nothing: its outputs are its "
+                             "inputs or constants; check that the right function was converted")
+        inputs = [self._input_port(self.file.tensors[i]) for i in self.file.inputs if self.uses[i]]
+        graph = Graph(name=self.name, tensors=tensors, ops=ops, inputs=inputs, outputs=outputs)
+        verify(graph)
+        return graph
+
+    def _batch(self) -> int:
+        batches = {self.file.tensors[i].shape[:1] for i in self.file.inputs}
+        if len(batches) != 1:
+            raise ModelError(f"{self.name}: it has no inputs, or inputs with different batch "
+                             "sizes: convert it with one")
+        return max(1, *batches.pop(), 1)
+
+    def _input(self, tensor: TensorInfo) -> Activation:
+        what = f"{self.name}: input {tensor.name!r}"
+        if tensor.dtype not in ("float32", "int8", "uint8"):
+            raise ModelError(f"{what} is {tensor.dtype}: convert the model with a float, int8 or "
+                             "uint8 input")
+        shape = tensor.shape[1:]
+        if not shape or min(shape) < 1 or math.prod(shape) > LARGEST:
+            raise ModelError(f"{what} has the shape {list(tensor.shape)}: it needs the batch "
+                             "first, fixed positive sizes behind it, and at most "
+                             f"{LARGEST} elements")
+        if tensor.name in self.builder.slots:
+            raise ModelError(f"{self.name}: two inputs have the name {tensor.name!r}: convert the "
+                             "model with different ones")
+        x = self.builder.add_input(tensor.name, shape, tensor.dtype)
+        slot = self.builder.slot(x)
+        slot.natural = x.elements.reshape((1, *shape)[-3:] if len(shape) in (2, 3)
+                                          else (1, 1, x.elements.size))
+        if tensor.dtype != "float32":
+            zero_point = OFFSETS[tensor.dtype] + (
+                int(tensor.zero_point[0]) if tensor.scale.size == 1 else 1 << 8)
+            if not (-128 <= zero_point <= 127 and tensor.scale[0] > 0):
+                raise ModelError(f"{what} is {tensor.dtype} without one positive scale and a zero "
+                                 "point of its type: convert the model with full integer "
+                                 "quantisation to int8")
+            slot.cell.value = Quantization(float(tensor.scale[0]), zero_point)
+        return x
+
+    def _input_port(self, tensor: TensorInfo) -> Port:
+        port = input_port(tensor.name, self.builder.slots[tensor.name], tensor.shape[1:],
+                          tensor.dtype)
+        if tensor.dtype != "float32":
+            return port
+        return replace(port, steps=(HostStep(kind="quantize", attributes={"ties_away": 1}),))
+
+    def _operator(self, operator: Operator) -> None:
+        """Import one operator, or skip it silently if what it reads was refused."""
+        result = self.file.tensors[operator.outputs[0]]
+        node = Operation(
+            name=result.name.split(";")[0] or f"tensor {operator.outputs[0]}", op=operator.kind,
+            opset=0, inputs=(), output=result.name, attributes=operator.options, result=result,
+            tensors=tuple(None if i is None else self.file.tensors[i] for i in operator.inputs))
+        if operator.kind not in HANDLERS:
+            node.refuse(*_REASONS.get(operator.kind, _UNKNOWN))
+        if any(i is not None and i not in self.values for i in operator.inputs):
+            return
+        if any(self.uses[i] for i in operator.outputs[1:]):
+            node.refuse("its second output is used too", "only the first is supported")
+        node = replace(node, inputs=tuple(map(self._operand, operator.inputs)))
+        if not node.inputs:
+            node.refuse("it has no operands", "convert the model again")
+        value = HANDLERS[operator.kind](self.builder, node)
+        if isinstance(value, Activation) and value.shape != result.shape[1:]:
+            node.refuse(f"its result has the shape {list(result.shape)} in the file, but it "
+                        f"computes {['n', *value.shape]}", "convert the model again")
+        self.values[operator.outputs[0]] = value
+
+    def _operand(self, i: int | None) -> Value | None:
+        value = None if i is None else self.values[i]
+        if isinstance(value, Activation):
+            return replace(value, exclusive=value.exclusive and self.uses[i] == 1)
+        return value
+
+    def _output(self, i: int) -> list[Port]:
+        """Return the port of an output; none if a refused operator should have computed it."""
+        if i not in self.values:
+            return []
+        tensor, value = self.file.tensors[i], self.values[i]
+        label = Operation(name=tensor.name, op="model output", opset=0, inputs=(value,),
+                          output=tensor.name, tensors=(tensor,), result=tensor)
+        if isinstance(value, Activation) and value.state is not State.RAW:
+            self.builder.pin_naturally(label, value)
+        if isinstance(value, Activation) and value.state is State.INTEGER:
+            label = label.on(layout.whole(self.builder, label, value))
+        return [output_port(label, self.builder)]
+
+
+def _constant(tensor: TensorInfo) -> Value:
+    if tensor.scale.size and tensor.dtype in ("int8", "uint8", "int16", "int32"):
+        return QuantizedConstant(tensor.data, tensor.scale, tensor.zero_point, tensor.axis)
+    return Constant(np.asarray(tensor.data))
