@@ -26,8 +26,8 @@ class Bank(wiring.Component):
     Members
     -------
     read : :py:`In(1)`
-    read_address, write_address : :py:`In(word bits)`
-        Word of the first element of the vector.
+    read_address, read_next, write_address, write_next : :py:`In(word bits)`
+        Word of the first element of the vector, and the word after it.
     read_wrap, write_wrap : :py:`In(lanes)`
         Lanes that take the next word.
     write_enable : :py:`In(lanes)`
@@ -40,18 +40,18 @@ class Bank(wiring.Component):
         word_bits = (config.bank_words - 1).bit_length()
         row = data.ArrayLayout(config.operand_bits, config.lanes)
         super().__init__({
-            "read": In(1), "read_address": In(word_bits), "read_wrap": In(config.lanes),
-            "write_address": In(word_bits), "write_wrap": In(config.lanes),
+            "read": In(1), "read_address": In(word_bits), "read_next": In(word_bits),
+            "read_wrap": In(config.lanes),
+            "write_address": In(word_bits), "write_next": In(word_bits),
+            "write_wrap": In(config.lanes),
             "write_enable": In(config.lanes), "write_data": In(row), "read_data": Out(row),
         })
 
     def elaborate(self, platform) -> Module:
         m = Module()
         c = self.config
-        next_read, next_write = Signal.like(self.read_address), Signal.like(self.write_address)
         read, written = Signal(), Signal.like(self.write_data)
         enable = Signal.like(self.write_enable)
-        m.d.comb += [next_read.eq(self.read_address + 1), next_write.eq(self.write_address + 1)]
         m.d.sync += [read.eq(self.read), written.eq(self.write_data), enable.eq(self.write_enable)]
 
         def lane_address(wrap, address, after, name):
@@ -64,10 +64,10 @@ class Bank(wiring.Component):
         for lane in range(0, c.lanes, share):
             lanes = slice(lane, lane + share)
             upper = lane + share - 1
-            read_address = lane_address(self.read_wrap[upper], self.read_address, next_read,
+            read_address = lane_address(self.read_wrap[upper], self.read_address, self.read_next,
                                         f"read_address{lane}")
-            write_address = lane_address(self.write_wrap[upper], self.write_address, next_write,
-                                         f"write_address{lane}")
+            write_address = lane_address(self.write_wrap[upper], self.write_address,
+                                         self.write_next, f"write_address{lane}")
             memory = _single_port if single else _dual_port
             out = memory(m, platform, lane, c, read=read, read_address=read_address,
                          write_address=write_address, enable=enable[lanes],

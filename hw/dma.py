@@ -85,7 +85,7 @@ class Dma(wiring.Component):
             last.eq(remaining == 1),
             position.eq(Mux(memory, cursor % word_bytes, cursor % WORD_BYTES)),
             word_end.eq(position == Mux(memory, word_bytes - 1, WORD_BYTES - 1)),
-            byte.eq(buffer.word_select(position, 8)),
+            byte.eq(buffer[:8]),
             transfer.read.p.data.eq(byte),
             transfer.read.p.last.eq(last),
             self.write.p.address.eq(memory_word),
@@ -102,6 +102,8 @@ class Dma(wiring.Component):
         advance = cursor.eq(cursor + 1)
         rotate = cursor[:WORD_BYTES.bit_length() - 1].eq(cursor + 1)
         count = remaining.eq(remaining - 1)
+        shift = buffer.eq(buffer[8:])
+        skip = Signal.like(position, reset_less=True)
 
         with m.FSM():
             with m.State("IDLE"):
@@ -139,7 +141,7 @@ class Dma(wiring.Component):
             with m.State("SPLIT"):
                 m.d.comb += transfer.read.valid.eq(1)
                 with m.If(transfer.read.ready):
-                    m.d.sync += [advance, count]
+                    m.d.sync += [advance, count, shift]
                     with m.If(last):
                         m.next = "IDLE"
                     with m.Elif(word_end):
@@ -163,19 +165,26 @@ class Dma(wiring.Component):
 
             with m.State("WAIT"):
                 with m.If(self.read_data.valid):
-                    m.d.sync += buffer.eq(self.read_data.payload)
-                    m.next = "SPLIT"
+                    m.d.sync += [buffer.eq(self.read_data.payload), skip.eq(position)]
+                    m.next = "SEEK"
 
-            self._register_states(m, rotate, word_end, position, buffer)
+            # The first word may begin before the first byte.
+            with m.State("SEEK"):
+                with m.If(skip == 0):
+                    m.next = "SPLIT"
+                with m.Else():
+                    m.d.sync += [shift, skip.eq(skip - 1)]
+
+            self._register_states(m, rotate, word_end, position, buffer, shift)
         return m
 
-    def _register_states(self, m, rotate, word_end, position, buffer):
+    def _register_states(self, m, rotate, word_end, position, buffer, shift):
         """Move one register between the buffer and the register bank, a byte at a time."""
         register_byte = Signal(8, reset_less=True)
         m.d.sync += register_byte.eq(self.register_data)
         with m.State("WRITE-REGISTER"):
             m.d.comb += self.register_write.valid.eq(1)
-            m.d.sync += rotate
+            m.d.sync += [rotate, shift]
             with m.If(word_end):
                 m.d.comb += self.transfer.done.eq(1)
                 m.next = "IDLE"

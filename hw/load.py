@@ -76,10 +76,11 @@ class LoadEngine(wiring.Component):
                          walker.jump_word[i].eq(d.view(f"JUMP{i}").jump >> c.lane_bits)]
 
         # bursts
-        burst = Signal()
-        full = Signal()
+        burst, full = Signal(), Signal()
+        enough = Signal()                        # a tile was there, without the word leaving
+        m.d.sync += enough.eq(queue.level >= c.load_words + burst)
         m.d.comb += [
-            burst.eq((self.load_index != 0) | ((queue.level >= c.load_words) & ~full)),
+            burst.eq((self.load_index != 0) | (enough & ~full)),
             self.load.eq(burst), self.load_data.eq(queue.data), queue.take.eq(burst),
             self.tile_ready.eq(full),
         ]

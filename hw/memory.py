@@ -110,17 +110,16 @@ class Reader(wiring.Component):
         offset, straddle = (delayed(self.offset, there, "offset"),
                             delayed(self.straddle, there, "straddle"))
         word = Signal.like(self.data)
-        sources = Array(self.banks[b] for b in range(c.banks))
+        for lane in range(c.lanes):
+            # Lanes are far apart: each has a choice of its own. Different initial values keep
+            # synthesis from making one register of those that are always equal.
+            pick = Signal.like(bank, name=f"pick{lane}", init=lane % c.banks)
+            m.d.sync += pick.eq(Mux(straddle & (lane < offset), next_bank, bank)
+                                if self.vector else bank)
+            m.d.sync += word[lane].eq(Array(self.banks[b][lane] for b in range(c.banks))[pick])
         if not self.vector:
-            pick = delayed(bank, 1, "pick")
-            m.d.sync += word.eq(sources[pick])
             m.d.comb += self.data.eq(word)
             return m
-
-        for lane in range(c.lanes):
-            pick = Signal.like(bank, name=f"pick{lane}")
-            m.d.sync += pick.eq(Mux(straddle & (lane < offset), next_bank, bank))
-            m.d.sync += word[lane].eq(Array(self.banks[b][lane] for b in range(c.banks))[pick])
         m.submodules.rotator = rotator = Rotator(shape=c.operand_bits, lanes=c.lanes)
         m.d.comb += [rotator.i.eq(word), rotator.amount.eq(delayed(offset, 2, "amount")),
                      self.data.eq(rotator.o)]
@@ -222,7 +221,8 @@ class UnifiedMemory(wiring.Component):
 
         wrapped = late(self._wrapped(offset), "wrapped")
         first = late(Cat(bank == b for b in range(c.banks)), "first")
-        straddles, word = late(straddle, "straddle"), late(word, "word")
+        straddles = late(straddle, "straddle")
+        word, next_word = late(word, "word"), late((word + 1)[:word_bits], "next_word")
         lane_data, lane_mask = late(lane_data, "lane_data"), late(lane_mask, "lane_mask")
         word_data, word_mask = late(self.word_data, "word_data"), late(self.word_mask, "word_mask")
         address = late(self.word_address[:word_bits], "word_address")
@@ -233,6 +233,7 @@ class UnifiedMemory(wiring.Component):
                 port.write_enable.eq(Mux(to_vector[b], lane_mask & lanes,
                                          Mux(to_word[b], word_mask, 0))),
                 port.write_address.eq(Mux(to_vector[b], word, address)),
+                port.write_next.eq(next_word),
                 port.write_wrap.eq(Mux(to_vector[b], wrapped, 0)),
                 port.write_data.eq(Mux(to_vector[b], lane_data, word_data.as_value())),
             ]
@@ -259,9 +260,10 @@ class UnifiedMemory(wiring.Component):
             wins = Signal(c.banks, name=f"{name}_wins", reset_less=True)
             late_word = Signal(len(word), name=f"{name}_word", reset_less=True)
             late_offset = Signal(c.lane_bits, name=f"{name}_offset", reset_less=True)
+            late_next = Signal(len(word), name=f"{name}_next", reset_less=True)
             m.d.sync += [wins.eq(Mux(port.grant, port.need, 0)), late_word.eq(word),
-                         late_offset.eq(offset)]
-            winners.append((wins, late_word, late_offset))
+                         late_next.eq(word + 1), late_offset.eq(offset)]
+            winners.append((wins, late_word, late_next, late_offset))
             m.submodules[f"{name}_reader"] = reader = Reader(c, vector=vector)
             m.d.comb += [
                 reader.granted.eq(port.grant), reader.bank.eq(bank), reader.next_bank.eq(after),
@@ -270,8 +272,8 @@ class UnifiedMemory(wiring.Component):
                 *(reader.banks[b].eq(bank_port.read_data) for b, bank_port in enumerate(banks)),
             ]
         for b, bank_port in enumerate(banks):
-            m.d.sync += bank_port.read.eq(Cat(wins[b] for wins, _, _ in winners).any())
-            for wins, word, offset in winners:
+            m.d.sync += bank_port.read.eq(Cat(wins[b] for wins, *_ in winners).any())
+            for wins, word, next_word, offset in winners:
                 with m.If(wins[b]):
-                    m.d.sync += [bank_port.read_address.eq(word),
+                    m.d.sync += [bank_port.read_address.eq(word), bank_port.read_next.eq(next_word),
                                  bank_port.read_wrap.eq(self._wrapped(offset))]

@@ -66,6 +66,8 @@ class Sequencer(wiring.Component):
             m.d.comb += [port.index.eq(late_index), port.word.eq(late_word),
                          port.write.eq(writes[i]), port.token.eq(go)]
 
+        idle = Signal()                          # in the last cycle, and no GO in it
+        m.d.sync += idle.eq(self.idle.all() & ~Cat(port.go for port in ports).any())
         with m.FSM():
             with m.State("IDLE"):
                 with m.If(self.start):
@@ -73,7 +75,7 @@ class Sequencer(wiring.Component):
             with m.State("HEADER"), m.If(there):
                 with m.Switch(header.op):
                     with m.Case(Op.END):
-                        with m.If(self.idle.all()):
+                        with m.If(idle):
                             m.d.comb += self.done.eq(1)
                             m.next = "IDLE"
                     with m.Case(Op.SET):

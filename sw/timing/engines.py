@@ -76,11 +76,12 @@ class Load(Walker):
     def __init__(self, config: Config):
         super().__init__(config, config.load_fifo_depth, ALIGNED_LATENCY)
         self.words = config.load_words
-        self.index_in_tile, self.full = 0, False
+        self.index_in_tile, self.full, self.enough = 0, False, False
 
     def step(self, cycle, granted, swap, go, completed) -> bool:
         """Advance a cycle; returns whether a nest has finished."""
-        burst = self.index_in_tile != 0 or (self.fetch.level >= self.words and not self.full)
+        burst = self.index_in_tile != 0 or (self.enough and not self.full)
+        self.enough = self.fetch.level >= self.words + burst
         if burst and self.index_in_tile == 0:
             self.full = True
         elif swap:

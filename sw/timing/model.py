@@ -78,7 +78,7 @@ def measure(config: Config, words: np.ndarray) -> Timing:
     post, shared, sequencer = Post(config), SharedRead(), Sequencer(work)
     budget = 10_000 + 64 * sum(nest.count for _, nest in work if nest is not None)
     completed = [0] * len(Engine)
-    single = config.bank_ports == "single"
+    single, was_idle = config.bank_ports == "single", False
     for cycle in range(1, budget):
         accepts = (load.descriptor.accepts(not load.walking),
                    stream.descriptor.accepts(not stream.walking),
@@ -86,7 +86,8 @@ def measure(config: Config, words: np.ndarray) -> Timing:
         idle = (post.idle and not (load.walking or load.descriptor.pending or stream.walking
                                    or stream.descriptor.pending or stream.fetch.ready
                                    or stream.held))
-        order = sequencer.step(cycle, accepts, idle)
+        order = sequencer.step(cycle, accepts, was_idle)
+        was_idle = idle and order is None
         if order == "done":
             timing.cycles, timing.entries = cycle, stream.entries
             return timing

@@ -1,0 +1,89 @@
+"""Where the hard blocks go: the array as rows and columns, the memory's lanes beside its rows.
+
+Block RAMs and multipliers of an FPGA stand in few long rows, and a placer that moves them one by
+one scatters an array over the whole chip. Here the vector's element decides how far to the right a
+block goes, so that lane, activation and multiplier of one array row are close together and sums
+move steadily to the right; all soft logic then finds its place between them.
+"""
+
+from dataclasses import dataclass
+
+from systolith.hw.config import Config
+
+__all__ = ["ECP5_85F_SITES", "Sites", "floorplan"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sites:
+    """The hard blocks of one FPGA, row by row, each from left to right."""
+
+    multipliers: tuple[tuple[str, ...], ...]
+    memories: tuple[tuple[str, ...], ...]
+    #: Block RAMs side by side that hold one lane of a bank.
+    def spread(self, count: int, sites: tuple[str, ...]) -> list[str]:
+        """Return ``count`` of the sites, evenly over all of them."""
+        return [sites[i * len(sites) // count] for i in range(count)]
+
+
+def floorplan(config: Config, sites: Sites, core: str) -> dict[str, str]:
+    """Return the place of every multiplier of the array and every block of the memory.
+
+    Parameters
+    ----------
+    config : Config
+        The accelerator.
+    sites : Sites
+        The FPGA's.
+    core : str
+        Path of the core in the flattened design.
+
+    Returns
+    -------
+    dict
+        Cell -> site. Empty if the FPGA has too few: then the placer decides.
+    """
+    return _multipliers(config, sites, core) | _memories(config, sites, core)
+
+
+def _multipliers(config, sites, core):
+    """Share the columns out over the rows of sites; array row r goes the further right."""
+    rows = sites.multipliers
+    share = -(-config.columns // len(rows))
+    places = {}
+    for k, row in enumerate(rows):
+        columns = range(k * share, min((k + 1) * share, config.columns))
+        cells = [(r, n) for r in range(config.rows) for n in columns]
+        if len(cells) > len(row) or config.multiplier != "dsp":
+            return {}
+        for (r, n), site in zip(cells, sites.spread(len(cells), row), strict=True):
+            places[f"{core}.array.dsp_mac{n * config.rows + r}_mult18"] = site
+    return places
+
+
+def _memories(config, sites, core):
+    """Sweep the sites from left to right, lane by lane; a lane of a bank is a pair of blocks."""
+    columns = zip(*(zip(row[::2], row[1::2], strict=True) for row in sites.memories), strict=True)
+    pairs = [pair for column in columns for pair in column]
+    units = [f"{core}.memory.bank{b}.lane{lane}.ebr" for lane in range(config.lanes)
+             for b in range(config.banks)]
+    if len(units) > len(pairs) or config.operand_bits * config.bank_words != 8 * 4096:
+        return {}
+    return {f"{unit}{i}": site
+            for unit, pair in zip(units, sites.spread(len(units), pairs), strict=True)
+            for i, site in enumerate(pair)}
+
+
+def _row(kind: str, places: dict[int, str], y: int, blocks: range, jump: int) -> tuple[str, ...]:
+    """Return one row: a group of sites every nine columns, with a wider gap in the middle."""
+    starts = [9 * block + (jump if 9 * block > 60 else 0) for block in blocks]
+    return tuple(f"X{start + x}/Y{y}/{kind}{place}" for start in starts
+                 for x, place in places.items())
+
+
+#: LFE5U-85F: three rows of 52 multipliers, four rows of 52 block RAMs (Project Trellis).
+ECP5_85F_SITES = Sites(
+    multipliers=tuple(_row("MULT18_", {4: "0", 5: "1", 8: "4", 9: "5"}, y, range(13), 2)
+                      for y in (10, 34, 58)),
+    memories=tuple(_row("EBR", {4: "0", 6: "1", 8: "2", 10: "3"}, y, range(13), 2)
+                   for y in (22, 46, 70, 82)),
+)
