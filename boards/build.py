@@ -9,6 +9,7 @@ from pathlib import Path
 from amaranth.lib import wiring
 
 from systolith.boards.errors import BoardError
+from systolith.boards.floorplan import floorplan
 from systolith.boards.process import Progress, run_tool
 from systolith.boards.report import Report, read_report
 from systolith.boards.rtlil import prepare
@@ -28,6 +29,12 @@ def default_accelerator(target: Target, build_hash: int) -> wiring.Component:
 
     return UartAccelerator(target.config, clk_hz=target.clock_hz, baud=target.baud,
                            build_hash=build_hash)
+
+
+def places(target: Target) -> dict[str, str]:
+    """Return the places of the hard blocks of :func:`default_accelerator`."""
+    sites = target.toolchain.sites
+    return floorplan(target.config, sites, "accelerator.accelerator.core") if sites else {}
 
 
 def rtl_files(target: Target, accelerator: wiring.Component) -> dict[str, str]:
@@ -73,9 +80,11 @@ def build(target: Target, directory: Path, *, seeds: range = range(1, 2),
     bitstream.unlink(missing_ok=True)
 
     progress("rtl", "elaborating the design")
-    build_hash = _build_hash(target, rtl_files(target, accelerator(target, 0)), tools)
+    script = target.toolchain.yosys_script(
+        places(target) if accelerator is default_accelerator else {})
+    build_hash = _build_hash(target, script, rtl_files(target, accelerator(target, 0)), tools)
     files = rtl_files(target, accelerator(target, build_hash))
-    files["top.ys"] = target.toolchain.yosys_script
+    files["top.ys"] = script
     for name, content in files.items():
         (directory / name).write_text(content, encoding="utf-8")
 
@@ -112,10 +121,11 @@ def _route(target: Target, directory: Path, seeds: range,
     return best
 
 
-def _build_hash(target: Target, files: dict[str, str], tools: dict[str, Tool]) -> int:
+def _build_hash(target: Target, script: str, files: dict[str, str],
+                tools: dict[str, Tool]) -> int:
     """Return the 32-bit identity of a build: the design, the commands and the tools' versions."""
     chain = target.toolchain
-    identity = [sorted(files.items()), chain.yosys_script, chain.route_arguments(0),
+    identity = [sorted(files.items()), script, chain.route_arguments(0),
                 chain.pack_arguments(), sorted(tool.version() for tool in tools.values())]
     digest = hashlib.sha256(json.dumps(identity).encode()).digest()
     return int.from_bytes(digest[:4], "little")

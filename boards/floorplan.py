@@ -19,10 +19,6 @@ class Sites:
 
     multipliers: tuple[tuple[str, ...], ...]
     memories: tuple[tuple[str, ...], ...]
-    #: Block RAMs side by side that hold one lane of a bank.
-    def spread(self, count: int, sites: tuple[str, ...]) -> list[str]:
-        """Return ``count`` of the sites, evenly over all of them."""
-        return [sites[i * len(sites) // count] for i in range(count)]
 
 
 def floorplan(config: Config, sites: Sites, core: str) -> dict[str, str]:
@@ -46,7 +42,10 @@ def floorplan(config: Config, sites: Sites, core: str) -> dict[str, str]:
 
 
 def _multipliers(config, sites, core):
-    """Share the columns out over the rows of sites; array row r goes the further right."""
+    """Share the columns out over the rows of sites; array row r goes the further right.
+
+    The requantisers of POST get what is left over, the first lane leftmost.
+    """
     rows = sites.multipliers
     share = -(-config.columns // len(rows))
     places = {}
@@ -55,22 +54,39 @@ def _multipliers(config, sites, core):
         cells = [(r, n) for r in range(config.rows) for n in columns]
         if len(cells) > len(row) or config.multiplier != "dsp":
             return {}
-        for (r, n), site in zip(cells, sites.spread(len(cells), row), strict=True):
+        for (r, n), site in zip(cells, _spread(len(cells), row), strict=True):
             places[f"{core}.array.dsp_mac{n * config.rows + r}_mult18"] = site
+    taken = set(places.values())
+    free = [site for column in zip(*rows, strict=True) for site in column if site not in taken]
+    wide = [f"{core}.lanes.requantize{lane}.{part}_mult18" for lane in range(config.post_lanes)
+            for part in ("low", "low_high", "high_low")]
+    if len(wide) <= len(free):
+        places |= zip(wide, _spread(len(wide), free), strict=True)
     return places
 
 
 def _memories(config, sites, core):
-    """Sweep the sites from left to right, lane by lane; a lane of a bank is a pair of blocks."""
+    """Sweep the sites from left to right, lane by lane; a lane of a bank is a pair of blocks.
+
+    Sums leave the array at its right end: there are the accumulators, a column's two stores a pair.
+    """
     columns = zip(*(zip(row[::2], row[1::2], strict=True) for row in sites.memories), strict=True)
     pairs = [pair for column in columns for pair in column]
-    units = [f"{core}.memory.bank{b}.lane{lane}.ebr" for lane in range(config.lanes)
-             for b in range(config.banks)]
-    if len(units) > len(pairs) or config.operand_bits * config.bank_words != 8 * 4096:
+    banks = [[f"{core}.memory.bank{b}.lane{lane}.ebr{i}" for i in range(2)]
+             for lane in range(config.lanes) for b in range(config.banks)]
+    stores = [[f"{core}.stores.column{n}_store{s}.ebr0" for s in range(2)]
+              for n in range(config.columns)]
+    left = len(pairs) - len(stores)
+    if len(banks) > left or config.operand_bits * config.bank_words != 8 * 4096:
         return {}
-    return {f"{unit}{i}": site
-            for unit, pair in zip(units, sites.spread(len(units), pairs), strict=True)
-            for i, site in enumerate(pair)}
+    chosen = _spread(len(banks), pairs[:left]) + pairs[left:]
+    return {cell: site for cells, pair in zip(banks + stores, chosen, strict=True)
+            for cell, site in zip(cells, pair, strict=True)}
+
+
+def _spread(count, sites):
+    """Return ``count`` of the sites, evenly over all of them."""
+    return [sites[i * len(sites) // count] for i in range(count)]
 
 
 def _row(kind: str, places: dict[int, str], y: int, blocks: range, jump: int) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from systolith.boards.floorplan import ECP5_85F_SITES, Sites
+
 __all__ = ["ECP5_85F", "ICE40_UP5K", "Toolchain"]
 
 
@@ -29,18 +31,23 @@ class Toolchain:
     resources: dict[str, str]
     #: Resource -> prefix of its cells after synthesis, where one primitive holds several resources.
     cells: dict[str, str]
+    #: Places of the hard blocks; without them the placer decides.
+    sites: Sites | None = None
 
     @property
     def tools(self) -> tuple[str, str, str]:
         """Names of the programs, in the order they run."""
         return "yosys", self.place_and_route, self.packer
 
-    @property
-    def yosys_script(self) -> str:
-        """The synthesis script: ``top.il`` in, ``top.json`` and ``cells.json`` out."""
+    def yosys_script(self, places: dict[str, str]) -> str:
+        """Return the synthesis script: ``top.il`` in, ``top.json`` and ``cells.json`` out.
+
+        ``places`` are the sites of cells, by their names in the flattened design.
+        """
         return "\n".join((
             "read_rtlil top.il",
             f"{self.synthesis} -top top",
+            *(f'setattr -set BEL "\\"{site}\\"" top/{cell}' for cell, site in places.items()),
             "tee -q -o cells.json stat -json",
             "write_json top.json",
             "",
@@ -70,6 +77,7 @@ ECP5_85F = Toolchain(
     bitstream="top.bit",
     resources={"lut": "TRELLIS_COMB", "ff": "TRELLIS_FF", "dsp": "MULT18X18D", "bram": "DP16KD"},
     cells={},
+    sites=ECP5_85F_SITES,
 )
 
 ICE40_UP5K = Toolchain(
