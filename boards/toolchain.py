@@ -47,7 +47,7 @@ class Toolchain:
         return "\n".join((
             "read_rtlil top.il",
             f"{self.synthesis} -top top",
-            *(f'setattr -set BEL "\\"{site}\\"" top/{cell}' for cell, site in places.items()),
+            *(f'setattr -set BEL "{site}" top/{cell}' for cell, site in places.items()),
             "tee -q -o cells.json stat -json",
             "write_json top.json",
             "",

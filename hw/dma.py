@@ -16,9 +16,10 @@ __all__ = ["Dma"]
 class Dma(wiring.Component):
     """Collect bytes to word writes, masked at the edges; split words read into bytes.
 
-    One buffer of one word serves both directions: a byte a cycle, and for each word the cycles of
-    its access. Registers come and go through it byte by byte, so the host sees all of one at once.
-    Bounds are not checked here (see :class:`systolith.hw.admission.Admission`).
+    A word is filled byte by byte where memory takes it, and split byte by byte where the link does:
+    a byte a cycle, and for each word the cycles of its access. Registers come and go through them,
+    so the host sees all of one at once. Bounds are not checked here (see
+    :class:`systolith.hw.admission.Admission`).
 
     Parameters
     ----------
@@ -68,7 +69,8 @@ class Dma(wiring.Component):
         buffer_bytes = max(word_bytes, WORD_BYTES)
 
         memory, register = Signal(reset_less=True), Signal(reset_less=True)   # the target is
-        buffer = Signal(8 * buffer_bytes, reset_less=True)
+        filled = self._filled(m, buffer_bytes)
+        split = Signal(8 * buffer_bytes, reset_less=True)
         mask = Signal(config.lanes)
 
         # Address of the next byte, and how many are still to move.
@@ -78,31 +80,30 @@ class Dma(wiring.Component):
         last = Signal()
         word_end = Signal()
         position = Signal(range(buffer_bytes))
-        byte = Signal(8)
         memory_word = cursor[word_bytes.bit_length() - 1:]
         narrow_word = cursor[WORD_BYTES.bit_length() - 1:]
         m.d.comb += [
             last.eq(remaining == 1),
             position.eq(Mux(memory, cursor % word_bytes, cursor % WORD_BYTES)),
             word_end.eq(position == Mux(memory, word_bytes - 1, WORD_BYTES - 1)),
-            byte.eq(buffer[:8]),
-            transfer.read.p.data.eq(byte),
+            transfer.read.p.data.eq(split[:8]),
             transfer.read.p.last.eq(last),
             self.write.p.address.eq(memory_word),
-            self.write.p.data.eq(buffer),
+            self.write.p.data.eq(filled),
             self.write.p.mask.eq(mask),
             self.read.payload.eq(memory_word),
             self.program.p.address.eq(narrow_word),
-            self.program.p.data.eq(buffer),
+            self.program.p.data.eq(filled),
             self.register_write.p.address.eq(cursor),
-            self.register_write.p.data.eq(byte),
+            self.register_write.p.data.eq(filled[:8 * WORD_BYTES].word_select(
+                position[:(WORD_BYTES - 1).bit_length()], 8)),
             self.register_address.eq(cursor),
         ]
         # To the next byte; to the next byte of a register, and after the last to its first.
         advance = cursor.eq(cursor + 1)
         rotate = cursor[:WORD_BYTES.bit_length() - 1].eq(cursor + 1)
         count = remaining.eq(remaining - 1)
-        shift = buffer.eq(buffer[8:])
+        shift = split.eq(split[8:])
         skip = Signal.like(position, reset_less=True)
 
         with m.FSM():
@@ -125,11 +126,11 @@ class Dma(wiring.Component):
                 m.d.comb += transfer.write.ready.eq(1)
                 with m.If(transfer.write.valid):
                     m.d.sync += [
-                        buffer.word_select(position, 8).eq(transfer.write.payload),
+                        self._place.eq(1 << position),
                         mask.bit_select(position // element_bytes, 1).eq(1),
                     ]
                     with m.If(word_end | last):
-                        m.next = "WRITE-WORD"
+                        m.next = "SETTLE"
                         with m.If(register):
                             m.d.sync += rotate
                             m.next = "WRITE-REGISTER"
@@ -149,6 +150,9 @@ class Dma(wiring.Component):
                         with m.If(register):
                             m.next = "READ-REGISTER"
 
+            with m.State("SETTLE"):              # the last byte is on its way into the word
+                m.next = "WRITE-WORD"
+
             with m.State("WRITE-WORD"):
                 m.d.comb += [self.write.valid.eq(memory), self.program.valid.eq(~memory)]
                 with m.If(self.write.ready | ~memory):
@@ -165,7 +169,7 @@ class Dma(wiring.Component):
 
             with m.State("WAIT"):
                 with m.If(self.read_data.valid):
-                    m.d.sync += [buffer.eq(self.read_data.payload), skip.eq(position)]
+                    m.d.sync += [split.eq(self.read_data.payload), skip.eq(position)]
                     m.next = "SEEK"
 
             # The first word may begin before the first byte.
@@ -175,16 +179,27 @@ class Dma(wiring.Component):
                 with m.Else():
                     m.d.sync += [shift, skip.eq(skip - 1)]
 
-            self._register_states(m, rotate, word_end, position, buffer, shift)
+            self._register_states(m, rotate, word_end, position, split)
         return m
 
-    def _register_states(self, m, rotate, word_end, position, buffer, shift):
-        """Move one register between the buffer and the register bank, a byte at a time."""
+    def _filled(self, m, buffer_bytes):
+        """Return the word being filled: a byte arrives in it a cycle after it was taken."""
+        filled = Signal(8 * buffer_bytes, reset_less=True)
+        byte = Signal(8, reset_less=True)
+        self._place = Signal(buffer_bytes, name="place", reset_less=True)
+        m.d.sync += [byte.eq(self.transfer.write.payload), self._place.eq(0)]
+        for i in range(buffer_bytes):
+            with m.If(self._place[i]):
+                m.d.sync += filled.word_select(i, 8).eq(byte)
+        return filled
+
+    def _register_states(self, m, rotate, word_end, position, split):
+        """Move one register between the words and the register bank, a byte at a time."""
         register_byte = Signal(8, reset_less=True)
         m.d.sync += register_byte.eq(self.register_data)
         with m.State("WRITE-REGISTER"):
             m.d.comb += self.register_write.valid.eq(1)
-            m.d.sync += [rotate, shift]
+            m.d.sync += rotate
             with m.If(word_end):
                 m.d.comb += self.transfer.done.eq(1)
                 m.next = "IDLE"
@@ -200,7 +215,7 @@ class Dma(wiring.Component):
 
         with m.State("GATHER"):
             m.d.comb += self.register_reading.eq(1)
-            m.d.sync += [buffer.word_select(position, 8).eq(register_byte), rotate]
+            m.d.sync += [split.word_select(position, 8).eq(register_byte), rotate]
             m.next = "READ-REGISTER"
             with m.If(word_end):
                 m.next = "SPLIT"

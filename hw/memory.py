@@ -1,6 +1,9 @@
 """The unified memory: banks, the arbiter in front of them, and vectors from any address."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -111,12 +114,13 @@ class Reader(wiring.Component):
                             delayed(self.straddle, there, "straddle"))
         word = Signal.like(self.data)
         for lane in range(c.lanes):
-            # Lanes are far apart: each has a choice of its own. Different initial values keep
-            # synthesis from making one register of those that are always equal.
-            pick = Signal.like(bank, name=f"pick{lane}", init=lane % c.banks)
-            m.d.sync += pick.eq(Mux(straddle & (lane < offset), next_bank, bank)
-                                if self.vector else bank)
-            m.d.sync += word[lane].eq(Array(self.banks[b][lane] for b in range(c.banks))[pick])
+            # Lanes are far apart: each has a choice of its own, one bit a bank. Different initial
+            # values keep synthesis from making one register of those that are always equal.
+            pick = Signal(c.banks, name=f"pick{lane}", init=lane % (1 << c.banks))
+            choice = Mux(straddle & (lane < offset), next_bank, bank) if self.vector else bank
+            m.d.sync += pick.eq(Cat(choice == b for b in range(c.banks)))
+            m.d.sync += word[lane].eq(reduce(or_, (
+                self.banks[b][lane] & pick[b].replicate(c.operand_bits) for b in range(c.banks))))
         if not self.vector:
             m.d.comb += self.data.eq(word)
             return m
