@@ -20,6 +20,8 @@ class Toolchain:
     place_and_route: str
     #: Options that name the FPGA.
     device_options: tuple[str, ...]
+    #: Options that choose how to place and route.
+    route_options: tuple[str, ...] = ()
     #: File of pin constraints, and its option.
     constraints: str
     #: Option and file of the placed and routed design.
@@ -56,7 +58,7 @@ class Toolchain:
     def route_arguments(self, seed: int) -> list[str]:
         """Arguments of the place-and-route tool."""
         option = "--" + self.constraints.rpartition(".")[2]
-        return [*self.device_options, "--json", "top.json", option, self.constraints,
+        return [*self.device_options, *self.route_options, "--json", "top.json", option, self.constraints,
                 *self.routed, "--seed", str(seed), "--report", "report.json",
                 "--timing-allow-fail"]
 
@@ -70,6 +72,8 @@ ECP5_85F = Toolchain(
     synthesis="synth_ecp5 -nodsp",
     place_and_route="nextpnr-ecp5",
     device_options=("--85k", "--package", "CABGA381", "--speed", "6"),
+    # router1 takes an hour here: it rips up whole nets, of which some have hundreds of ends
+    route_options=("--placer-heap-beta", "0.7", "--router", "router2", "--tmg-ripup"),
     constraints="top.lpf",
     routed=("--textcfg", "top.config"),
     packer="ecppack",

@@ -1,6 +1,6 @@
 """DMA buffer controller: bytes of the link to words of the device's memories, and back."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -215,7 +215,7 @@ class Dma(wiring.Component):
 
         with m.State("GATHER"):
             m.d.comb += self.register_reading.eq(1)
-            m.d.sync += [split.word_select(position, 8).eq(register_byte), rotate]
+            m.d.sync += [split.eq(Cat(split[8:8 * WORD_BYTES], register_byte)), rotate]
             m.next = "READ-REGISTER"
             with m.If(word_end):
                 m.next = "SPLIT"
