@@ -112,8 +112,9 @@ class Emitter:
         self.nests.append(LoadNest(base=constant.tile_address, loops=loops))
 
     def _stream(self, step: Step, plan: Plan) -> None:
-        source = self.maps[step.x]
+        source = _seen(self.maps[step.x], plan)
         y, x = plan.y, plan.x
+        rows_read = (0, self.maps[step.x].tensor.shape[0]) if plan.blocks else (y.start, y.end)
         if plan.window:
             rows, columns = plan.window
             loops = [Loop((x.count - 1) * x.stride + columns, source.stride(0, 1)),
@@ -130,10 +131,10 @@ class Emitter:
             loops=[*loops, *reduction, Loop(plan.groups, plan.group_stride)],
             pass_level=2, group_level=2 + len(reduction), window=window,
             relocate=self.relocated.get(step.x, Relocate.NONE),
-            token=self._token(step.x, y.start, y.end)))
+            token=self._token(step.x, *rows_read)))
 
     def _drain(self, step: Step, plan: Plan, constant: Constants) -> None:
-        config, target = self.config, self.maps[step.output]
+        config, target = self.config, _seen(self.maps[step.output], plan)
         rows, columns = plan.results
         (pool_h, pool_w), (step_h, step_w) = plan.pool_kernel, plan.pool_stride
         residual = self.maps[step.residual] if step.residual else None
@@ -183,6 +184,11 @@ class Emitter:
         counts = [count for first, last, count in self.written.get(name, [])
                   if first < end and last > begin]
         return Token(Engine.POST, max(counts)) if counts else None
+
+
+def _seen(stored: Map, plan: Plan) -> Map:
+    """Return a map as a plan sees it."""
+    return stored.blocks(plan.blocks) if plan.blocks else stored
 
 
 def _bounds(ops: list[Op]) -> tuple[int, int]:
