@@ -85,8 +85,6 @@ def _emit(graph: Graph, steps: list[Step], plans: list[list[Plan]],
         port.tensor: Relocate.OUTPUT for port in graph.outputs}
     emitter = Emitter(graph, config, memory.maps, relocated)
     for step, of_step, packed in zip(steps, plans, constants, strict=True):
-        if memory.maps[step.output].halo:
-            emitter.fill(step.output)
         emitter.step(step, of_step, packed)
     return emitter.nests
 

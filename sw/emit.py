@@ -76,9 +76,11 @@ class Emitter:
     #: Of every tensor: (first row, last row + 1, POST nests finished when they are there).
     written: dict[str, list[tuple[int, int, int]]] = field(default_factory=dict)
 
-    def fill(self, name: str) -> None:
-        """Write the zero point into the halo of a map."""
+    def _fill(self, name: str) -> None:
+        """Write the zero point into the halo of a map, if it has one."""
         target = self.maps[name]
+        if not target.halo:
+            return
         (h, w, _), halo, c = target.tensor.shape, target.halo, target.channels
         runs = [
             (target.at(-halo.top, -halo.left), halo.top * target.pitch + halo.left * c, 1),
@@ -94,15 +96,22 @@ class Emitter:
                     loops=[Loop(length // lanes, lanes), Loop(count, target.pitch)]))
 
     def step(self, step: Step, plans: list[Plan], constants: list[Constants]) -> None:
-        """Emit all tiles of a step."""
+        """Emit all tiles of a step, and the halo of its output.
+
+        The halo comes before the results, but after the first tile is on its way: a POST nest
+        that has to wait for the ones before it holds up what follows in the program.
+        """
         first = len(self.nests)
-        for plan, constant in zip(plans, constants, strict=True):
-            for tile in pixel_tiles(plan, self.config, step.core.name):
-                self._load(tile, constant)
-                self._stream(step, tile)
-                self._drain(step, tile, constant)
+        tiles = [(tile, constant) for plan, constant in zip(plans, constants, strict=True)
+                 for tile in pixel_tiles(plan, self.config, step.core.name)]
+        for i, (tile, constant) in enumerate(tiles):
+            self._load(tile, constant)
+            self._stream(step, tile)
+            if i == 0:
+                self._fill(step.output)
+            self._drain(step, tile, constant)
         for nest in self.nests[first:]:
-            nest.op = step.core.name
+            nest.op = nest.op or step.core.name
 
     def _load(self, plan: Plan, constant: Constants) -> None:
         words = plan.passes * self.config.load_words
