@@ -70,11 +70,13 @@ def _maps(graph: Graph, steps: list[Step], config: Config) -> dict[str, Map]:
 def _place(graph: Graph, steps: list[Step], maps: dict[str, Map],
            constants: list[list[Constants]],
            config: Config) -> tuple[MemoryPlan, list[list[Constants]]]:
-    sizes = [part.size for of_step in constants for c in of_step
-             for part in (c.tiles, c.parameters)]
-    memory = plan_memory(graph, steps, maps, sizes, config)
-    addresses = iter(memory.constants)
-    placed = [[replace(c, tile_address=next(addresses), parameter_address=next(addresses))
+    # parameters first: POST reads them beside the weights, so they had better lie apart
+    flat = [c for of_step in constants for c in of_step]
+    readers = [i for i, of_step in enumerate(constants) for _ in of_step]
+    sizes = [c.parameters.size for c in flat] + [c.tiles.size for c in flat]
+    memory = plan_memory(graph, steps, maps, sizes, config, readers * 2)
+    parameters, tiles = (iter(memory.constants[i:]) for i in (0, len(flat)))
+    placed = [[replace(c, tile_address=next(tiles), parameter_address=next(parameters))
                for c in of_step] for of_step in constants]
     return memory, placed
 
@@ -91,8 +93,9 @@ def _emit(graph: Graph, steps: list[Step], plans: list[list[Plan]],
 
 def _segments(constants: list[list[Constants]]) -> list[tuple[int, np.ndarray]]:
     """Return the constants as one run of elements (they are placed one behind the other)."""
-    flat = [part for of_step in constants for c in of_step
-            for part in ((c.tile_address, c.tiles), (c.parameter_address, c.parameters))]
+    flat = sorted([part for of_step in constants for c in of_step
+                   for part in ((c.tile_address, c.tiles), (c.parameter_address, c.parameters))],
+                  key=lambda part: part[0])
     if not flat:
         return []
     begin = flat[0][0]
