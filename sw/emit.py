@@ -1,6 +1,7 @@
 """Plans and maps to nests: where addresses, tokens and parameters come together."""
 
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -87,24 +88,24 @@ class Emitter:
     #: Of every tensor, in order.
     written: dict[str, list["Written"]] = field(default_factory=dict)
 
-    def _fill(self, name: str) -> None:
-        """Write the zero point into the halo of a map, if it has one."""
+    def _fills(self, name: str) -> list[PostNest]:
+        """Return the nests that write the zero point into the halo of a map."""
         target = self.maps[name]
-        if not target.halo:
-            return
         (h, w, _), halo, c = target.tensor.shape, target.halo, target.channels
         runs = [
             (target.at(-halo.top, -halo.left), halo.top * target.pitch + halo.left * c, 1),
             (target.at(0, w), (halo.left + halo.right) * c, h - 1),
             (target.at(h - 1, w), halo.right * c + halo.bottom * target.pitch, 1),
         ]
+        nests = []
         for base, length, count in runs:
             if length and count:
                 lanes = max(n for n in range(1, self.config.post_lanes + 1) if length % n == 0)
-                self._post(name, (-halo.top, h + halo.bottom), PostNest(
+                nests.append(PostNest(
                     base=base, valid=lanes, zero_point=target.tensor.zero_point, fill=True,
                     relocate=self.relocated.get(name, Relocate.NONE), op=f"halo of {name}",
                     loops=[Loop(length // lanes, lanes), Loop(count, target.pitch)]))
+        return nests
 
     def step(self, step: Step, plans: list[Plan], constants: list[Constants],
              reader: Plan | None) -> None:
@@ -121,20 +122,42 @@ class Emitter:
         least = {} if early is None else {"least": 1}
         tiles = [(tile, constant) for plan, constant in zip(plans, constants, strict=True)
                  for tile in pixel_tiles(plan, self.config, step.core.name, **least)]
+        fills = self._fills(step.output)
+        parts = [self._parts(tile, len(fills) if i == 0 else 0,
+                             early if i == len(tiles) - 1 else None)
+                 for i, (tile, _) in enumerate(tiles)]
+        # what reads the map waits for its last piece anyway: the halo need not be there before
+        ahead = max(0, len(fills) + 2 - sum(map(len, parts)))
         for i, (tile, constant) in enumerate(tiles):
             self._load(tile, constant)
             # later tiles find everything there
             for piece in pieces(tile, self.config, whole=i > 0 or len(plans) > 1):
                 self._stream(step, tile, piece)
-            if i == 0:
-                self._fill(step.output)
-            last = i == len(tiles) - 1 and early is not None
-            groups = min(-(-early // self.config.columns), tile.groups) if last else tile.groups
-            for part in ((0, groups), (groups, tile.groups)):
-                if part[0] < part[1]:
-                    self._drain(step, tile, constant, part)
+            for part in parts[i]:
+                while ahead and fills:
+                    self._halo(step.output, fills.pop(0))
+                    ahead -= 1
+                self._drain(step, tile, constant, part)
+                ahead = 1
         for nest in self.nests[first:]:
             nest.op = nest.op or step.core.name
+
+    def _parts(self, tile: Plan, fills: int, early: int | None) -> list[tuple[int, int]]:
+        """Cut the groups of a tile: what its reader can do with first, and to fill halos between.
+
+        The first groups are drained one by one, for a fill after each of them: between two groups
+        POST often waits, and never for so long as all fills take.
+        """
+        cuts = {0, tile.groups}
+        if tile.groups >= fills + 2:
+            cuts |= set(range(1, fills + 1))
+        if early is not None:
+            cuts.add(min(-(-early // self.config.columns), tile.groups))
+        return list(pairwise(sorted(cuts)))
+
+    def _halo(self, name: str, nest: PostNest) -> None:
+        target = self.maps[name]
+        self._post(name, (-target.halo.top, target.tensor.shape[0] + target.halo.bottom), nest)
 
     def _load(self, plan: Plan, constant: Constants) -> None:
         words = plan.passes * self.config.load_words
