@@ -17,11 +17,15 @@ from systolith.sw.maps import Halo, Map
 from systolith.sw.memory_plan import MemoryPlan, plan_memory
 from systolith.sw.nests import Nest
 from systolith.sw.passes.verify import verify
+from systolith.sw.pieces import post_slack
 from systolith.sw.program import LayerInfo, Program
 from systolith.sw.steps import Step, fuse
 from systolith.sw.timing import Timing, measure
 
 __all__ = ["compile_graph"]
+
+#: A halo is filled at most so many steps before the map is written.
+_STEPS_AHEAD = 2
 
 
 def compile_graph(graph: Graph, config: Config) -> Program:
@@ -40,8 +44,7 @@ def compile_graph(graph: Graph, config: Config) -> Program:
     plans = [lower_step(step, maps[step.x], graph, config) for step in steps]
     constants = [[pack_constants(plan, config) for plan in of_step] for of_step in plans]
     memory, constants = _place(graph, steps, maps, constants, config)
-    nests = _emit(graph, steps, plans, constants, memory, config)
-    words = assemble(nests, config)
+    nests, words = _emit(graph, steps, plans, constants, memory, config)
     timing = measure(config, words)
     return Program(
         config=config, name=graph.name, words=words, segments=_segments(constants),
@@ -70,31 +73,65 @@ def _maps(graph: Graph, steps: list[Step], config: Config) -> dict[str, Map]:
 def _place(graph: Graph, steps: list[Step], maps: dict[str, Map],
            constants: list[list[Constants]],
            config: Config) -> tuple[MemoryPlan, list[list[Constants]]]:
-    sizes = [part.size for of_step in constants for c in of_step
-             for part in (c.tiles, c.parameters)]
-    memory = plan_memory(graph, steps, maps, sizes, config)
-    addresses = iter(memory.constants)
-    placed = [[replace(c, tile_address=next(addresses), parameter_address=next(addresses))
+    # parameters first: POST reads them beside the weights, so they had better lie apart
+    flat = [c for of_step in constants for c in of_step]
+    readers = [i for i, of_step in enumerate(constants) for _ in of_step]
+    sizes = [c.parameters.size for c in flat] + [c.tiles.size for c in flat]
+    memory = plan_memory(graph, steps, maps, sizes, config, readers * 2)
+    parameters, tiles = (iter(memory.constants[i:]) for i in (0, len(flat)))
+    placed = [[replace(c, tile_address=next(tiles), parameter_address=next(parameters))
                for c in of_step] for of_step in constants]
     return memory, placed
 
 
 def _emit(graph: Graph, steps: list[Step], plans: list[list[Plan]],
-          constants: list[list[Constants]], memory: MemoryPlan, config: Config) -> list[Nest]:
+          constants: list[list[Constants]], memory: MemoryPlan,
+          config: Config) -> tuple[list[Nest], np.ndarray]:
+    """Return the nests and their program, shorter and slower if it does not fit otherwise."""
     relocated = {port.tensor: Relocate.INPUT for port in graph.inputs} | {
         port.tensor: Relocate.OUTPUT for port in graph.outputs}
-    emitter = Emitter(graph, config, memory.maps, relocated)
-    for step, of_step, packed in zip(steps, plans, constants, strict=True):
-        if memory.maps[step.output].halo:
-            emitter.fill(step.output)
-        emitter.step(step, of_step, packed)
-    return emitter.nests
+
+    def emitted(overlap):
+        emitter = Emitter(graph, config, memory.maps, relocated, overlap=overlap)
+        halos = _halos(steps, plans, memory, config)
+        for i, (step, of_step, packed) in enumerate(zip(steps, plans, constants, strict=True)):
+            follower = plans[i + 1] if steps[i + 1:] and steps[i + 1].x == step.output else []
+            emitter.step(step, of_step, packed, follower[0] if len(follower) == 1 else None,
+                         halos[i])
+        return emitter.nests, assemble(emitter.nests, config)
+
+    try:
+        return emitted(overlap=True)
+    except CapacityError:
+        return emitted(overlap=False)
+
+
+def _halos(steps: list[Step], plans: list[list[Plan]], memory: MemoryPlan,
+           config: Config) -> list[list[str]]:
+    """Return for each step whose halos are filled during it.
+
+    The step is the one in which POST has the most time, of those from when the place is free until
+    the map is written.
+    """
+    slack = [post_slack(of_step, step.residual is not None, config)
+             for step, of_step in zip(steps, plans, strict=True)]
+    halos = [[] for _ in steps]
+    for i, step in enumerate(steps):
+        target = memory.maps[step.output]
+        if target.halo:
+            earliest = min(i, max(memory.free_since[step.output], i - _STEPS_AHEAD))
+            best = max(range(i, earliest - 1, -1), key=slack.__getitem__)
+            halos[best].append(step.output)
+            h, w, _ = target.tensor.shape
+            slack[best] -= (target.elements - h * w * target.channels) // config.post_lanes
+    return halos
 
 
 def _segments(constants: list[list[Constants]]) -> list[tuple[int, np.ndarray]]:
     """Return the constants as one run of elements (they are placed one behind the other)."""
-    flat = [part for of_step in constants for c in of_step
-            for part in ((c.tile_address, c.tiles), (c.parameter_address, c.parameters))]
+    flat = sorted([part for of_step in constants for c in of_step
+                   for part in ((c.tile_address, c.tiles), (c.parameter_address, c.parameters))],
+                  key=lambda part: part[0])
     if not flat:
         return []
     begin = flat[0][0]

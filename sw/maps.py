@@ -1,6 +1,6 @@
 """Feature maps in memory: where a pixel is, with the padding halo around the map."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from systolith.sw.ir import Tensor
 
@@ -49,6 +49,15 @@ class Map:
     def elements(self) -> int:
         """Elements of the map and its halo."""
         return (self.halo.top + self.tensor.shape[0] + self.halo.bottom) * self.pitch
+
+    def blocks(self, size: int) -> "Map":
+        """Return the map as (h * w, channels / size, size): a row for each pixel.
+
+        Its pixels must follow one another, and its channels be a multiple of ``size``.
+        """
+        h, w, c = self.tensor.shape
+        tensor = replace(self.tensor, shape=(h * w, c // size, size))
+        return Map(tensor, Halo(), size, self.at(0, 0))
 
     def at(self, y: int, x: int, channel: int = 0) -> int:
         """Return the address of a pixel's channel; the halo has negative or large y and x."""

@@ -1,8 +1,10 @@
 """Where everything lives in memory: constants at the top, maps from the bottom up."""
 
 from dataclasses import dataclass, replace
+from itertools import product
 
 from systolith.hw.config import Config
+from systolith.sw.bank_conflicts import BankConflicts
 from systolith.sw.errors import CapacityError
 from systolith.sw.ir import Graph
 from systolith.sw.maps import Map
@@ -23,6 +25,8 @@ class MemoryPlan:
     #: Elements taken by constants, and by maps at the fullest moment.
     constant_elements: int
     map_elements: int
+    #: Of every map, the first step during which nothing else uses its place any more.
+    free_since: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +40,12 @@ class _Life:
 
 
 def plan_memory(graph: Graph, steps: list[Step], maps: dict[str, Map], constants: list[int],
-                config: Config) -> MemoryPlan:
+                config: Config, readers: list[int] | None = None) -> MemoryPlan:
     """Place maps (by name) and constants (by size in elements).
 
     Inputs and outputs get two buffers each, so that transfers overlap computing, or, where they do
-    not fit, one.
+    not fit, one. Maps that are read beside other maps or constants go to other banks than those,
+    if there is room; ``readers`` says which step reads each constant (None: nobody asks).
 
     Raises
     ------
@@ -56,30 +61,53 @@ def plan_memory(graph: Graph, steps: list[Step], maps: dict[str, Map], constants
         at += size
     inputs = [port.tensor for port in graph.inputs]
     outputs = [port.tensor for port in graph.outputs]
-    for twice in ((inputs, outputs), ((), outputs), ((), ())):
-        placed = _place(graph, steps, maps, lanes, twice)
-        if placed and placed[1] <= floor:
-            addresses_of, top, deltas = placed
+    spans = [(step, (begin, begin + size))
+             for step, begin, size in zip(readers or (), addresses, sizes, strict=bool(readers))]
+    conflicts = BankConflicts(steps, {name: m.elements for name, m in maps.items()}, spans, config)
+    for twice, apart, early in product(((inputs, outputs), ((), outputs), ((), ())),
+                                       (True, False), (True, False)):
+        lives = list(_lives(graph, steps, maps, lanes, early))
+        placed = _place(lives, len(steps), config, twice, conflicts if apart else None, floor)
+        if placed[1] <= floor:
+            addresses_of, top, deltas, free_since = placed
             located = {name: replace(m, address=addresses_of[name]) for name, m in maps.items()}
-            return MemoryPlan(located, addresses, *deltas, sum(sizes), top)
+            return MemoryPlan(located, addresses, *deltas, sum(sizes), top, free_since)
     raise CapacityError(_shortage(graph, steps, maps, sum(sizes), config))
 
 
-def _place(graph, steps, maps, lanes, twice):
-    """Return addresses, the highest one used, and the deltas of inputs and outputs."""
-    lives = {life.name: life for life in _lives(graph, steps, maps, lanes)}
-    end = len(steps)
+def _place(lives, end, config, twice, conflicts, floor):
+    """Return addresses, the highest one used, deltas of inputs and outputs, and ``free_since``.
+
+    Every map goes to the lowest place that is free while it lives or, with ``conflicts``, to the
+    one below ``floor`` that costs least.
+    """
+    lives = {life.name: life for life in lives}
+    bank = config.bank_words * config.lanes
     addresses: dict[str, int] = {}
+    placed: dict[str, tuple[int, int]] = {}
     taken: list[tuple[int, int, int, int]] = []          # begin, end, first step, last step
 
-    def put(size, first, last):
+    def places(size, first, last):
+        """Yield the free places: beginnings of gaps, and of banks in them."""
         at = 0
         for begin, stop in sorted((b, e) for b, e, since, until in taken
                                   if since <= last and until >= first):
             if begin - at >= size:
-                break
+                yield at
+                yield from range((at // bank + 1) * bank, begin - size + 1, bank)
             at = max(at, stop)
+        yield at
+        yield from range((at // bank + 1) * bank, floor - size + 1, bank)
+
+    def put(size, first, last, name=None):
+        at = next(places(size, first, last))
+        if conflicts and name:
+            room = [place for place in places(size, first, last) if place + size <= floor]
+            at = min(room, default=at, key=lambda place: (
+                conflicts.cost(name, (place, place + size), placed), place))
         taken.append((at, at + size, first, last))
+        if name:
+            placed[name] = at, at + size
         return at
 
     deltas = []
@@ -89,25 +117,38 @@ def _place(graph, steps, maps, lanes, twice):
         start = put(2 * total, -1, end) if names else 0
         for name in names:
             addresses[name] = start
+            placed[name] = start, start + lives[name].elements
             start += lives[name].elements
         deltas.append(total)
     for life in sorted(lives.values(), key=lambda item: (-item.elements, item.first)):
         if life.name not in addresses:
-            addresses[life.name] = put(life.elements, life.first, life.last)
-    return addresses, max((stop for _, stop, _, _ in taken), default=0), deltas
+            addresses[life.name] = put(life.elements, life.first, life.last, life.name)
+    free = {name: _free_since(span, lives[name].last, taken) for name, span in placed.items()}
+    return addresses, max((stop for _, stop, _, _ in taken), default=0), deltas, free
 
 
-def _lives(graph, steps, maps, lanes):
+def _free_since(span, last, taken):
+    """Return the first step from which on nothing but a map itself is at its place.
+
+    That ends with the map's last step, and so do the others that come before: what is there later
+    begins later.
+    """
+    return max((until + 1 for begin, end, _, until in taken
+                if begin < span[1] and end > span[0] and until < last), default=0)
+
+
+def _lives(graph, steps, maps, lanes, early=False):
     """Yield the life of every map, in steps.
 
     A step's results and their halo are written after all steps before it have been read to the
-    end: POST works in order, and a group is drained after its vectors have been read.
+    end: POST works in order, and a group is drained after its vectors have been read. With
+    ``early`` the halo may be written a step before.
     """
     end = len(steps)
     written = {port.tensor: -1 for port in graph.inputs}
     read: dict[str, int] = {}
     for i, step in enumerate(steps):
-        written[step.output] = i
+        written[step.output] = i - 1 if early and i > 0 and maps[step.output].halo else i
         for name in step.inputs:
             read[name] = i
     for port in graph.outputs:

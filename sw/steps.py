@@ -50,13 +50,15 @@ def fuse(graph: Graph) -> list[Step]:
     """Group a graph's operations into steps, in execution order.
 
     ``Conv -> MaxPool`` (whole windows) and ``Conv -> Add`` become one step when nobody else needs
-    the value between them and, for Add, the other operand is there before.
+    the value between them and, for Add, the other operand is there before. Of two convolutions
+    that are added, the larger one comes last: an addition takes longer than a convolution's
+    results, and is hidden behind its sums.
     """
     outputs = {port.tensor for port in graph.outputs}
     ready = {port.tensor for port in graph.inputs}
     steps: list[Step] = []
     done: set[str] = set()
-    for op in graph.ops:
+    for op in _ordered(graph):
         if op.name in done and op.output in ready:
             continue
         step = Step(op)
@@ -72,6 +74,23 @@ def fuse(graph: Graph) -> list[Step]:
             ready.add(part.output)
             done.add(part.name)
     return steps
+
+
+def _ordered(graph: Graph) -> list[Op]:
+    """Return the operations with the smaller of two added convolutions moved before the larger."""
+    ops = list(graph.ops)
+    outputs = {port.tensor for port in graph.outputs}
+    for add in graph.ops:
+        if not isinstance(add, Add):
+            continue
+        pair = [op for op in ops if op.output in add.inputs and isinstance(op, Conv)
+                and graph.consumers(op.output) == [add] and op.output not in outputs]
+        if len(pair) < 2 or graph.macs(pair[0]) <= graph.macs(pair[1]):
+            continue
+        larger, smaller = (ops.index(op) for op in pair)
+        if all(op.output != pair[1].x for op in ops[larger:smaller]):
+            ops.insert(larger, ops.pop(smaller))
+    return ops
 
 
 def _other(add: Add, mine: str) -> str | None:

@@ -35,22 +35,48 @@ def lower_average(pool: Pool, source: Map, results: tuple[int, int],
     """Return the plans of an average: a filter of ones for each count of valid elements."""
     h, w, channels = source.tensor.shape
     top, left, _, _ = pool.pads
+    raw = pool.requant is None
+    axes = [(y, x) for y in clipped_axis(results[0], h, pool.kernel[0], pool.stride[0], top)
+            for x in clipped_axis(results[1], w, pool.kernel[1], pool.stride[1], left)]
+    if [(y.span, x.span) for (_, y), (_, x) in axes] == [(h, w)] and results == (1, 1):
+        plan = _whole(pool, source, config)
+        if plan:
+            return [replace(plan, raw=raw)]
     plans = []
-    for y0, y in clipped_axis(results[0], h, pool.kernel[0], pool.stride[0], top):
-        for x0, x in clipped_axis(results[1], w, pool.kernel[1], pool.stride[1], left):
-            count = y.span * x.span
-            if pool.requant is None:
-                multiplier, left_shift, right_shift = average_multiplier(count)
-                ones = np.ones(channels, np.int64)
-                parameters = Parameters(0 * ones, multiplier * ones, left_shift * ones,
-                                        right_shift * ones)
-            else:
-                bias = np.full(channels, -source.tensor.zero_point * count)
-                parameters = Parameters.of(bias, pool.requant)
-            weights = np.ones((channels, y.span, x.span), np.int64)
-            of_count = _filter(weights, y, x, parameters, source, config, origin=(y0, x0))
-            plans += [replace(plan, raw=pool.requant is None) for plan in of_count]
+    for (y0, y), (x0, x) in axes:
+        parameters = _divided(pool, y.span * x.span, channels, source)
+        weights = np.ones((channels, y.span, x.span), np.int64)
+        of_count = _filter(weights, y, x, parameters, source, config, origin=(y0, x0))
+        plans += [replace(plan, raw=raw) for plan in of_count]
     return plans
+
+
+def _divided(pool: Pool, count: int, channels: int, source: Map) -> Parameters:
+    """Return the parameters that make sums of ``count`` elements an average."""
+    if pool.requant is not None:
+        bias = np.full(channels, -source.tensor.zero_point * count)
+        return Parameters.of(bias, pool.requant)
+    multiplier, left_shift, right_shift = average_multiplier(count)
+    ones = np.ones(channels, np.int64)
+    return Parameters(0 * ones, multiplier * ones, left_shift * ones, right_shift * ones)
+
+
+def _whole(pool: Pool, source: Map, config: Config) -> Plan | None:
+    """Return the plan of an average over a whole map, or None if its channels form no blocks.
+
+    Blocks of channels take the place of the results' columns: so a tile serves as many vectors as
+    there are blocks (one result alone would wait for a tile with every vector), and all of them
+    are one group.
+    """
+    h, w, channels = source.tensor.shape
+    wide = min(config.rows, config.columns)
+    if channels % wide or source.channels != channels or source.pitch != w * channels:
+        return None
+    y, x = Axis(1, 0, 1, h * w), Axis(channels // wide, 0, 1, 1)
+    tiles = np.zeros((1, h * w, config.rows, config.columns), np.int64)
+    tiles[:, :, range(wide), range(wide)] = 1
+    return Plan(y=y, x=x, groups=1, reduction=(Reduction(h * w, dy=1),), tiles=tiles,
+                parameters=_divided(pool, h * w, wide, source), channels=wide, blocks=wide)
 
 
 def lower_max(pool: Pool, source: Map, results: tuple[int, int], config: Config) -> list[Plan]:
@@ -96,8 +122,11 @@ def _filter(weights, y, x, parameters, source, config, *, dilation=(1, 1), origi
     if width > config.window_width or max(y.stride, x.stride) > 4:
         return diagonal
     pixels = ((y.count - 1) * y.stride + kh) * width
-    straight = sum(plan.groups * plan.passes for plan in diagonal) * y.count * x.count
-    return [windows] if windows.groups * windows.passes * pixels <= straight else diagonal
+    # a pass lasts at least as long as the tile of the next one takes to load
+    through = windows.groups * windows.passes * max(pixels, config.load_words)
+    straight = sum(plan.groups * plan.passes for plan in diagonal) * max(
+        y.count * x.count, config.load_words)
+    return [windows] if through <= straight else diagonal
 
 
 def _windows(weights, y, x, parameters, config, origin) -> Plan:

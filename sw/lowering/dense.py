@@ -15,8 +15,8 @@ def lower_dense(conv: Conv, source: Map, results: tuple[int, int], config: Confi
     """Return one plan for each group of channels.
 
     The reduction vector of a pixel is cut from the longest runs of consecutive elements its window
-    covers: whole rows of the map, kernel rows, or single pixels; each run into chunks of
-    ``config.rows``, the excess of the last chunk meeting zero weights.
+    covers: several kernel rows and what lies between them, or single pixels; each run into chunks
+    of ``config.rows``. What lies between, and the excess of the last chunk, meet zero weights.
     """
     return [_group(conv, source, results, config, group) for group in range(conv.groups)]
 
@@ -25,7 +25,7 @@ def _group(conv, source, results, config, group) -> Plan:
     outputs = len(conv.weights) // conv.groups
     inputs = conv.weights.shape[3]
     weights = conv.weights[group * outputs:(group + 1) * outputs].astype(np.int64)
-    runs, loops = _runs(weights, conv, source)
+    runs, loops = _runs(weights, conv, source, config)
     lead = group * inputs % config.alignment     # vectors start at aligned elements
     runs = np.pad(runs, ((0, 0), (0, 0), (lead, 0)))
     chunks = -(-runs.shape[2] // config.rows)
@@ -48,7 +48,7 @@ def _group(conv, source, results, config, group) -> Plan:
         parameters=Parameters.of(bias, requant), channel=group * outputs, channels=outputs)
 
 
-def _runs(weights, conv, source):
+def _runs(weights, conv, source, config):
     """Return int64[o, runs, length] and the loops over the runs, innermost first."""
     o, kh, kw, inputs = weights.shape
     if conv.groups > 1 or conv.dilation[1] > 1:
@@ -56,6 +56,21 @@ def _runs(weights, conv, source):
         return weights.reshape(o, kh * kw, inputs), loops
     stored = np.zeros((o, kh, kw, source.channels), np.int64)
     stored[..., :inputs] = weights
-    if kw == source.width and conv.dilation[0] == 1:
-        return stored.reshape(o, 1, -1), ()
-    return stored.reshape(o, kh, -1), (Reduction(kh, dy=conv.dilation[0]),)
+    apart, length = conv.dilation[0] * source.pitch, kw * source.channels
+    together = _kernel_rows(kh, apart, length, config.rows)
+    steps = -(-kh // together)
+    runs = np.zeros((o, steps * together, max(apart, length)), np.int64)
+    runs[:, :kh, :length] = stored.reshape(o, kh, -1)
+    runs = runs.reshape(o, steps, -1)[..., :(together - 1) * apart + length]
+    return runs, (Reduction(steps, dy=together * conv.dilation[0]),)
+
+
+def _kernel_rows(kh: int, apart: int, length: int, rows: int) -> int:
+    """Choose how many kernel rows a run covers: those that take the fewest tiles.
+
+    Kernel rows have ``length`` elements each and lie ``apart`` elements from each other.
+    """
+    def tiles(together):
+        return -(-kh // together) * -(-((together - 1) * apart + length) // rows)
+
+    return min(range(1, kh + 1), key=tiles)

@@ -95,6 +95,8 @@ class Plan:
     raw: bool = False
     #: Kernel rows and columns of the window unit, or None.
     window: tuple[int, int] | None = None
+    #: Source and result are seen in blocks of so many channels (:meth:`Map.blocks`), or None.
+    blocks: int | None = None
     #: Kernel and stride of a maximum over the sums' results, or None.
     pool: tuple[tuple[int, int], tuple[int, int]] | None = None
 

@@ -68,6 +68,32 @@ def test_fused_steps(name):
     assert sum(fit) >= 6
 
 
+@pytest.mark.parametrize("name", CONFIGS)
+def test_narrow_maps(name):
+    """Vectors over several kernel rows, and over the end of the map."""
+    fit = [compare(CONFIGS[name], seed, kinds=("conv", "dilated"), layers=2, size=6, channels=2)
+           for seed in range(12)]
+    assert sum(fit) >= 10
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_averages_over_whole_maps(name):
+    """Channels that form blocks and channels that do not, followed by a map with a halo."""
+    wide = min(CONFIGS[name].rows, CONFIGS[name].columns)
+    fit = [compare(CONFIGS[name], seed, kinds=("global", "conv"), layers=3, size=6,
+                   channels=3 * wide) for seed in range(16)]
+    assert sum(fit) >= 12
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_steps_that_overlap(name):
+    """Pairs of depthwise and pointwise convolutions, of several groups and passes each."""
+    fit = [compare(CONFIGS[name], seed, kinds=("depthwise", "pointwise", "add"), layers=5, size=5,
+                   channels=12 if name in ("tall", "steps", "odd", "wide") else 40)
+           for seed in range(16)]
+    assert sum(fit) >= 12
+
+
 @settings(max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1), name=st.sampled_from(sorted(CONFIGS)),
        layers=st.integers(1, 6), parity=st.integers(0, 1), all_outputs=st.booleans())

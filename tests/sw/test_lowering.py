@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from systolith.hw.config import Config
 from systolith.sw.compiler import compile_graph
 from systolith.sw.errors import CapacityError
-from systolith.sw.ir import Conv
+from systolith.sw.ir import Conv, Graph, Pool, Tensor
 from systolith.sw.lowering.geometry import clipped_axis, conv_axis
 from systolith.sw.lowering.lower import lower_step, needed_halo
 from systolith.sw.lowering.plan import Axis, Parameters, Plan
-from systolith.sw.maps import Map
-from systolith.sw.steps import fuse
+from systolith.sw.maps import Halo, Map
+from systolith.sw.steps import Step, fuse
 from tests.compiled import CONFIGS
-from tests.networks import FUSED, KINDS, random_graph
+from tests.networks import FUSED, KINDS, random_graph, requant
 
 NARROW = Config(rows=4, columns=2, post_lanes=2, accumulator_bits=20, banks=1, bank_words=64,
                 frame_bytes=64)
@@ -86,7 +86,11 @@ def test_every_result_is_planned_once(seed, name):
         seen = np.zeros(graph.tensors[step.output].shape, int)
         for plan in plans:
             (y, x), (rows, columns) = plan.origin, plan.results
-            seen[y:y + rows, x:x + columns, plan.channel:plan.channel + plan.channels] += 1
+            if plan.blocks:
+                rows, columns, channels = 1, 1, columns * plan.channels
+            else:
+                channels = plan.channels
+            seen[y:y + rows, x:x + columns, plan.channel:plan.channel + channels] += 1
             assert 0 < plan.valid(config) <= config.columns
             assert plan.tiles.shape[0] in (1, plan.groups)
             assert plan.tiles.shape[2:] == (config.rows, config.columns)
@@ -109,6 +113,54 @@ def test_windows_stay_within_the_halo(seed):
             y, x = plans[0].y, plans[0].x
             assert (max(0, y.end - h), max(0, x.end - w)) == (source.halo.bottom, source.halo.right)
             assert (y.start, x.start) == (-source.halo.top, -source.halo.left)
+
+
+def single(op, shape, config, width=None):
+    """Return the plans of one operation on a map of that shape, with that many pixels a row."""
+    h, w, c = shape
+    tensors = {"x": Tensor(name="x", shape=shape, scale=1.0, zero_point=3)}
+    if isinstance(op, Conv):
+        rows, columns = h - op.weights.shape[1] + 1, w - op.weights.shape[2] + 1
+        tensors["y"] = Tensor(name="y", shape=(rows, columns, len(op.weights)), scale=1.0,
+                              zero_point=0)
+    else:
+        rows, columns = h - op.kernel[0] + 1, w - op.kernel[1] + 1
+        tensors["y"] = replace(tensors["x"], name="y", shape=(rows, columns, c))
+    graph = Graph(name="one", tensors=tensors, ops=[op], inputs=[], outputs=[])
+    source = Map(tensors["x"], Halo(right=(width or w) - w), c)
+    return lower_step(Step(op), source, graph, config)
+
+
+def convolution(kh, kw, channels):
+    return Conv(name="conv", kind="Conv", inputs=("x",), output="y",
+                weights=np.ones((3, kh, kw, channels), np.int8), bias=np.zeros(3, np.int32),
+                requant=requant(np.ones(3) / 99))
+
+
+@pytest.mark.parametrize("kernel, shape, width, passes", [
+    ((10, 4), (20, 10, 1), 12, 5),       # 12 + 4 elements: two kernel rows
+    ((10, 4), (20, 10, 1), 13, 8),       # 121 elements on end
+    ((9, 4), (20, 10, 1), 12, 5),        # the last vector has one row only
+    ((3, 1), (5, 3, 2), 3, 1),           # 6 + 6 + 2
+    ((3, 3), (5, 3, 2), 3, 2),           # 18 elements on end
+    ((5, 5), (5, 5, 3), 5, 5),           # 75 elements on end
+    ((5, 5), (6, 5, 3), 8, 5),           # a row of 15 elements and a pitch of 24
+])
+def test_vectors_cover_several_kernel_rows(kernel, shape, width, passes):
+    (plan,) = single(convolution(*kernel, shape[2]), shape, Config(), width)
+    assert plan.passes == passes
+
+
+@pytest.mark.parametrize("channels, blocks", [(8, 8), (32, 8), (12, None), (4, None)])
+def test_average_over_a_whole_map(channels, blocks):
+    """All results are one group where the channels form blocks."""
+    op = Pool(name="pool", kind="AveragePool", inputs=("x",), output="y", mode="average",
+              kernel=(5, 3))
+    plans = single(op, (5, 3, channels), Config())
+    assert plans[0].blocks == blocks
+    if blocks:
+        (plan,) = plans
+        assert (plan.results, plan.passes, plan.groups) == ((1, channels // 8), 15, 1)
 
 
 # -- overflow -----------------------------------------------------------------------------------

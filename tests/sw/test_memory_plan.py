@@ -146,3 +146,41 @@ def test_shortage_names_the_worst_layer_and_what_it_needs():
             plan_memory(graph, steps, maps, sizes, config)
         refused += 1
     assert refused > 20
+
+
+# -- banks --------------------------------------------------------------------------------------
+
+BANK = CONFIG.bank_words * LANES
+
+
+def banks(begin, end):
+    return set(range(begin // BANK, -(-end // BANK)))
+
+
+def read_together(graph, steps, plan, maps):
+    """Yield the banks of the streamed map and of the residual operand of every addition."""
+    for step in steps:
+        if step.residual and step.residual != step.x:
+            yield tuple(banks(plan.maps[name].address, plan.maps[name].address
+                              + words(maps[name].elements)) for name in step.inputs)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_operands_of_an_addition_lie_in_different_banks(seed):
+    """With room to spare: the input of the network may be one of them too."""
+    graph, steps, maps, sizes = network(seed, kinds=("residual",), layers=4)
+    plan = plan_memory(graph, steps, maps, sizes, CONFIG)
+    check(plan, graph, steps, maps, sizes)
+    for streamed, added in read_together(graph, steps, plan, maps):
+        assert not streamed & added
+
+
+def test_places_apart_are_given_up_for_room():
+    """A memory of one bank and hardly more than is needed."""
+    fits = 0
+    for seed in range(20):
+        graph, steps, maps, sizes = network(seed, kinds=("residual",), layers=4)
+        for config, plan in smallest(graph, steps, maps, sizes):
+            check(plan, graph, steps, maps, sizes, config)
+            fits += 1
+    assert fits > 40

@@ -115,3 +115,30 @@ def test_every_operation_once_after_its_operands(seed):
         assert not hidden & {port.tensor for port in network.outputs}
         assert all(consumer in step.ops for name in hidden for consumer in network.consumers(name))
         ready.add(step.output)
+
+
+def wide(x, y):
+    """A convolution with nine times the products of ``conv``."""
+    return Conv(name=f"conv {y}", kind="Conv", inputs=(x,), output=y, bias=np.zeros(2, np.int32),
+                weights=np.ones((2, 3, 3, 2), np.int8), requant=requant(np.ones(2)),
+                pads=(1, 1, 1, 1))
+
+
+@pytest.mark.parametrize("ops", [
+    [wide("x", "a"), conv("x", "b"), add("a", "b", "c")],
+    [wide("x", "a"), conv("x", "b"), add("b", "a", "c")],
+    [conv("x", "b"), wide("x", "a"), add("a", "b", "c")],
+])
+def test_addition_joins_the_larger_convolution(ops):
+    assert fused(*ops) == [["b"], ["a", "c"]]
+
+
+def test_larger_convolution_stays_where_the_smaller_needs_what_follows():
+    """Moving it would keep its input alive for longer."""
+    ops = [wide("x", "a"), pool("x", "p"), conv("p", "b"), add("a", "b", "c")]
+    assert fused(*ops) == [["a"], ["p"], ["b", "c"]]
+
+
+def test_larger_convolution_stays_when_its_result_is_needed():
+    ops = [wide("x", "a"), conv("x", "b"), add("a", "b", "c")]
+    assert fused(*ops, outputs=["a", "c"]) == [["a"], ["b", "c"]]
