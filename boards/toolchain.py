@@ -58,9 +58,9 @@ class Toolchain:
     def route_arguments(self, seed: int) -> list[str]:
         """Arguments of the place-and-route tool."""
         option = "--" + self.constraints.rpartition(".")[2]
-        return [*self.device_options, *self.route_options, "--json", "top.json", option, self.constraints,
-                *self.routed, "--seed", str(seed), "--report", "report.json",
-                "--timing-allow-fail"]
+        return [*self.device_options, *self.route_options, "--json", "top.json",
+                option, self.constraints, *self.routed, "--seed", str(seed),
+                "--report", "report.json", "--timing-allow-fail"]
 
     def pack_arguments(self) -> list[str]:
         """Arguments of the packer."""
