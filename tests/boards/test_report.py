@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pytest
@@ -39,7 +40,8 @@ def read(tmp_path):
         (tmp_path / "report.json").write_text(json.dumps(report))
         (tmp_path / "cells.json").write_text(
             json.dumps({"design": {"num_cells_by_type": cells}}))
-        return read_report(find_target(target), tmp_path, seed=7)
+        clock = {"clock_hz": 100_000_000} if target == "ulx3s-85f" else {}
+        return read_report(dataclasses.replace(find_target(target), **clock), tmp_path, seed=7)
     return read
 
 
