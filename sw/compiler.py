@@ -86,8 +86,9 @@ def _emit(graph: Graph, steps: list[Step], plans: list[list[Plan]],
     relocated = {port.tensor: Relocate.INPUT for port in graph.inputs} | {
         port.tensor: Relocate.OUTPUT for port in graph.outputs}
     emitter = Emitter(graph, config, memory.maps, relocated)
-    for step, of_step, packed in zip(steps, plans, constants, strict=True):
-        emitter.step(step, of_step, packed)
+    for i, (step, of_step, packed) in enumerate(zip(steps, plans, constants, strict=True)):
+        follower = plans[i + 1] if steps[i + 1:] and steps[i + 1].x == step.output else []
+        emitter.step(step, of_step, packed, follower[0] if len(follower) == 1 else None)
     return emitter.nests
 
 

@@ -1,6 +1,7 @@
 """Plans and maps to nests: where addresses, tokens and parameters come together."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from systolith.sw.ir import Graph, Op
 from systolith.sw.lowering.plan import Parameters, Plan
 from systolith.sw.maps import Map
 from systolith.sw.nests import LoadNest, Loop, Nest, PostNest, ResidualAdd, StreamNest, Token
+from systolith.sw.pieces import Piece, early_channels, pieces
 from systolith.sw.steps import Step
 from systolith.sw.tiling import pixel_tiles
 
@@ -62,6 +64,16 @@ def _pack_parameters(p: Parameters, groups: int, config: Config) -> np.ndarray:
         section(p.right | p.left << 6, "<i2", sizes[2])], axis=1).reshape(-1)
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A part of a map that a POST nest has written, and how many have finished then."""
+
+    #: First, and last + 1; None: all channels.
+    rows: tuple[int, int]
+    channels: tuple[int, int] | None
+    posts: int
+
+
 @dataclass(slots=True)
 class Emitter:
     """Turns steps into nests, in order, keeping track of which POST nest wrote which rows."""
@@ -73,45 +85,79 @@ class Emitter:
     relocated: dict[str, Relocate]
     nests: list[Nest] = field(default_factory=list)
     posts: int = 0
-    #: Of every tensor: (first row, last row + 1, POST nests finished when they are there).
-    written: dict[str, list[tuple[int, int, int]]] = field(default_factory=dict)
+    #: Of every tensor, in order.
+    written: dict[str, list["Written"]] = field(default_factory=dict)
 
-    def _fill(self, name: str) -> None:
-        """Write the zero point into the halo of a map, if it has one."""
+    def _fills(self, name: str) -> list[PostNest]:
+        """Return the nests that write the zero point into the halo of a map."""
         target = self.maps[name]
-        if not target.halo:
-            return
         (h, w, _), halo, c = target.tensor.shape, target.halo, target.channels
         runs = [
             (target.at(-halo.top, -halo.left), halo.top * target.pitch + halo.left * c, 1),
             (target.at(0, w), (halo.left + halo.right) * c, h - 1),
             (target.at(h - 1, w), halo.right * c + halo.bottom * target.pitch, 1),
         ]
+        nests = []
         for base, length, count in runs:
             if length and count:
                 lanes = max(n for n in range(1, self.config.post_lanes + 1) if length % n == 0)
-                self._post(name, (-halo.top, h + halo.bottom), PostNest(
+                nests.append(PostNest(
                     base=base, valid=lanes, zero_point=target.tensor.zero_point, fill=True,
                     relocate=self.relocated.get(name, Relocate.NONE), op=f"halo of {name}",
                     loops=[Loop(length // lanes, lanes), Loop(count, target.pitch)]))
+        return nests
 
-    def step(self, step: Step, plans: list[Plan], constants: list[Constants]) -> None:
+    def step(self, step: Step, plans: list[Plan], constants: list[Constants],
+             reader: Plan | None) -> None:
         """Emit all tiles of a step, and the halo of its output.
+
+        If the next step is one plan that reads what this one writes, it is ``reader``.
 
         The halo comes before the results, but after the first tile is on its way: a POST nest
         that has to wait for the ones before it holds up what follows in the program.
         """
         first = len(self.nests)
+        early = early_channels(reader, self.config) if reader else None
+        # draining overlaps the next step by channels or, if not, by tiles
+        least = {} if early is None else {"least": 1}
         tiles = [(tile, constant) for plan, constant in zip(plans, constants, strict=True)
-                 for tile in pixel_tiles(plan, self.config, step.core.name)]
+                 for tile in pixel_tiles(plan, self.config, step.core.name, **least)]
+        fills = self._fills(step.output)
+        parts = [self._parts(tile, len(fills) if i == 0 else 0,
+                             early if i == len(tiles) - 1 else None)
+                 for i, (tile, _) in enumerate(tiles)]
+        # what reads the map waits for its last piece anyway: the halo need not be there before
+        ahead = max(0, len(fills) + 2 - sum(map(len, parts)))
         for i, (tile, constant) in enumerate(tiles):
             self._load(tile, constant)
-            self._stream(step, tile)
-            if i == 0:
-                self._fill(step.output)
-            self._drain(step, tile, constant)
+            # later tiles find everything there
+            for piece in pieces(tile, self.config, whole=i > 0 or len(plans) > 1):
+                self._stream(step, tile, piece)
+            for part in parts[i]:
+                while ahead and fills:
+                    self._halo(step.output, fills.pop(0))
+                    ahead -= 1
+                self._drain(step, tile, constant, part)
+                ahead = 1
         for nest in self.nests[first:]:
             nest.op = nest.op or step.core.name
+
+    def _parts(self, tile: Plan, fills: int, early: int | None) -> list[tuple[int, int]]:
+        """Cut the groups of a tile: what its reader can do with first, and to fill halos between.
+
+        The first groups are drained one by one, for a fill after each of them: between two groups
+        POST often waits, and never for so long as all fills take.
+        """
+        cuts = {0, tile.groups}
+        if tile.groups >= fills + 2:
+            cuts |= set(range(1, fills + 1))
+        if early is not None:
+            cuts.add(min(-(-early // self.config.columns), tile.groups))
+        return list(pairwise(sorted(cuts)))
+
+    def _halo(self, name: str, nest: PostNest) -> None:
+        target = self.maps[name]
+        self._post(name, (-target.halo.top, target.tensor.shape[0] + target.halo.bottom), nest)
 
     def _load(self, plan: Plan, constant: Constants) -> None:
         words = plan.passes * self.config.load_words
@@ -120,7 +166,7 @@ class Emitter:
             loops[1] = Loop(plan.groups, 0)
         self.nests.append(LoadNest(base=constant.tile_address, loops=loops))
 
-    def _stream(self, step: Step, plan: Plan) -> None:
+    def _stream(self, step: Step, plan: Plan, piece: Piece) -> None:
         source = _seen(self.maps[step.x], plan)
         y, x = plan.y, plan.x
         rows_read = (0, self.maps[step.x].tensor.shape[0]) if plan.blocks else (y.start, y.end)
@@ -135,14 +181,21 @@ class Emitter:
             window = None
         reduction = [Loop(r.count, source.stride(r.dy, r.dx, r.elements))
                      for r in plan.reduction if r.count > 1]
+        offset = piece.groups[0] * plan.group_stride
+        begin, end = piece.passes
+        if end - begin < plan.passes:            # the reduction is a single loop then
+            offset += begin * reduction[0].stride
+            reduction = [replace(reduction[0], count=end - begin)]
         self.nests.append(StreamNest(
-            base=source.at(y.start, x.start, plan.base),
-            loops=[*loops, *reduction, Loop(plan.groups, plan.group_stride)],
+            base=source.at(y.start, x.start, plan.base) + offset,
+            loops=[*loops, *reduction, Loop(piece.groups[1] - piece.groups[0], plan.group_stride)],
             pass_level=2, group_level=2 + len(reduction), window=window,
+            hold=piece.hold, keep=piece.keep,
             relocate=self.relocated.get(step.x, Relocate.NONE),
-            token=self._token(step.x, *rows_read)))
+            token=self._token(step.x, *rows_read, piece.channels)))
 
-    def _drain(self, step: Step, plan: Plan, constant: Constants) -> None:
+    def _drain(self, step: Step, plan: Plan, constant: Constants, groups: tuple[int, int]) -> None:
+        """Emit the drain of some groups of a tile: from the first to before the last."""
         config, target = self.config, _seen(self.maps[step.output], plan)
         rows, columns = plan.results
         (pool_h, pool_w), (step_h, step_w) = plan.pool_kernel, plan.pool_stride
@@ -158,19 +211,24 @@ class Emitter:
         loops = [*pools, *steps, loop(columns, step_w, 0, 1),
                  loop(rows, step_h * plan.x.count, 1, 0)]
         oy, ox = plan.origin
+        channel = plan.channel + groups[0] * config.columns
+        params = groups[0] * config.param_words * config.lanes
         first = self.graph.tensors[step.core.output if step.add or not residual else step.x]
         add, bounds = None, _bounds(step.ops)
         if residual:
-            add = self._addition(step, residual.at(oy, ox, plan.channel))
+            add = self._addition(step, residual.at(oy, ox, channel))
             bounds = _bounds([step.core]) if step.add else _ALL
+        ends = groups[1] == plan.groups
         self._post(step.output, (oy, oy + rows), PostNest(
-            base=target.at(oy, ox, plan.channel), loops=[*loops, loop(plan.groups, 0, 0, 0,
-                                                                     config.columns)],
-            group_level=len(loops), pool_level=len(pools), params=constant.parameter_address,
-            valid=plan.valid(config), zero_point=0 if plan.raw else first.zero_point,
+            base=target.at(oy, ox, channel),
+            loops=[*loops, loop(groups[1] - groups[0], 0, 0, 0, config.columns)],
+            group_level=len(loops), pool_level=len(pools),
+            params=constant.parameter_address + params,
+            valid=plan.valid(config) if ends else config.columns, zero_point=0 if plan.raw else first.zero_point,
             low=bounds[0], high=bounds[1],
             add=add,
-            relocate=self.relocated.get(step.output, Relocate.NONE)))
+            relocate=self.relocated.get(step.output, Relocate.NONE)),
+            None if plan.blocks else (channel, plan.channel + groups[1] * config.columns))
 
     def _addition(self, step: Step, base: int) -> ResidualAdd:
         add = step.add or step.core
@@ -184,14 +242,17 @@ class Emitter:
             sum_zero_point=tensors[add.output].zero_point,
             relocate=self.relocated.get(step.residual, Relocate.NONE))
 
-    def _post(self, name: str, rows: tuple[int, int], nest: PostNest) -> None:
+    def _post(self, name: str, rows: tuple[int, int], nest: PostNest,
+              channels: tuple[int, int] | None = None) -> None:
         self.nests.append(nest)
         self.posts += 1
-        self.written.setdefault(name, []).append((*rows, self.posts))
+        self.written.setdefault(name, []).append(Written(rows, channels, self.posts))
 
-    def _token(self, name: str, begin: int, end: int) -> Token | None:
-        counts = [count for first, last, count in self.written.get(name, [])
-                  if first < end and last > begin]
+    def _token(self, name: str, begin: int, end: int, channels: int | None) -> Token | None:
+        """Return what a read of some rows, and of the channels below a number, waits for."""
+        counts = [part.posts for part in self.written.get(name, [])
+                  if part.rows[0] < end and part.rows[1] > begin and (
+                      channels is None or part.channels is None or part.channels[0] < channels)]
         return Token(Engine.POST, max(counts)) if counts else None
 
 

@@ -14,8 +14,10 @@ _TILES = 3
 _LOADS = 4
 
 
-def pixel_tiles(plan: Plan, config: Config, name: str) -> Iterator[Plan]:
+def pixel_tiles(plan: Plan, config: Config, name: str, least: int = _TILES) -> Iterator[Plan]:
     """Cut a plan along rows (and, where one row is too wide, columns) of its results.
+
+    Into ``least`` tiles or more, if they stay large.
 
     Raises
     ------
@@ -33,16 +35,16 @@ def pixel_tiles(plan: Plan, config: Config, name: str) -> Iterator[Plan]:
     width = -(-columns // across)
     sums_wide = (width - 1) * step_w + pool_w
     tallest = (depth // sums_wide - pool_h) // step_h + 1
-    height = _height(plan, config, rows, tallest, step_h * sums_wide)
+    height = _height(plan, config, rows, tallest, step_h * sums_wide, least)
     for y in range(0, rows, height):
         for x in range(0, columns, width):
             yield plan.part((y, min(y + height, rows)), (x, min(x + width, columns)))
 
 
-def _height(plan, config, rows, tallest, sums_per_row) -> int:
+def _height(plan, config, rows, tallest, sums_per_row, least) -> int:
     """Choose rows a tile: at most ``tallest``, as even as possible, and not needlessly small."""
     count = -(-rows // tallest)
     if plan.window is None:                     # the window unit reads the rows between tiles twice
         smallest = -(-_LOADS * config.load_words // sums_per_row)
-        count = max(count, min(_TILES, rows // smallest))
+        count = max(count, min(least, rows // smallest))
     return -(-rows // count)
