@@ -40,8 +40,7 @@ def compile_graph(graph: Graph, config: Config) -> Program:
     plans = [lower_step(step, maps[step.x], graph, config) for step in steps]
     constants = [[pack_constants(plan, config) for plan in of_step] for of_step in plans]
     memory, constants = _place(graph, steps, maps, constants, config)
-    nests = _emit(graph, steps, plans, constants, memory, config)
-    words = assemble(nests, config)
+    nests, words = _emit(graph, steps, plans, constants, memory, config)
     timing = measure(config, words)
     return Program(
         config=config, name=graph.name, words=words, segments=_segments(constants),
@@ -82,14 +81,23 @@ def _place(graph: Graph, steps: list[Step], maps: dict[str, Map],
 
 
 def _emit(graph: Graph, steps: list[Step], plans: list[list[Plan]],
-          constants: list[list[Constants]], memory: MemoryPlan, config: Config) -> list[Nest]:
+          constants: list[list[Constants]], memory: MemoryPlan,
+          config: Config) -> tuple[list[Nest], np.ndarray]:
+    """Return the nests and their program, shorter and slower if it does not fit otherwise."""
     relocated = {port.tensor: Relocate.INPUT for port in graph.inputs} | {
         port.tensor: Relocate.OUTPUT for port in graph.outputs}
-    emitter = Emitter(graph, config, memory.maps, relocated)
-    for i, (step, of_step, packed) in enumerate(zip(steps, plans, constants, strict=True)):
-        follower = plans[i + 1] if steps[i + 1:] and steps[i + 1].x == step.output else []
-        emitter.step(step, of_step, packed, follower[0] if len(follower) == 1 else None)
-    return emitter.nests
+
+    def emitted(overlap):
+        emitter = Emitter(graph, config, memory.maps, relocated, overlap=overlap)
+        for i, (step, of_step, packed) in enumerate(zip(steps, plans, constants, strict=True)):
+            follower = plans[i + 1] if steps[i + 1:] and steps[i + 1].x == step.output else []
+            emitter.step(step, of_step, packed, follower[0] if len(follower) == 1 else None)
+        return emitter.nests, assemble(emitter.nests, config)
+
+    try:
+        return emitted(overlap=True)
+    except CapacityError:
+        return emitted(overlap=False)
 
 
 def _segments(constants: list[list[Constants]]) -> list[tuple[int, np.ndarray]]:

@@ -1,7 +1,6 @@
 """Plans and maps to nests: where addresses, tokens and parameters come together."""
 
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from systolith.sw.ir import Graph, Op
 from systolith.sw.lowering.plan import Parameters, Plan
 from systolith.sw.maps import Map
 from systolith.sw.nests import LoadNest, Loop, Nest, PostNest, ResidualAdd, StreamNest, Token
-from systolith.sw.pieces import Piece, early_channels, pieces
+from systolith.sw.pieces import Piece, drain_parts, early_channels, pieces
 from systolith.sw.steps import Step
 from systolith.sw.tiling import pixel_tiles
 
@@ -85,6 +84,10 @@ class Emitter:
     relocated: dict[str, Relocate]
     nests: list[Nest] = field(default_factory=list)
     posts: int = 0
+    #: Steps overlap in many small nests. Without, the program is shorter.
+    overlap: bool = True
+    #: Channels of the map just written that are there before the others, if its reader cares.
+    arriving: int | None = None
     #: Of every tensor, in order.
     written: dict[str, list["Written"]] = field(default_factory=dict)
 
@@ -111,49 +114,36 @@ class Emitter:
              reader: Plan | None) -> None:
         """Emit all tiles of a step, and the halo of its output.
 
-        If the next step is one plan that reads what this one writes, it is ``reader``.
-
-        The halo comes before the results, but after the first tile is on its way: a POST nest
-        that has to wait for the ones before it holds up what follows in the program.
+        If the next step is one plan that reads what this one writes, it is ``reader``. The halo
+        need not be there before the results: a POST nest that has to wait for the ones before it
+        holds up what follows in the program.
         """
         first = len(self.nests)
-        early = early_channels(reader, self.config) if reader else None
+        early = early_channels(reader, self.config) if reader and self.overlap else None
         # draining overlaps the next step by channels or, if not, by tiles
         least = {} if early is None else {"least": 1}
         tiles = [(tile, constant) for plan, constant in zip(plans, constants, strict=True)
                  for tile in pixel_tiles(plan, self.config, step.core.name, **least)]
         fills = self._fills(step.output)
-        parts = [self._parts(tile, len(fills) if i == 0 else 0,
-                             early if i == len(tiles) - 1 else None)
+        parts = [drain_parts(tile, len(fills) if self.overlap and i == 0 else 0,
+                             early if i == len(tiles) - 1 else None, self.config)
                  for i, (tile, _) in enumerate(tiles)]
-        # what reads the map waits for its last piece anyway: the halo need not be there before
-        ahead = max(0, len(fills) + 2 - sum(map(len, parts)))
+        # one fill after every part but the last two, and those that are left before the first
+        due = max(0, len(fills) + 2 - sum(map(len, parts))) if self.overlap else len(fills)
         for i, (tile, constant) in enumerate(tiles):
             self._load(tile, constant)
             # later tiles find everything there
-            for piece in pieces(tile, self.config, whole=i > 0 or len(plans) > 1):
+            for piece in pieces(tile, self.arriving if i == 0 else None):
                 self._stream(step, tile, piece)
             for part in parts[i]:
-                while ahead and fills:
-                    self._halo(step.output, fills.pop(0))
-                    ahead -= 1
+                for fill in fills[:due]:
+                    self._halo(step.output, fill)
+                del fills[:due]
                 self._drain(step, tile, constant, part)
-                ahead = 1
+                due = 1
+        self.arriving = early
         for nest in self.nests[first:]:
             nest.op = nest.op or step.core.name
-
-    def _parts(self, tile: Plan, fills: int, early: int | None) -> list[tuple[int, int]]:
-        """Cut the groups of a tile: what its reader can do with first, and to fill halos between.
-
-        The first groups are drained one by one, for a fill after each of them: between two groups
-        POST often waits, and never for so long as all fills take.
-        """
-        cuts = {0, tile.groups}
-        if tile.groups >= fills + 2:
-            cuts |= set(range(1, fills + 1))
-        if early is not None:
-            cuts.add(min(-(-early // self.config.columns), tile.groups))
-        return list(pairwise(sorted(cuts)))
 
     def _halo(self, name: str, nest: PostNest) -> None:
         target = self.maps[name]
@@ -194,7 +184,8 @@ class Emitter:
             relocate=self.relocated.get(step.x, Relocate.NONE),
             token=self._token(step.x, *rows_read, piece.channels)))
 
-    def _drain(self, step: Step, plan: Plan, constant: Constants, groups: tuple[int, int]) -> None:
+    def _drain(self, step: Step, plan: Plan, constant: Constants,
+               groups: tuple[int, int]) -> None:
         """Emit the drain of some groups of a tile: from the first to before the last."""
         config, target = self.config, _seen(self.maps[step.output], plan)
         rows, columns = plan.results
@@ -224,9 +215,8 @@ class Emitter:
             loops=[*loops, loop(groups[1] - groups[0], 0, 0, 0, config.columns)],
             group_level=len(loops), pool_level=len(pools),
             params=constant.parameter_address + params,
-            valid=plan.valid(config) if ends else config.columns, zero_point=0 if plan.raw else first.zero_point,
-            low=bounds[0], high=bounds[1],
-            add=add,
+            valid=plan.valid(config) if ends else config.columns,
+            zero_point=0 if plan.raw else first.zero_point, low=bounds[0], high=bounds[1], add=add,
             relocate=self.relocated.get(step.output, Relocate.NONE)),
             None if plan.blocks else (channel, plan.channel + groups[1] * config.columns))
 

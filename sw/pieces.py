@@ -1,4 +1,4 @@
-"""Reading a map before all of its channels are there: which parts of a plan need which of them.
+"""How steps overlap: a map is read before all of its channels are there, halos come between groups.
 
 Results leave the array group by group, and the last group of a step is in memory only long after
 its vectors have been read. The next step need not wait for it where it meets channels in order:
@@ -8,11 +8,12 @@ its vectors have been read. The next step need not wait for it where it meets ch
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from systolith.hw.config import Config
 from systolith.sw.lowering.plan import Plan
 
-__all__ = ["Piece", "early_channels", "pieces"]
+__all__ = ["Piece", "drain_parts", "early_channels", "pieces"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +30,10 @@ class Piece:
 
 
 def early_channels(plan: Plan, config: Config) -> int | None:
-    """Return how many channels suffice for the first piece, or None if a plan needs all at once.
+    """Return how many input channels suffice for all but the last piece of a plan.
 
-    Without descriptors ahead of time the second piece could not be given before the first is done,
-    and that would wait for a POST nest that comes after both.
+    None: it needs all at once. Without descriptors ahead of time the second piece could not be
+    given before the first is done, and that would wait for a POST nest that comes after both.
     """
     if not config.prefetch_descriptors or plan.blocks or plan.base:
         return None
@@ -43,15 +44,34 @@ def early_channels(plan: Plan, config: Config) -> int | None:
     return None
 
 
-def pieces(plan: Plan, config: Config, whole: bool) -> list[Piece]:
-    """Cut a plan, unless it is to stay ``whole``, into pieces in the order of its vectors."""
-    everything = Piece((0, plan.groups), (0, plan.passes))
-    early = early_channels(plan, config)
-    if whole or early is None:
-        return [everything]
+def pieces(plan: Plan, early: int | None) -> list[Piece]:
+    """Cut a plan into pieces in the order of its vectors: those of the first ``early`` channels.
+
+    ``early`` is the plan's own number (:func:`early_channels`), or None to leave it whole.
+    """
+    groups, passes = (0, plan.groups), (0, plan.passes)
+    if early is None:
+        return [Piece(groups, passes)]
     if plan.group_stride:
         cut = plan.groups - 1
-        return [Piece((0, cut), (0, plan.passes), early), Piece((cut, plan.groups), (0, plan.passes))]
+        return [Piece((0, cut), passes, early), Piece((cut, plan.groups), passes)]
     cut = plan.passes - 1
-    first = [Piece((0, 1), (0, cut), early, hold=True), Piece((0, 1), (cut, plan.passes), keep=True)]
-    return first + ([Piece((1, plan.groups), (0, plan.passes))] if plan.groups > 1 else [])
+    first = [Piece((0, 1), (0, cut), early, hold=True),
+             Piece((0, 1), (cut, plan.passes), keep=True)]
+    return first + ([Piece((1, plan.groups), passes)] if plan.groups > 1 else [])
+
+
+def drain_parts(plan: Plan, fills: int, early: int | None,
+                config: Config) -> list[tuple[int, int]]:
+    """Cut the groups of a tile into the ranges that POST drains with a nest each.
+
+    The first groups stand alone, for one of the ``fills`` of the halo after each of them: between
+    two groups POST often waits, and seldom for so long as all fills take. The last range begins
+    after the groups that make the ``early`` channels of the output.
+    """
+    cuts = {0, plan.groups}
+    if plan.groups >= fills + 2:
+        cuts |= set(range(1, fills + 1))
+    if early is not None:
+        cuts.add(min(-(-early // config.columns), plan.groups))
+    return list(pairwise(sorted(cuts)))

@@ -85,6 +85,15 @@ def test_averages_over_whole_maps(name):
     assert sum(fit) >= 12
 
 
+@pytest.mark.parametrize("name", CONFIGS)
+def test_steps_that_overlap(name):
+    """Pairs of depthwise and pointwise convolutions, of several groups and passes each."""
+    fit = [compare(CONFIGS[name], seed, kinds=("depthwise", "pointwise", "add"), layers=5, size=5,
+                   channels=12 if name in ("tall", "steps", "odd", "wide") else 40)
+           for seed in range(16)]
+    assert sum(fit) >= 12
+
+
 @settings(max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1), name=st.sampled_from(sorted(CONFIGS)),
        layers=st.integers(1, 6), parity=st.integers(0, 1), all_outputs=st.booleans())
