@@ -17,11 +17,15 @@ from systolith.sw.maps import Halo, Map
 from systolith.sw.memory_plan import MemoryPlan, plan_memory
 from systolith.sw.nests import Nest
 from systolith.sw.passes.verify import verify
+from systolith.sw.pieces import post_slack
 from systolith.sw.program import LayerInfo, Program
 from systolith.sw.steps import Step, fuse
 from systolith.sw.timing import Timing, measure
 
 __all__ = ["compile_graph"]
+
+#: A halo is filled at most so many steps before the map is written.
+_STEPS_AHEAD = 2
 
 
 def compile_graph(graph: Graph, config: Config) -> Program:
@@ -89,15 +93,38 @@ def _emit(graph: Graph, steps: list[Step], plans: list[list[Plan]],
 
     def emitted(overlap):
         emitter = Emitter(graph, config, memory.maps, relocated, overlap=overlap)
+        halos = _halos(steps, plans, memory, config)
         for i, (step, of_step, packed) in enumerate(zip(steps, plans, constants, strict=True)):
             follower = plans[i + 1] if steps[i + 1:] and steps[i + 1].x == step.output else []
-            emitter.step(step, of_step, packed, follower[0] if len(follower) == 1 else None)
+            emitter.step(step, of_step, packed, follower[0] if len(follower) == 1 else None,
+                         halos[i])
         return emitter.nests, assemble(emitter.nests, config)
 
     try:
         return emitted(overlap=True)
     except CapacityError:
         return emitted(overlap=False)
+
+
+def _halos(steps: list[Step], plans: list[list[Plan]], memory: MemoryPlan,
+           config: Config) -> list[list[str]]:
+    """Return for each step whose halos are filled during it.
+
+    The step is the one in which POST has the most time, of those from when the place is free until
+    the map is written.
+    """
+    slack = [post_slack(of_step, step.residual is not None, config)
+             for step, of_step in zip(steps, plans, strict=True)]
+    halos = [[] for _ in steps]
+    for i, step in enumerate(steps):
+        target = memory.maps[step.output]
+        if target.halo:
+            earliest = min(i, max(memory.free_since[step.output], i - _STEPS_AHEAD))
+            best = max(range(i, earliest - 1, -1), key=slack.__getitem__)
+            halos[best].append(step.output)
+            h, w, _ = target.tensor.shape
+            slack[best] -= (target.elements - h * w * target.channels) // config.post_lanes
+    return halos
 
 
 def _segments(constants: list[list[Constants]]) -> list[tuple[int, np.ndarray]]:

@@ -111,10 +111,10 @@ class Emitter:
         return nests
 
     def step(self, step: Step, plans: list[Plan], constants: list[Constants],
-             reader: Plan | None) -> None:
-        """Emit all tiles of a step, and the halo of its output.
+             reader: Plan | None, halos: list[str]) -> None:
+        """Emit all tiles of a step, and the halos of some maps.
 
-        If the next step is one plan that reads what this one writes, it is ``reader``. The halo
+        If the next step is one plan that reads what this one writes, it is ``reader``. The halos
         need not be there before the results: a POST nest that has to wait for the ones before it
         holds up what follows in the program.
         """
@@ -124,7 +124,7 @@ class Emitter:
         least = {} if early is None else {"least": 1}
         tiles = [(tile, constant) for plan, constant in zip(plans, constants, strict=True)
                  for tile in pixel_tiles(plan, self.config, step.core.name, **least)]
-        fills = self._fills(step.output)
+        fills = [(name, nest) for name in halos for nest in self._fills(name)]
         parts = [drain_parts(tile, len(fills) if self.overlap and i == 0 else 0,
                              early if i == len(tiles) - 1 else None, self.config)
                  for i, (tile, _) in enumerate(tiles)]
@@ -137,7 +137,7 @@ class Emitter:
                 self._stream(step, tile, piece)
             for part in parts[i]:
                 for fill in fills[:due]:
-                    self._halo(step.output, fill)
+                    self._halo(*fill)
                 del fills[:due]
                 self._drain(step, tile, constant, part)
                 due = 1

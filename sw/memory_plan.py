@@ -25,6 +25,8 @@ class MemoryPlan:
     #: Elements taken by constants, and by maps at the fullest moment.
     constant_elements: int
     map_elements: int
+    #: Of every map, the first step during which nothing else uses its place any more.
+    free_since: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,23 +64,24 @@ def plan_memory(graph: Graph, steps: list[Step], maps: dict[str, Map], constants
     spans = [(step, (begin, begin + size))
              for step, begin, size in zip(readers or (), addresses, sizes, strict=bool(readers))]
     conflicts = BankConflicts(steps, {name: m.elements for name, m in maps.items()}, spans, config)
-    for twice, apart in product(((inputs, outputs), ((), outputs), ((), ())), (True, False)):
-        placed = _place(graph, steps, maps, config, twice, conflicts if apart else None, floor)
+    for twice, apart, early in product(((inputs, outputs), ((), outputs), ((), ())),
+                                       (True, False), (True, False)):
+        lives = list(_lives(graph, steps, maps, lanes, early))
+        placed = _place(lives, len(steps), config, twice, conflicts if apart else None, floor)
         if placed[1] <= floor:
-            addresses_of, top, deltas = placed
+            addresses_of, top, deltas, free_since = placed
             located = {name: replace(m, address=addresses_of[name]) for name, m in maps.items()}
-            return MemoryPlan(located, addresses, *deltas, sum(sizes), top)
+            return MemoryPlan(located, addresses, *deltas, sum(sizes), top, free_since)
     raise CapacityError(_shortage(graph, steps, maps, sum(sizes), config))
 
 
-def _place(graph, steps, maps, config, twice, conflicts, floor):
-    """Return addresses, the highest one used, and the deltas of inputs and outputs.
+def _place(lives, end, config, twice, conflicts, floor):
+    """Return addresses, the highest one used, deltas of inputs and outputs, and ``free_since``.
 
     Every map goes to the lowest place that is free while it lives or, with ``conflicts``, to the
     one below ``floor`` that costs least.
     """
-    lives = {life.name: life for life in _lives(graph, steps, maps, config.lanes)}
-    end = len(steps)
+    lives = {life.name: life for life in lives}
     bank = config.bank_words * config.lanes
     addresses: dict[str, int] = {}
     placed: dict[str, tuple[int, int]] = {}
@@ -120,20 +123,32 @@ def _place(graph, steps, maps, config, twice, conflicts, floor):
     for life in sorted(lives.values(), key=lambda item: (-item.elements, item.first)):
         if life.name not in addresses:
             addresses[life.name] = put(life.elements, life.first, life.last, life.name)
-    return addresses, max((stop for _, stop, _, _ in taken), default=0), deltas
+    free = {name: _free_since(span, lives[name].last, taken) for name, span in placed.items()}
+    return addresses, max((stop for _, stop, _, _ in taken), default=0), deltas, free
 
 
-def _lives(graph, steps, maps, lanes):
+def _free_since(span, last, taken):
+    """Return the first step from which on nothing but a map itself is at its place.
+
+    That ends with the map's last step, and so do the others that come before: what is there later
+    begins later.
+    """
+    return max((until + 1 for begin, end, _, until in taken
+                if begin < span[1] and end > span[0] and until < last), default=0)
+
+
+def _lives(graph, steps, maps, lanes, early=False):
     """Yield the life of every map, in steps.
 
     A step's results and their halo are written after all steps before it have been read to the
-    end: POST works in order, and a group is drained after its vectors have been read.
+    end: POST works in order, and a group is drained after its vectors have been read. With
+    ``early`` the halo may be written a step before.
     """
     end = len(steps)
     written = {port.tensor: -1 for port in graph.inputs}
     read: dict[str, int] = {}
     for i, step in enumerate(steps):
-        written[step.output] = i
+        written[step.output] = i - 1 if early and i > 0 and maps[step.output].halo else i
         for name in step.inputs:
             read[name] = i
     for port in graph.outputs:

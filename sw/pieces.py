@@ -11,9 +11,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from systolith.hw.config import Config
+from systolith.hw.latency import RESIDUAL_CYCLES
 from systolith.sw.lowering.plan import Plan
 
-__all__ = ["Piece", "drain_parts", "early_channels", "pieces"]
+__all__ = ["Piece", "drain_parts", "early_channels", "pieces", "post_slack"]
+
+#: Cycles POST spends on a group beside its results, roughly: parameters, and the pipeline's ends.
+_GROUP_CYCLES = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,3 +79,19 @@ def drain_parts(plan: Plan, fills: int, early: int | None,
     if early is not None:
         cuts.add(min(-(-early // config.columns), plan.groups))
     return list(pairwise(sorted(cuts)))
+
+
+def post_slack(plans: list[Plan], residual: bool, config: Config) -> int:
+    """Return about how many cycles POST waits for the array during a step; less than 0: never."""
+    slack = 0
+    for plan in plans:
+        sums = plan.y.count * plan.x.count
+        vectors = sums
+        if plan.window:
+            rows, columns = plan.window
+            vectors = ((plan.y.count - 1) * plan.y.stride + rows) * (
+                (plan.x.count - 1) * plan.x.stride + columns)
+        drain = sums * config.post_steps * (RESIDUAL_CYCLES if residual else 1)
+        tiles = -(-sums // config.accumulator_depth)
+        slack += plan.groups * (vectors * plan.passes - drain - tiles * _GROUP_CYCLES)
+    return slack
