@@ -69,6 +69,12 @@ def check(plan, graph, steps, maps, sizes, config=CONFIG):
     for (a, begin, end, first, last), (b, start, stop, born, dead) in combinations(things, 2):
         apart = end <= start or stop <= begin or last < born or dead < first
         assert apart, f"{a} and {b} share memory"
+    for name, since in plan.free_since.items():
+        place = plan.maps[name].address, plan.maps[name].address + words(maps[name].elements)
+        born = lives(graph, steps)[name][0]
+        for what, begin, end, first, last in things:
+            apart = end <= place[0] or place[1] <= begin or last < since or first >= born
+            assert apart or what.split()[0] == name, f"{name} begins before {what} ends"
     top = max(end for _, _, end, _, _ in things)
     constants = list(zip(plan.constants, sizes, strict=True))
     floor = constants[0][0]
