@@ -17,7 +17,7 @@ ALIGNED_LATENCY = BANK_LATENCY + 3
 VECTOR_LATENCY = ALIGNED_LATENCY + 2
 #: From a vector write to the edge that stores it.
 WRITE_LATENCY = 5
-#: What waiting in the registers of the port that DMA and POST share adds to a read.
+#: What waiting in the registers of the port that DMA and POST share adds to a read (dual ports).
 SHARED_CYCLES = 1
 
 #: Sequencer: words read ahead of the one that is being looked at.
@@ -65,7 +65,8 @@ def read_latency(*, vector: bool) -> int:
 
 def post_read_latency(config: Config) -> int:
     """Return the cycles from a granted read of POST to its data: vectors only with residuals."""
-    return SHARED_CYCLES + read_latency(vector=config.residual)
+    shared = SHARED_CYCLES if config.bank_ports == "dual" else 0
+    return shared + read_latency(vector=config.residual)
 
 
 def array_latency(config: Config) -> int:

@@ -15,7 +15,9 @@ class SharedRead(wiring.Component):
     """Let POST and DMA take turns at one port of memory, POST first.
 
     A request waits for memory in registers, so that what decides who may ask does not add to what
-    decides who is served. Data come ``SHARED_CYCLES`` later than from memory itself.
+    decides who is served: data come a cycle later than from memory itself. With single-ported banks
+    a write can refuse even this port, and waiting there would hide from POST when its data come; so
+    requests go straight through.
 
     Members
     -------
@@ -31,6 +33,9 @@ class SharedRead(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         dma, post, memory = self.dma, self.post, self.memory
+        if self.config.bank_ports == "single":
+            self._straight(m)
+            return m
         asking, for_dma, free = Signal(), Signal(), Signal()
         address = Signal.like(memory.address, reset_less=True)
         need = Signal.like(memory.need, reset_less=True)
@@ -45,9 +50,24 @@ class SharedRead(wiring.Component):
                 asking.eq(dma.valid | post.valid), for_dma.eq(~post.valid), 
                          address.eq(Mux(post.valid, post.address, dma.address)),
                          need.eq(Mux(post.valid, post.need, dma.need))]
-        # whose the data are that memory delivers
-        owners = Signal(read_latency(vector=self.vector), reset_less=True)
-        m.d.sync += owners.eq(Cat(for_dma, owners))
-        m.d.comb += [dma.data_valid.eq(memory.data_valid & owners[-1]),
-                     post.data_valid.eq(memory.data_valid & ~owners[-1])]
+        self._answers(m, for_dma)
         return m
+
+    def _straight(self, m):
+        dma, post, memory = self.dma, self.post, self.memory
+        m.d.comb += [
+            memory.valid.eq(post.valid | dma.valid),
+            memory.address.eq(Mux(post.valid, post.address, dma.address)),
+            memory.need.eq(Mux(post.valid, post.need, dma.need)),
+            post.grant.eq(memory.grant & post.valid), dma.grant.eq(memory.grant & ~post.valid),
+            dma.data.eq(memory.data), post.data.eq(memory.data),
+        ]
+        self._answers(m, ~post.valid)
+
+    def _answers(self, m, for_dma):
+        """Tell whose the data are that memory delivers."""
+        owners = Signal(read_latency(vector=self.vector), reset_less=True)
+        valid = self.memory.data_valid
+        m.d.sync += owners.eq(Cat(for_dma, owners))
+        m.d.comb += [self.dma.data_valid.eq(valid & owners[-1]),
+                     self.post.data_valid.eq(valid & ~owners[-1])]

@@ -97,7 +97,7 @@ def measure(config: Config, words: np.ndarray) -> Timing:
 
         taken = post.writing(cycle) if single else 0
         grants = []
-        for reader in (shared, load, stream):
+        for reader in (post if single else shared, load, stream):
             banks = reader.request()
             grants.append(banks is not None and not banks & taken)
             if grants[-1]:
@@ -108,7 +108,7 @@ def measure(config: Config, words: np.ndarray) -> Timing:
         if stream.filled and stream.filled[0][0] == cycle:
             filled = stream.filled.popleft()[1]
 
-        asked = shared.clock(post.request(), grants[0])
+        asked = grants[0] if single else shared.clock(post.request(), grants[0])
         finished_post, released = post.step(cycle, asked, filled, go[2], completed)
         swap = entry is not None and entry[1]
         finished_load = load.step(cycle, grants[1], swap, go[0], completed)

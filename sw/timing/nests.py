@@ -75,8 +75,17 @@ class NestRun:
         self.write_masks = None
         if config.bank_ports == "single":
             track = view.track(view["WRITE_BASE"]["address"], "WRITE_JUMP")
-            self.write_masks = bank_masks(config, track, True)
+            masks = np.array(bank_masks(config, track, True))
+            self.write_masks = np.where(self._writes(config, view, control), masks, 0).tolist()
         self.param_word = view["PARAM_BASE"]["address"] // config.lanes
+
+    def _writes(self, config, view, control):
+        """Return per iteration whether any lane is written: valid columns of the last group."""
+        sizes = np.cumprod([1, *(last + 1 for last in view.lasts)])
+        iteration = np.arange(self.count)
+        step = iteration // sizes[control["pool_level"]] % config.post_steps
+        earlier = iteration < self.count - sizes[control["group_level"]]
+        return (step * config.post_lanes < control["valid"]) | earlier | self.fill
 
 
 def _stream_tags(config, view, control, start, step):
