@@ -96,3 +96,10 @@ def test_random_networks(name, seed):
         if compare(config, attempt, jobs=1 + seed % 2, kinds=kinds):
             return
     pytest.fail("no network of ten is small enough")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [249, 275])
+def test_reads_that_a_write_delays(seed):
+    """Single-ported banks: POST's results may come between its parameters and the memory."""
+    assert compare(CORES["steps"], seed, kinds=list(KINDS + FUSED))
