@@ -8,7 +8,12 @@ from amaranth.lib.wiring import In, Out
 from systolith.hw.block_ram import BlockRam
 from systolith.hw.config import Config
 
-__all__ = ["Bank"]
+__all__ = ["Bank", "lane_groups"]
+
+
+def lane_groups(config: Config) -> int:
+    """Return how many groups of neighbouring lanes have their addresses from registers apart."""
+    return 4 if config.bank_ports == "dual" and config.lanes >= 8 else 1
 
 
 class Bank(wiring.Component):
@@ -26,8 +31,9 @@ class Bank(wiring.Component):
     Members
     -------
     read : :py:`In(1)`
-    read_address, read_next, write_address, write_next : :py:`In(word bits)`
-        Word of the first element of the vector, and the word after it.
+    read_address, read_next, write_address, write_next : :py:`In(word bits).array(groups)`
+        Word of the first element of the vector, and the word after it; for each group of lanes the
+        same, since the groups are far from each other.
     read_wrap, write_wrap : :py:`In(lanes)`
         Lanes that take the next word.
     write_enable : :py:`In(lanes)`
@@ -40,10 +46,9 @@ class Bank(wiring.Component):
         word_bits = (config.bank_words - 1).bit_length()
         row = data.ArrayLayout(config.operand_bits, config.lanes)
         super().__init__({
-            "read": In(1), "read_address": In(word_bits), "read_next": In(word_bits),
-            "read_wrap": In(config.lanes),
-            "write_address": In(word_bits), "write_next": In(word_bits),
-            "write_wrap": In(config.lanes),
+            "read": In(1), "read_wrap": In(config.lanes), "write_wrap": In(config.lanes),
+            **{name: In(word_bits).array(lane_groups(config)) for name in
+               ("read_address", "read_next", "write_address", "write_next")},
             "write_enable": In(config.lanes), "write_data": In(row), "read_data": Out(row),
         })
 
@@ -55,7 +60,7 @@ class Bank(wiring.Component):
         m.d.sync += [read.eq(self.read), written.eq(self.write_data), enable.eq(self.write_enable)]
 
         def lane_address(wrap, address, after, name):
-            chosen = Signal.like(address, name=name)
+            chosen = Signal(len(address), name=name)
             m.d.sync += chosen.eq(Mux(wrap, after, address))
             return chosen
 
@@ -64,10 +69,11 @@ class Bank(wiring.Component):
         for lane in range(0, c.lanes, share):
             lanes = slice(lane, lane + share)
             upper = lane + share - 1
-            read_address = lane_address(self.read_wrap[upper], self.read_address, self.read_next,
-                                        f"read_address{lane}")
-            write_address = lane_address(self.write_wrap[upper], self.write_address,
-                                         self.write_next, f"write_address{lane}")
+            group = lane * lane_groups(c) // c.lanes
+            read_address = lane_address(self.read_wrap[upper], self.read_address[group],
+                                        self.read_next[group], f"read_address{lane}")
+            write_address = lane_address(self.write_wrap[upper], self.write_address[group],
+                                         self.write_next[group], f"write_address{lane}")
             memory = _single_port if single else _dual_port
             out = memory(m, platform, lane, c, read=read, read_address=read_address,
                          write_address=write_address, enable=enable[lanes],

@@ -7,7 +7,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from systolith.hw.bank import Bank
+from systolith.hw.bank import Bank, lane_groups
 from systolith.hw.config import Config
 from systolith.hw.latency import BANK_LATENCY, read_latency
 
@@ -236,12 +236,28 @@ class UnifiedMemory(wiring.Component):
             m.d.sync += [
                 port.write_enable.eq(Mux(to_vector[b], lane_mask & lanes,
                                          Mux(to_word[b], word_mask, 0))),
-                port.write_address.eq(Mux(to_vector[b], word, address)),
-                port.write_next.eq(next_word),
                 port.write_wrap.eq(Mux(to_vector[b], wrapped, 0)),
                 port.write_data.eq(Mux(to_vector[b], lane_data, word_data.as_value())),
             ]
+            for first_word, after_it in self._group_addresses(m, port, "write"):
+                m.d.sync += [first_word.eq(Mux(to_vector[b], word, address)),
+                             after_it.eq(next_word)]
         return by_vector | by_word
+
+    def _group_addresses(self, m, port, kind):
+        """Return a bank's registers for a word and the one after it, for each group of lanes.
+
+        Different initial values keep synthesis from making one of those that are always equal.
+        """
+        addresses = []
+        for g in range(lane_groups(self.config)):
+            word = Signal((self.config.bank_words - 1).bit_length(), name=f"{kind}_word{g}",
+                          init=g, reset_less=True)
+            after = Signal.like(word, name=f"{kind}_after{g}", init=g)
+            m.d.comb += [getattr(port, f"{kind}_address")[g].eq(word),
+                         getattr(port, f"{kind}_next")[g].eq(after)]
+            addresses.append((word, after))
+        return addresses
 
     def _reads(self, m, banks, writing):
         """Grant in order of priority; a cycle later each bank takes its one winner's address.
@@ -277,7 +293,9 @@ class UnifiedMemory(wiring.Component):
             ]
         for b, bank_port in enumerate(banks):
             m.d.sync += bank_port.read.eq(Cat(wins[b] for wins, *_ in winners).any())
+            groups = self._group_addresses(m, bank_port, "read")
             for wins, word, next_word, offset in winners:
                 with m.If(wins[b]):
-                    m.d.sync += [bank_port.read_address.eq(word), bank_port.read_next.eq(next_word),
-                                 bank_port.read_wrap.eq(self._wrapped(offset))]
+                    for first_word, after_it in groups:
+                        m.d.sync += [first_word.eq(word), after_it.eq(next_word)]
+                    m.d.sync += [bank_port.read_wrap.eq(self._wrapped(offset))]
