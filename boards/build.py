@@ -19,6 +19,9 @@ from systolith.boards.top import BoardTop
 
 __all__ = ["Progress", "build", "default_accelerator", "rtl_files"]
 
+#: Longest place and route: a router told to meet the clock tries for ever if it cannot.
+ROUTE_SECONDS = 3600
+
 #: Makes the accelerator of a target, with a build hash.
 Accelerator = Callable[[Target, int], wiring.Component]
 
@@ -88,13 +91,15 @@ def build(target: Target, directory: Path, *, seeds: range = range(1, 2),
     for name, content in files.items():
         (directory / name).write_text(content, encoding="utf-8")
 
-    def run(name: str, arguments: list[str], log: str | None = None) -> None:
-        run_tool(tools[name], arguments, directory, progress, log)
+    def run(name: str, arguments: list[str], log: str | None = None,
+            limit: float = float("inf")) -> None:
+        run_tool(tools[name], arguments, directory, progress, log, limit)
 
     synthesis, route, pack = target.toolchain.tools
     # Its own log, because the ABC inside the WebAssembly Yosys leaves it without an output.
     run(synthesis, ["-q", "-L", "synthesis.log", "-s", "top.ys"], "synthesis.log")
-    report = _route(target, directory, seeds, lambda arguments: run(route, arguments))
+    report = _route(target, directory, seeds,
+                    lambda arguments: run(route, arguments, limit=ROUTE_SECONDS))
     report.build_hash = build_hash
     if report.timing_met:
         run(pack, target.toolchain.pack_arguments())

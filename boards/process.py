@@ -19,7 +19,7 @@ _INTERVAL = 0.2
 
 
 def run_tool(tool: Tool, arguments: list[str], directory: Path, progress: Progress,
-             log: str | None = None) -> None:
+             log: str | None = None, limit: float = float("inf")) -> None:
     """Run a tool in ``directory``; what it prints goes to ``NAME.log`` there.
 
     Parameters
@@ -34,11 +34,14 @@ def run_tool(tool: Tool, arguments: list[str], directory: Path, progress: Progre
         Told about every line.
     log : str
         File in which the tool itself keeps its log, if that says more than what it prints.
+    limit : float
+        Seconds after which it is stopped.
 
     Raises
     ------
     BoardError
-        If it fails; with its own error message. No process is left behind, whatever happens.
+        If it fails, with its own error message, or takes too long. No process is left behind,
+        whatever happens.
     """
     printed = directory / f"{tool.name}.log"
     words = directory / log if log else printed
@@ -48,7 +51,7 @@ def run_tool(tool: Tool, arguments: list[str], directory: Path, progress: Progre
         process = subprocess.Popen([tool.path, *arguments], cwd=directory, stdout=output,
                                    stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
         try:
-            for line in _follow(process, words):
+            for line in _follow(process, words, time.monotonic() + limit):
                 progress(tool.name, line)
                 last = line or last
                 if line.startswith("ERROR"):
@@ -62,13 +65,16 @@ def run_tool(tool: Tool, arguments: list[str], directory: Path, progress: Progre
         raise BoardError(f"{tool.name} failed with exit code {code}: {reason}; see {words}")
 
 
-def _follow(process: subprocess.Popen, path: Path) -> Iterator[str]:
+def _follow(process: subprocess.Popen, path: Path, deadline: float) -> Iterator[str]:
     """Yield the lines of a growing file until the process that writes it has ended."""
     file: TextIO | None = None
     rest = ""
     try:
         while True:
             ended = process.poll() is not None
+            if not ended and time.monotonic() > deadline:
+                raise BoardError(f"{Path(process.args[0]).name} was stopped, it took too long; the "
+                                 f"clock may be out of its reach: see {path}")
             if file is None and path.exists():
                 file = path.open(encoding="utf-8", errors="replace")
             *lines, rest = (rest + (file.read() if file else "")).split("\n")

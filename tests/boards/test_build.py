@@ -65,6 +65,14 @@ def test_a_tool_that_dies_without_a_word(fake_tools, stand_in, tmp_path):
         build(find_target("icebreaker"), tmp_path, accelerator=stand_in)
 
 
+def test_a_router_that_never_ends_is_stopped(fake_tools, stand_in, tmp_path, monkeypatch):
+    monkeypatch.setattr("systolith.boards.build.ROUTE_SECONDS", 0.5)
+    fake_tools("yosys", "echo done > synthesis.log")
+    fake_tools("nextpnr-ice40", "case $1 in --version) exit;; esac; echo routing; exec sleep 60")
+    with pytest.raises(BoardError, match="nextpnr-ice40 was stopped, it took too long"):
+        build(find_target("icebreaker"), tmp_path / "out", accelerator=stand_in)
+
+
 def test_no_tool_outlives_an_interrupted_build(fake_tools, stand_in, tmp_path):
     fake_tools("yosys", 'test "$1" = -V && exit; echo $$ > pid; echo started > synthesis.log; '
                'exec sleep 60')
