@@ -148,7 +148,7 @@ class UnifiedMemory(wiring.Component):
     vector_write : :py:`In(vector_write_port(config))`
         POST's results; has priority.
     word_valid, word_address, word_data, word_mask : In; word_ready : Out
-        DMA's whole-word writes.
+        DMA's whole-word writes; ``word_ready`` comes in the cycle after a word was taken.
     """
 
     def __init__(self, config: Config, readers: dict[str, bool]):
