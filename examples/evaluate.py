@@ -198,16 +198,16 @@ def table(reports: Sequence[Report]) -> str:
                      f"{r.compile_seconds:7.1f} s{costs}")
     heads = "".join(f"{head:>{width}}" for head, width in (
         ("samples", 8), ("metric", 10), ("float", 9), ("int8", 9), ("machine", 9),
-        ("outputs", 10), ("1 LSB", 9), ("more", 7)))
+        ("outputs", 9), ("1 LSB", 7), ("more", 6)))
     lines += ["", f"{'network':18}{heads}  golden   RTL"]
     for r in reports:
         a, metric = r.answers, ZOO[r.name].metric
         values = "".join(f"{'-' if value is None else f'{value:.2%}':>9}" for value in (
             a.float_reference, a.reference, a.accelerator))
         name = "-" if metric is None else metric.name
-        lines.append(f"{r.name:18}{a.samples:8,}{name:>10}{values}{a.outputs:10,}"
-                     f"{a.one_step / a.outputs:9.3%}{a.further / a.outputs:7.2%}"
-                     f"  {'equal' if a.equal else 'DIFFERS'}    {_verdict(r.rtl)}")
+        lines.append(f"{r.name:18}{a.samples:8,}{name:>10}{values}{a.outputs:9,}"
+                     f"{a.one_step:7,}{a.further:6,}  {'equal' if a.equal else 'DIFFERS'}    "
+                     f"{_verdict(r.rtl)}")
     return "\n".join(lines)
 
 

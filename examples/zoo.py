@@ -115,7 +115,8 @@ ZOO: dict[str, Entry] = {entry.name: entry for entry in (
     Entry(name="mnist1d", task="1-D sequences", data="mnist1d.npz", read=datasets.mnist1d,
           metric=_classes(0.90)),
     Entry(name="resnet8", task="image classification", suffix=".tflite",
-          data="cifar10_test_jpegq75.npz", read=datasets.cifar10_test, metric=_classes(0.75)),
+          data="cifar10_test_jpegq75.npz", read=datasets.cifar10_test,
+          metric=_classes(0.75)),                # of pictures that went through JPEG
     Entry(name="dscnn", task="keyword spotting", suffix=".tflite", data="kws_mfcc_1000.npz",
           read=datasets.keyword_mfccs, metric=_classes(0.90)),
     Entry(name="mobilenetv1_025", task="person detection (random weights)"),

@@ -63,7 +63,7 @@ def loss(outputs: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
 
 def main() -> None:
     """Train, export, quantise, report."""
-    args = training.arguments(__doc__, epochs=60)
+    args = training.arguments(__doc__, epochs=100)
     data = ENTRY.read(args.data)
     model = Network(data.train_y.mean(axis=0).reshape(-1))
     training.fit(model, data.train_x, data.train_y, epochs=args.epochs, augment=augment,

@@ -74,12 +74,13 @@ def test_compile_of_a_float_model(systolith, tmp_path):
     with np.load(LENET / "digits.npz") as digits:
         x = (digits["images"][:120] / np.float32(255)).astype(np.float32)[:, None]
         labels = digits["labels"][100:120]
-    write_array(tmp_path / "typical.npy", x[:100])
+    typical, program = tmp_path / "typical.npy", tmp_path / "lenet.sth"
+    write_array(typical, x[:100])
     write_array(tmp_path / "x.npy", x[100:])
-    assert systolith("compile", LENET / "lenet_float.onnx", "-t", "ulx3s-85f",
-                     "-o", tmp_path / "lenet.sth", "--calibrate", tmp_path / "typical.npy").code == 0
-    assert systolith("run", tmp_path / "lenet.sth", "--device", "machine:", "--input",
-                     tmp_path / "x.npy", "--output", tmp_path / "y.npy").code == 0
+    assert systolith("compile", LENET / "lenet_float.onnx", "-t", "ulx3s-85f", "-o", program,
+                     "--calibrate", typical).code == 0
+    assert systolith("run", program, "--device", "machine:", "--input", tmp_path / "x.npy",
+                     "--output", tmp_path / "y.npy").code == 0
     assert np.array_equal(read_array(tmp_path / "y.npy").argmax(axis=1), labels)
 
 
