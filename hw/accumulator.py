@@ -6,7 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from systolith.hw.config import Config
-from systolith.hw.latency import ACCUMULATE_CYCLES, DRAIN_LATENCY
+from systolith.hw.latency import accumulate_cycles, drain_latency
 
 __all__ = ["AccumulatorStores", "entry_layout"]
 
@@ -27,7 +27,7 @@ def entry_layout(config: Config) -> data.StructLayout:
 class AccumulatorStores(wiring.Component):
     """``store[address][c] = psum[c] + (0 if clear else store[address][c])``, one vector a cycle.
 
-    Column c works c cycles after column 0, as the array delivers. Each store of each column is one
+    Column c works c cycles after column 0, as the array delivers (a shallow one all at once). Each store of each column is one
     block RAM with one write port (the sums) and one read port (the sums' old values, or POST).
 
     Parameters
@@ -45,7 +45,7 @@ class AccumulatorStores(wiring.Component):
     drain_store, drain_address : In
         POST's read; it must own the store.
     drained : :py:`Out(ArrayLayout(signed(accumulator_bits), columns))`
-        ``DRAIN_LATENCY`` cycles later.
+        ``drain_latency`` cycles later.
     """
 
     def __init__(self, config: Config, *, latency: int):
@@ -60,15 +60,16 @@ class AccumulatorStores(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         c = self.config
-        # the old value must meet the sum two cycles after its address is presented
-        control = self._delayed(m, self.entry, self.latency - 2, "entry")
-        drain_store = self._delayed(m, self.drain_store, DRAIN_LATENCY, "drain_store")
+        # the old value must meet the sum so many cycles after its address is presented
+        ahead = 1 if c.shallow else 2
+        control = self._delayed(m, self.entry, self.latency - ahead, "entry")
+        drain_store = self._delayed(m, self.drain_store, drain_latency(c), "drain_store")
         for column in range(c.columns):
             old = self._column(m, column, control)
             m.d.comb += self.drained[column].eq(Mux(drain_store, old[1], old[0]))
-            if column != c.columns - 1:
+            if column != c.columns - 1 and not c.shallow:
                 control = self._delayed(m, control, 1, f"control{column}_")
-        last = self._delayed(m, control, ACCUMULATE_CYCLES, "ended")
+        last = self._delayed(m, control, accumulate_cycles(c), "ended")
         for store in range(2):
             m.d.comb += self.filled[store].eq(last.end & (last.store == store))
         return m
@@ -82,16 +83,17 @@ class AccumulatorStores(wiring.Component):
         return value
 
     def _column(self, m, column, control):
-        """Build one column; return the registered read data of its two stores."""
+        """Build one column; return the read data of its two stores, registered if deep."""
         c = self.config
         width = c.accumulator_bits
         old = [Signal(signed(width), name=f"old{column}_{s}") for s in range(2)]
-        adding = self._delayed(m, control, 2, f"adding{column}_")
+        adding = self._delayed(m, control, 1 if c.shallow else 2, f"adding{column}_")
         total = Signal(signed(width), name=f"total{column}")
         before = Signal(signed(width), name=f"before{column}")
         m.d.comb += before.eq(Mux(adding.clear, 0, Mux(adding.store, old[1], old[0])))
-        m.d.sync += total.eq(before + self.psums[column])
-        storing = self._delayed(m, adding, 1, f"storing{column}_")
+        domain = m.d.comb if c.shallow else m.d.sync
+        domain += total.eq(before + self.psums[column])
+        storing = adding if c.shallow else self._delayed(m, adding, 1, f"storing{column}_")
         for s in range(2):
             memory = Memory(shape=unsigned(width), depth=c.accumulator_depth, init=[])
             m.submodules[f"column{column}_store{s}"] = memory
@@ -103,5 +105,5 @@ class AccumulatorStores(wiring.Component):
                 w.addr.eq(storing.address), w.data.eq(Cat(total)),
                 w.en.eq(storing.valid & (storing.store == s)),
             ]
-            m.d.sync += old[s].eq(r.data)
+            domain += old[s].eq(r.data)
         return old

@@ -13,7 +13,7 @@ __all__ = ["Bank"]
 class Bank(wiring.Component):
     """A bank whose lanes read ``address`` or, where ``wrap`` is set, ``address + 1``.
 
-    Data read appear two cycles after ``read`` (memory, then a register). With single-ported banks
+    Data read appear two cycles after ``read`` (memory, then a register; shallow: one). With single-ported banks
     a write excludes a read in the same cycle; the arbiter above sees to that.
 
     Infers one true block RAM (one write, one read port) a lane, or on iCE40 with ``bank_ports =
@@ -46,6 +46,7 @@ class Bank(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         c = self.config
+        domain = m.d.comb if c.shallow else m.d.sync
         next_read, next_write = Signal.like(self.read_address), Signal.like(self.write_address)
         m.d.comb += [next_read.eq(self.read_address + 1), next_write.eq(self.write_address + 1)]
 
@@ -67,7 +68,7 @@ class Bank(wiring.Component):
             out = memory(m, platform, lane, c, read=self.read, read_address=read_address,
                          write_address=write_address, enable=self.write_enable[lanes],
                          written=Cat(self.write_data[i] for i in range(lane, lane + share)))
-            m.d.sync += Cat(self.read_data[i] for i in range(lane, lane + share)).eq(out)
+            domain += Cat(self.read_data[i] for i in range(lane, lane + share)).eq(out)
         return m
 
 

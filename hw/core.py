@@ -12,6 +12,7 @@ from systolith.hw.load import LoadEngine
 from systolith.hw.memory import UnifiedMemory, banks_needed
 from systolith.hw.post import PostEngine
 from systolith.hw.sequencer import Sequencer
+from systolith.hw.shallow_array import ShallowArray
 from systolith.hw.stream import StreamEngine
 
 __all__ = ["Core", "readers"]
@@ -44,10 +45,10 @@ class Core(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         c = self.config
-        array = SystolicArray(c)
+        array = ShallowArray(c) if c.shallow else SystolicArray(c)
         memory = UnifiedMemory(c, readers(c))
         load, stream, post, sequencer = LoadEngine(c), StreamEngine(c), PostEngine(c), Sequencer(c)
-        # the array and the stores see a vector one cycle after it is let in
+        # the array and the stores see a vector one cycle after it is let in (shallow: at once)
         stores = AccumulatorStores(c, latency=array.latency)
         # pipelines without control need no reset: they run empty while the engines are held. Each
         # engine has its own reset, a cycle after the other's: together they would reach too far
@@ -70,8 +71,9 @@ class Core(wiring.Component):
         connect(m, post.write, memory.vector_write)
 
         # weights and vectors to the array, sums to the stores, stores to POST
-        m.d.sync += [array.load.eq(load.load), array.load_index.eq(load.load_index),
-                     array.load_data.as_value().eq(load.load_data.as_value())]
+        domain = m.d.comb if c.shallow else m.d.sync
+        domain += [array.load.eq(load.load), array.load_index.eq(load.load_index),
+                   array.load_data.as_value().eq(load.load_data.as_value())]
         m.d.comb += [
             load.swap.eq(stream.swap), stream.tile_ready.eq(load.tile_ready),
             array.vector.eq(stream.vector), array.valid.eq(stream.entry.valid),

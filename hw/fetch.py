@@ -6,7 +6,7 @@ from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from systolith.hw.config import Config
-from systolith.hw.latency import ALIGNED_LATENCY, VECTOR_LATENCY
+from systolith.hw.latency import aligned_latency, vector_latency
 from systolith.hw.memory import banks_needed, read_port
 
 __all__ = ["FetchQueue"]
@@ -41,7 +41,7 @@ class FetchQueue(wiring.Component):
     def __init__(self, config: Config, *, width: int, tag_width: int, depth: int, vector: bool):
         self.config, self.width, self.tag_width = config, width, tag_width
         self.depth, self.vector = depth, vector
-        self.latency = VECTOR_LATENCY if vector else ALIGNED_LATENCY
+        self.latency = (vector_latency if vector else aligned_latency)(config)
         super().__init__({
             "memory": Out(read_port(config)), "want": In(1), "address": In(config.address_bits),
             "tag": In(tag_width), "accepted": Out(1), "valid": Out(1), "data": Out(width),
@@ -61,16 +61,20 @@ class FetchQueue(wiring.Component):
         m.d.comb += [
             self.memory.valid.eq(asking), self.memory.address.eq(address),
             self.memory.need.eq(need), taking.eq(self.take & self.valid),
-            self.accepted.eq(self.want & (credits != 0) & (~asking | self.memory.grant)),
         ]
         m.d.sync += credits.eq(credits - self.accepted + taking)
-        # a request waits for its grant in registers: the arbiter's way to the walker is short
-        with m.If(self.accepted):
-            m.d.sync += [
-                asking.eq(1), tag.eq(self.tag), address.eq(self.address),
-                need.eq(banks_needed(self.config, self.address, vector=self.vector))]
-        with m.Elif(self.memory.grant):
-            m.d.sync += asking.eq(0)
+        request = [tag.eq(self.tag), address.eq(self.address),
+                   need.eq(banks_needed(self.config, self.address, vector=self.vector))]
+        if self.config.shallow:
+            m.d.comb += [*request, asking.eq(self.want & (credits != 0)),
+                         self.accepted.eq(self.memory.grant)]
+        else:
+            # a request waits for its grant in registers: the arbiter's way to the walker is short
+            m.d.comb += self.accepted.eq(self.want & (credits != 0) & (~asking | self.memory.grant))
+            with m.If(self.accepted):
+                m.d.sync += [asking.eq(1), *request]
+            with m.Elif(self.memory.grant):
+                m.d.sync += asking.eq(0)
 
         for stage in range(self.latency):
             later = Signal(self.tag_width, name=f"tag{stage}", reset_less=True)

@@ -1,4 +1,7 @@
-"""How many cycles the pipelines take: numbers alone, for the RTL and the model of its cycles."""
+"""How many cycles the pipelines take: numbers alone, for the RTL and the model of its cycles.
+
+The constants are those of deep pipelines; the functions know the shallow ones too.
+"""
 
 from systolith.hw.config import Config
 
@@ -6,7 +9,9 @@ __all__ = [
     "ACCUMULATE_CYCLES", "AHEAD", "ALIGNED_LATENCY", "DRAIN_LATENCY", "FETCH_LATENCY",
     "POST_LATENCY", "REQUANTIZE_LATENCY", "RESIDUAL_CYCLES", "RESIDUAL_LATENCY", "RESULT_AGE",
     "RESULT_INPUT", "SLOT_DELAY", "VECTOR_LATENCY", "WIDE_STAGES", "WINDOW_LATENCY",
-    "WRITE_LATENCY", "array_latency", "post_read_latency",
+    "WRITE_LATENCY", "accumulate_cycles", "aligned_latency", "array_latency", "drain_latency",
+    "fill_latency", "post_latency", "post_read_latency", "post_write_latency", "requantize_latency",
+    "vector_latency",
 ]
 
 #: Unified memory: from a granted word read to its data.
@@ -54,11 +59,56 @@ RESULT_INPUT = RESULT_AGE + 1 + SLOT_DELAY
 RESIDUAL_LATENCY = RESULT_INPUT + REQUANTIZE_LATENCY + 2 + SLOT_DELAY + REQUANTIZE_LATENCY + 3
 
 
+def aligned_latency(config: Config) -> int:
+    """Return the cycles from a granted word read to its data."""
+    return 1 if config.shallow else ALIGNED_LATENCY
+
+
+def vector_latency(config: Config) -> int:
+    """Return the cycles from a granted vector read to its data."""
+    return 1 if config.shallow else VECTOR_LATENCY
+
+
 def post_read_latency(config: Config) -> int:
     """Return the cycles from a granted read of POST to its data: vectors only with residuals."""
-    return VECTOR_LATENCY if config.residual else ALIGNED_LATENCY
+    return VECTOR_LATENCY if config.residual else aligned_latency(config)
 
 
 def array_latency(config: Config) -> int:
     """Return the cycles from a vector entering the array to column 0's sum."""
-    return config.rows + config.multiplier_stages + 1
+    return config.multiplier_stages + 1 + (0 if config.shallow else config.rows)
+
+
+def accumulate_cycles(config: Config) -> int:
+    """Return the accumulators' cycles, as ``ACCUMULATE_CYCLES``."""
+    return 2 if config.shallow else ACCUMULATE_CYCLES
+
+
+def fill_latency(config: Config) -> int:
+    """Return the cycles from a vector leaving STREAM to its sums lying in every store."""
+    if config.shallow:                           # at once in all columns
+        return array_latency(config) - 1 + accumulate_cycles(config)
+    # one register on the way to the array, and a cycle more for each column
+    return array_latency(config) + config.columns - 2 + ACCUMULATE_CYCLES
+
+
+def drain_latency(config: Config) -> int:
+    """Return the cycles from POST's address to its data."""
+    return 1 if config.shallow else DRAIN_LATENCY
+
+
+def requantize_latency(config: Config) -> int:
+    """Return the requantiser's cycles; shallow: the DSPs' operands and products, their sum."""
+    return 3 if config.shallow else REQUANTIZE_LATENCY
+
+
+def post_latency(config: Config) -> int:
+    """Return the cycles from a step of POST to its result, without a residual."""
+    if config.shallow:                           # bias; quotient, saturation and maximum
+        return drain_latency(config) + 1 + requantize_latency(config) + 3
+    return POST_LATENCY
+
+
+def post_write_latency(config: Config) -> int:
+    """Return the cycles from POST's result to its claim on a bank's port."""
+    return WRITE_LATENCY - 1 if not config.shallow else 0

@@ -28,7 +28,8 @@ class LoadEngine(wiring.Component):
     load, load_index, load_data : Out
         To the array.
     tile_ready : :py:`Out(1)`
-        The shadow registers hold (or are just receiving) a tile that no vector has claimed.
+        The shadow registers hold (or, if deep, are just receiving) a tile that no vector has
+        claimed.
     swap : :py:`In(1)`
         A vector claims it.
     finished : :py:`Out(1)`
@@ -85,7 +86,9 @@ class LoadEngine(wiring.Component):
         with m.If(burst):
             m.d.sync += self.load_index.eq(Mux(self.load_index == c.load_words - 1, 0,
                                                self.load_index + 1))
-        with m.If(burst & (self.load_index == 0)):
+        # a shallow array needs the whole tile at the swap, a deep one row by row after it
+        claimable = c.load_words - 1 if c.shallow else 0
+        with m.If(burst & (self.load_index == claimable)):
             m.d.sync += full.eq(1)
         with m.Elif(self.swap):
             m.d.sync += full.eq(0)

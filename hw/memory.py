@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from systolith.hw.bank import Bank
 from systolith.hw.config import Config
-from systolith.hw.latency import ALIGNED_LATENCY, VECTOR_LATENCY
+from systolith.hw.latency import aligned_latency, vector_latency
 
 __all__ = ["Reader", "Rotator", "UnifiedMemory",
            "banks_needed", "read_port", "vector_write_port"]
@@ -45,13 +45,13 @@ def vector_write_port(config: Config) -> wiring.Signature:
 
 
 class Rotator(wiring.Component):
-    """``o[i] = i[(amount + i) % lanes]`` (or the inverse) in two registered stages.
+    """``o[i] = i[(amount + i) % lanes]`` (or the inverse) in two stages, registered or not.
 
     Each stage is a multiplexer over half the bits of ``amount``, which travels with the data.
     """
 
-    def __init__(self, *, shape, lanes: int, inverse: bool = False):
-        self.lanes, self.inverse = lanes, inverse
+    def __init__(self, *, shape, lanes: int, inverse: bool = False, registered: bool = True):
+        self.lanes, self.inverse, self.registered = lanes, inverse, registered
         self.bits = (lanes - 1).bit_length()
         super().__init__({"i": In(data.ArrayLayout(shape, lanes)), "amount": In(range(lanes)),
                           "o": Out(data.ArrayLayout(shape, lanes))})
@@ -61,18 +61,20 @@ class Rotator(wiring.Component):
         low_bits = self.bits // 2
         low = Signal(max(low_bits, 1))
         middle = Signal.like(self.i)
-        m.d.sync += low.eq(self.amount[:low_bits])
+        domain = m.d.sync if self.registered else m.d.comb
+        domain += low.eq(self.amount[:low_bits])
         self._stage(m, self.i, self.amount[low_bits:], 1 << low_bits, middle)
         self._stage(m, middle, low[:low_bits], 1, self.o)
         return m
 
     def _stage(self, m, source, amount, unit, target):
         sign = -1 if self.inverse else 1
+        domain = m.d.sync if self.registered else m.d.comb
         with m.Switch(amount):
             for value in range(1 << len(amount)):
                 with m.Case(value):
-                    m.d.sync += [target[i].eq(source[(i + sign * unit * value) % self.lanes])
-                                 for i in range(self.lanes)]
+                    domain += [target[i].eq(source[(i + sign * unit * value) % self.lanes])
+                               for i in range(self.lanes)]
 
 
 class Reader(wiring.Component):
@@ -94,7 +96,8 @@ class Reader(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from grant to data."""
-        return VECTOR_LATENCY if self.vector else ALIGNED_LATENCY
+        latency = vector_latency if self.vector else aligned_latency
+        return latency(self.config)
 
     def elaborate(self, platform) -> Module:
         m = Module()
@@ -108,22 +111,28 @@ class Reader(wiring.Component):
             return value
 
         m.d.comb += self.data_valid.eq(delayed(self.granted, self.latency, "granted"))
-        bank, next_bank = delayed(self.bank, 2, "bank"), delayed(self.next_bank, 2, "next_bank")
-        offset, straddle = delayed(self.offset, 2, "offset"), delayed(self.straddle, 2, "straddle")
+        # deep: the bank's registers, the pick and the word; shallow: the bank's memory alone
+        cycles = 1 if c.shallow else 2
+        domain = m.d.comb if c.shallow else m.d.sync
+        bank, next_bank = delayed(self.bank, cycles, "bank"), delayed(self.next_bank, cycles, "next")
+        offset = delayed(self.offset, cycles, "offset")
+        straddle = delayed(self.straddle, cycles, "straddle")
         word = Signal.like(self.data)
         sources = Array(self.banks[b] for b in range(c.banks))
         if not self.vector:
-            pick = delayed(bank, 1, "pick")
-            m.d.sync += word.eq(sources[pick])
+            pick = bank if c.shallow else delayed(bank, 1, "pick")
+            domain += word.eq(sources[pick])
             m.d.comb += self.data.eq(word)
             return m
 
         for lane in range(c.lanes):
             pick = Signal.like(bank, name=f"pick{lane}")
-            m.d.sync += pick.eq(Mux(straddle & (lane < offset), next_bank, bank))
-            m.d.sync += word[lane].eq(Array(self.banks[b][lane] for b in range(c.banks))[pick])
-        m.submodules.rotator = rotator = Rotator(shape=c.operand_bits, lanes=c.lanes)
-        m.d.comb += [rotator.i.eq(word), rotator.amount.eq(delayed(offset, 2, "amount")),
+            domain += pick.eq(Mux(straddle & (lane < offset), next_bank, bank))
+            domain += word[lane].eq(Array(self.banks[b][lane] for b in range(c.banks))[pick])
+        m.submodules.rotator = rotator = Rotator(shape=c.operand_bits, lanes=c.lanes,
+                                                 registered=not c.shallow)
+        amount = offset if c.shallow else delayed(offset, 2, "amount")
+        m.d.comb += [rotator.i.eq(word), rotator.amount.eq(amount),
                      self.data.eq(rotator.o)]
         return m
 
@@ -132,8 +141,8 @@ class UnifiedMemory(wiring.Component):
     """Banks behind a fixed-priority arbiter; one read and one write a bank and cycle.
 
     A refused reader keeps its request up and waits. Reads and writes reach the banks one cycle
-    after they are granted, so a read granted in a later cycle than a word write sees it; a vector
-    write is stored ``WRITE_LATENCY`` cycles after it was given.
+    after they are granted (shallow: at once), so a read granted in a later cycle than a word write
+    sees it; a vector write is stored ``WRITE_LATENCY`` cycles (1) after it was given.
 
     Parameters
     ----------
@@ -187,13 +196,13 @@ class UnifiedMemory(wiring.Component):
         """Rotate POST's vectors into lanes, then let them or DMA's words through to the banks."""
         c = self.config
         m.submodules.write_rotator = rotator = Rotator(shape=c.operand_bits + 1, lanes=c.lanes,
-                                                       inverse=True)
+                                                       inverse=True, registered=not c.shallow)
         for lane in range(c.post_lanes):
             m.d.comb += rotator.i[lane].eq(Cat(self.vector_write.data[lane],
                                                self.vector_write.mask[lane]))
         m.d.comb += rotator.amount.eq(self.vector_write.address[:c.lane_bits])
         address, valid = self.vector_write.address, self.vector_write.mask.any()
-        for stage in range(2):
+        for stage in range(0 if c.shallow else 2):
             late_address = Signal.like(address, name=f"write_address{stage}")
             late_valid = Signal(name=f"write_valid{stage}")
             m.d.sync += [late_address.eq(address), late_valid.eq(valid)]
@@ -206,6 +215,7 @@ class UnifiedMemory(wiring.Component):
         word_bank = self.word_address[word_bits:]
         writing = Signal(c.banks)
         blocked = Signal(c.banks)
+        domain = m.d.comb if c.shallow else m.d.sync
         for b, port in enumerate(banks):
             by_vector, by_word = Signal(name=f"vector_to{b}"), Signal(name=f"word_to{b}")
             lanes = Mux(straddle, Mux(bank == b, ~self._wrapped(offset), self._wrapped(offset)), -1)
@@ -215,7 +225,7 @@ class UnifiedMemory(wiring.Component):
                 blocked[b].eq(by_vector & (word_bank == b)),
                 writing[b].eq(by_vector | by_word),
             ]
-            m.d.sync += [
+            domain += [
                 port.write_enable.eq(Mux(by_vector, lane_mask & lanes,
                                          Mux(by_word, self.word_mask, 0))),
                 port.write_address.eq(Mux(by_vector, word, self.word_address[:word_bits])),
@@ -251,9 +261,10 @@ class UnifiedMemory(wiring.Component):
                 port.data_valid.eq(reader.data_valid), port.data.eq(reader.data),
                 *(reader.banks[b].eq(bank_port.read_data) for b, bank_port in enumerate(banks)),
             ]
+        domain = m.d.comb if c.shallow else m.d.sync
         for b, bank_port in enumerate(banks):
-            m.d.sync += bank_port.read.eq(0)
+            domain += bank_port.read.eq(0)
             for grant, need, word, offset in grants:
                 with m.If(grant & need[b]):
-                    m.d.sync += [bank_port.read.eq(1), bank_port.read_address.eq(word),
-                                 bank_port.read_wrap.eq(self._wrapped(offset))]
+                    domain += [bank_port.read.eq(1), bank_port.read_address.eq(word),
+                               bank_port.read_wrap.eq(self._wrapped(offset))]

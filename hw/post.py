@@ -12,6 +12,7 @@ from systolith.hw.memory import banks_needed, read_port, vector_write_port
 from systolith.hw.nest import NestWalker
 from systolith.hw.parameters import ParameterStore
 from systolith.hw.post_lanes import PostLanes
+from systolith.hw.shallow_lanes import ShallowLanes
 
 __all__ = ["PostEngine"]
 
@@ -24,7 +25,7 @@ class PostEngine(wiring.Component):
 
     Attributes
     ----------
-    lanes : PostLanes
+    lanes : PostLanes or ShallowLanes
         The arithmetic: this engine drives it, but it stands beside the engine, as a submodule of
         the core, because it needs no reset.
 
@@ -45,7 +46,7 @@ class PostEngine(wiring.Component):
 
     def __init__(self, config: Config):
         self.config = c = config
-        self.lanes = PostLanes(c)
+        self.lanes = ShallowLanes(c) if c.shallow else PostLanes(c)
         super().__init__({
             "descriptor": In(descriptor_port(Engine.POST)),
             "completed": In(data.ArrayLayout(c.token_bits, len(Engine))),

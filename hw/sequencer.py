@@ -1,6 +1,6 @@
 """The sequencer: fetches the program and hands descriptors to the engines."""
 
-from amaranth.hdl import Array, Cat, Module, ResetInserter, Signal
+from amaranth.hdl import Array, Cat, Module, Mux, ResetInserter, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.memory import Memory
@@ -117,6 +117,8 @@ class Sequencer(wiring.Component):
     def _fetch(self, m):
         """Read ahead from address 0 on; return the word at ``pc``, whether it is there, consume."""
         m.submodules.words = words = Memory(shape=32, depth=self.config.program_words, init=[])
+        if self.config.shallow:
+            return self._fetch_next(m, words)
         queue = SyncFIFOBuffered(width=32, depth=AHEAD + 1)
         m.submodules.queue = ResetInserter(self.start)(queue)
         w, r = words.write_port(), words.read_port()
@@ -134,6 +136,18 @@ class Sequencer(wiring.Component):
         with m.If(self.start):
             m.d.sync += [address.eq(0), self.pc.eq(0), coming.eq(0), credits.eq(AHEAD)]
         return queue.r_data, queue.r_rdy, consume
+
+    def _fetch_next(self, m, words):
+        """Read the word behind ``pc`` as soon as the one at ``pc`` is consumed: no queue."""
+        w, r = words.write_port(), words.read_port()
+        consume, after = Signal(), Signal.like(self.pc)
+        m.d.comb += [
+            w.addr.eq(self.program.address), w.data.eq(self.program.data),
+            w.en.eq(self.program_valid), after.eq(Mux(self.start, 0, self.pc + consume)),
+            r.addr.eq(after),
+        ]
+        m.d.sync += self.pc.eq(after)
+        return r.data, 1, consume
 
     def _offset(self, m, relocate):
         offset = Signal(24)

@@ -9,7 +9,7 @@ from systolith.hw.config import Config
 from systolith.hw.descriptor import Descriptor, descriptor_port
 from systolith.hw.fetch import FetchQueue
 from systolith.hw.isa import STREAM_LOOPS, Engine
-from systolith.hw.latency import ACCUMULATE_CYCLES
+from systolith.hw.latency import accumulate_cycles
 from systolith.hw.memory import read_port
 from systolith.hw.nest import NestWalker
 from systolith.hw.window import Window, WindowTag
@@ -167,8 +167,12 @@ class StreamEngine(wiring.Component):
         else:
             m.d.comb += [arriving.eq(leaving), blocked.eq(hazard)]
             held = 0
-        # what enters the array is registered once on its way
         m.d.comb += self.swap.eq(arriving.swap)
+        if c.shallow:
+            m.d.comb += [self.entry.eq(arriving.entry), self.vector_swap.eq(arriving.swap),
+                         self.vector.as_value().eq(queue.data)]
+            return held
+        # what enters the array is registered once on its way
         entry, swap = Signal.like(self.entry, reset_less=True), Signal(reset_less=True)
         vector = Signal.like(self.vector, reset_less=True)
         m.d.sync += [entry.eq(arriving.entry), swap.eq(arriving.swap),
@@ -178,9 +182,10 @@ class StreamEngine(wiring.Component):
 
     def _recent_addresses(self, m, entry, address):
         """Return one bit for each of the latest entries that still adds to ``address``."""
-        clash = Signal(ACCUMULATE_CYCLES - 1)
+        cycles = accumulate_cycles(self.config) - 1
+        clash = Signal(cycles)
         recent = entry
-        for i in range(ACCUMULATE_CYCLES - 1):
+        for i in range(cycles):
             later = Signal.like(entry, name=f"recent{i}", reset_less=True)
             m.d.sync += later.eq(recent)
             recent = later

@@ -4,10 +4,11 @@ from collections import deque
 
 from systolith.hw.config import Config
 from systolith.hw.latency import (
-    ACCUMULATE_CYCLES,
-    ALIGNED_LATENCY,
-    VECTOR_LATENCY,
     WINDOW_LATENCY,
+    accumulate_cycles,
+    aligned_latency,
+    fill_latency,
+    vector_latency,
 )
 from systolith.sw.timing.parts import Descriptor, FetchQueue
 
@@ -23,6 +24,8 @@ class Walker:
         self.starting = self.valid = False
         self.nest = None
         self.index = 0
+        #: Requests go to memory as they are, not by way of a register.
+        self.direct = config.shallow
         #: Banks of the registered request, if there is one.
         self.waiting = None
 
@@ -33,10 +36,18 @@ class Walker:
 
     def request(self) -> int | None:
         """Return the banks wanted in this cycle, or None."""
+        if self.direct:
+            asking = self.valid and self.fetch.credits > 0
+            return self.nest.masks[self.index] if asking else None
         return self.waiting
 
     def accepts(self, granted: bool) -> bool:
-        """Return whether the walker's address becomes the request of the next cycle."""
+        """Return whether the walker's address becomes the request of the next cycle.
+
+        Without registered requests: whether it is granted.
+        """
+        if self.direct:
+            return granted
         return self.valid and self.fetch.credits > 0 and (self.waiting is None or granted)
 
     def clock(self, cycle, granted, take_data, go, completed) -> bool:
@@ -68,14 +79,16 @@ class Load(Walker):
     """The LOAD engine and the tile loader (``hw/load.py``)."""
 
     def __init__(self, config: Config):
-        super().__init__(config, config.load_fifo_depth, ALIGNED_LATENCY)
+        super().__init__(config, config.load_fifo_depth, aligned_latency(config))
         self.words = config.load_words
+        #: The word of a tile with which vectors may claim it.
+        self.claimable = self.words - 1 if config.shallow else 0
         self.index_in_tile, self.full = 0, False
 
     def step(self, cycle, granted, swap, go, completed) -> bool:
         """Advance a cycle; returns whether a nest has finished."""
         burst = self.index_in_tile != 0 or (self.fetch.level >= self.words and not self.full)
-        if burst and self.index_in_tile == 0:
+        if burst and self.index_in_tile == self.claimable:
             self.full = True
         elif swap:
             self.full = False
@@ -87,19 +100,19 @@ class Load(Walker):
 class Stream(Walker):
     """The STREAM engine and the array's entrance (``hw/stream.py``)."""
 
-    def __init__(self, config: Config, latency: int):
-        super().__init__(config, config.fifo_depth, VECTOR_LATENCY)
+    def __init__(self, config: Config):
+        super().__init__(config, config.fifo_depth, vector_latency(config))
         self.queue = deque()
         self.open, self.store = False, 0
         self.owned = [False, False]
-        self.recent = deque([None] * (ACCUMULATE_CYCLES - 1), ACCUMULATE_CYCLES - 1)
+        adding = accumulate_cycles(config) - 1
+        self.recent = deque([None] * adding, adding)
         # the window unit: (tag, store) of its pixels, the tile they have a claim on
         self.window = deque([None] * WINDOW_LATENCY, WINDOW_LATENCY)
         self.claimed = self.owes = False
         self.filled = deque()
         self.entries = 0
-        # registered entry, array, column skew, accumulation
-        self.fill_latency = latency + config.columns + ACCUMULATE_CYCLES - 2
+        self.fill_latency = fill_latency(config)
 
     @property
     def held(self) -> bool:

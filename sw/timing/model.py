@@ -4,7 +4,7 @@ import numpy as np
 
 from systolith.hw.config import Config
 from systolith.hw.isa import Engine, Op
-from systolith.hw.latency import AHEAD, FETCH_LATENCY, array_latency
+from systolith.hw.latency import AHEAD, FETCH_LATENCY
 from systolith.sw.program_view import instructions
 from systolith.sw.timing.engines import Load, Stream
 from systolith.sw.timing.nests import NestRun, NestTiming, Timing
@@ -21,15 +21,17 @@ class Standstill(RuntimeError):
 class Sequencer:
     """The sequencer (``hw/sequencer.py``): which word is looked at, and whether it moves on."""
 
-    def __init__(self, work: list):
+    def __init__(self, config: Config, work: list):
         self.work = work
+        #: The word at ``at`` is always there.
+        self.direct = config.shallow
         self.at, self.left = 0, 0
         self.fetch = FetchQueue(AHEAD, FETCH_LATENCY)
 
     def step(self, cycle: int, engines, idle: bool):
         """Return (engine of a GO, its nest) or None; ``done`` as the string "done"."""
         place = self.at, self.left
-        order = self._look(engines, idle) if self.fetch.ready else None
+        order = self._look(engines, idle) if self.direct or self.fetch.ready else None
         asked = self.fetch.credits > 0
         self.fetch.clock(cycle, asked, asked, (self.at, self.left) != place)
         return order
@@ -74,8 +76,8 @@ def measure(config: Config, words: np.ndarray) -> Timing:
             timing.nests.append(NestTiming(instruction.engine))
             nest = NestRun(config, instruction.nest, timing.nests[-1])
         work.append((instruction, nest))
-    load, stream = Load(config), Stream(config, array_latency(config))
-    post, sequencer = Post(config), Sequencer(work)
+    load, stream = Load(config), Stream(config)
+    post, sequencer = Post(config), Sequencer(config, work)
     budget = 10_000 + 64 * sum(nest.count for _, nest in work if nest is not None)
     completed = [0] * len(Engine)
     single = config.bank_ports == "single"

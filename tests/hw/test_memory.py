@@ -7,13 +7,18 @@ import pytest
 from amaranth.sim import Simulator
 
 from systolith.hw.config import Config
-from systolith.hw.latency import ALIGNED_LATENCY, VECTOR_LATENCY
+from systolith.hw.latency import aligned_latency, vector_latency
 from systolith.hw.memory import UnifiedMemory
 
 CONFIGS = {
     "dual": Config(rows=5, columns=3, post_lanes=3, banks=3, bank_words=64, frame_bytes=64),
     "single": Config(rows=4, columns=2, post_lanes=1, banks=2, bank_words=64, frame_bytes=64,
                      bank_ports="single", alignment=2),
+    "shallow": Config(rows=5, columns=4, post_lanes=2, banks=3, bank_words=64, frame_bytes=64,
+                      residual=False, pipelining="shallow", multiplier_stages=2),
+    "shallow single": Config(rows=4, columns=2, post_lanes=1, banks=2, bank_words=64,
+                             frame_bytes=64, bank_ports="single", alignment=2, residual=False,
+                             pipelining="shallow", multiplier_stages=2),
     "one bank": Config(rows=2, columns=2, post_lanes=2, banks=1, bank_words=128, frame_bytes=64),
     "16 bit": Config(rows=4, columns=4, post_lanes=2, banks=2, bank_words=64, frame_bytes=64,
                      operand_bits=16),
@@ -55,7 +60,7 @@ def needed(config, address, vector):
 def reader(dut, flat, name, vector, rng, reads):
     config = flat.config
     port = getattr(dut, name)
-    latency = VECTOR_LATENCY if vector else ALIGNED_LATENCY
+    latency = (vector_latency if vector else aligned_latency)(config)
     unit = config.alignment if vector else config.lanes
     top = config.memory_elements - config.lanes
 
@@ -141,7 +146,7 @@ def test_vector_and_word_writes(config):
             ctx.set(dut.a.valid, 1)
             ctx.set(dut.a.address, word * config.lanes)
             ctx.set(dut.a.need, needed(config, word * config.lanes, False))
-            await ctx.tick().repeat(ALIGNED_LATENCY)
+            await ctx.tick().repeat(aligned_latency(config))
             got = [ctx.get(dut.a.data[i]) for i in range(config.lanes)]
             assert got == flat.vector(word * config.lanes), word
 

@@ -23,6 +23,11 @@ CORES = {
                     accumulator_bits=20, fifo_depth=8, **_SMALL),
     "odd": Config(rows=5, columns=3, post_lanes=1, prefetch_descriptors=False, **_SMALL),
     "window": Config(rows=9, columns=3, post_lanes=3, window=True, window_width=8, **_SMALL),
+    "shallow": Config(rows=5, columns=4, post_lanes=2, residual=False, pipelining="shallow",
+                      multiplier_stages=2, **_SMALL),
+    "shallow steps": Config(rows=4, columns=2, post_lanes=1, residual=False, bank_ports="single",
+                            alignment=2, accumulator_bits=20, fifo_depth=8, pipelining="shallow",
+                            multiplier_stages=2, prefetch_descriptors=False, **_SMALL),
     "wide operands": Config(rows=4, columns=2, post_lanes=2, operand_bits=16, **_SMALL),
 }
 #: Groups of one nest, at most.
