@@ -27,8 +27,8 @@ class BoardTop(Elaboratable):
     target : Target
         The board.
     accelerator : wiring.Component
-        Members ``reset : In(1)``, ``rx : In(1)`` (asynchronous), ``tx : Out(1)`` and ``indicators`` of
-        :data:`systolith.hw.controller.Indicators`.
+        Members ``reset : In(1)``, ``rx : In(1)`` (asynchronous), ``tx : Out(1)`` and
+        ``indicators`` of :data:`systolith.hw.controller.Indicators`.
     """
 
     def __init__(self, target: Target, accelerator: wiring.Component):

@@ -1,6 +1,6 @@
 """The two accumulator stores: one gathers column sums while POST drains the other."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -27,8 +27,9 @@ def entry_layout(config: Config) -> data.StructLayout:
 class AccumulatorStores(wiring.Component):
     """``store[address][c] = psum[c] + (0 if clear else store[address][c])``, one vector a cycle.
 
-    Column c works c cycles after column 0, as the array delivers (a shallow one all at once). Each store of each column is one
+    Column c works c cycles after column 0, as the array delivers. Each store of each column is one
     block RAM with one write port (the sums) and one read port (the sums' old values, or POST).
+    A shallow array delivers all columns at once: each store is one block RAM then.
 
     Parameters
     ----------
@@ -64,10 +65,14 @@ class AccumulatorStores(wiring.Component):
         ahead = 1 if c.shallow else 2
         control = self._delayed(m, self.entry, self.latency - ahead, "entry")
         drain_store = self._delayed(m, self.drain_store, drain_latency(c), "drain_store")
-        for column in range(c.columns):
-            old = self._column(m, column, control)
-            m.d.comb += self.drained[column].eq(Mux(drain_store, old[1], old[0]))
-            if column != c.columns - 1 and not c.shallow:
+        # columns that work in the same cycle share their memories
+        width = c.columns if c.shallow else 1
+        for column in range(0, c.columns, width):
+            columns = range(column, column + width)
+            old = self._columns(m, columns, control)
+            for n, (first, second) in zip(columns, zip(*old, strict=True), strict=True):
+                m.d.comb += self.drained[n].eq(Mux(drain_store, second, first))
+            if columns[-1] != c.columns - 1:
                 control = self._delayed(m, control, 1, f"control{column}_")
         last = self._delayed(m, control, accumulate_cycles(c), "ended")
         for store in range(2):
@@ -82,27 +87,32 @@ class AccumulatorStores(wiring.Component):
             value = later
         return value
 
-    def _column(self, m, column, control):
-        """Build one column; return the read data of its two stores, registered if deep."""
+    def _columns(self, m, columns, control):
+        """Build columns side by side; return the read data of their two stores, deep: registered.
+
+        Each is a list of the columns' sums.
+        """
         c = self.config
-        width = c.accumulator_bits
-        old = [Signal(signed(width), name=f"old{column}_{s}") for s in range(2)]
-        adding = self._delayed(m, control, 1 if c.shallow else 2, f"adding{column}_")
-        total = Signal(signed(width), name=f"total{column}")
-        before = Signal(signed(width), name=f"before{column}")
-        m.d.comb += before.eq(Mux(adding.clear, 0, Mux(adding.store, old[1], old[0])))
+        name = f"column{columns[0]}"
+        sums = data.ArrayLayout(signed(c.accumulator_bits), len(columns))
+        old = [Signal(sums, name=f"old_{name}_{s}") for s in range(2)]
+        total = Signal(sums, name=f"total_{name}")
+        adding = self._delayed(m, control, 1 if c.shallow else 2, f"adding_{name}_")
+        storing = adding if c.shallow else self._delayed(m, adding, 1, f"storing_{name}_")
         domain = m.d.comb if c.shallow else m.d.sync
-        domain += total.eq(before + self.psums[column])
-        storing = adding if c.shallow else self._delayed(m, adding, 1, f"storing{column}_")
+        for i, column in enumerate(columns):
+            before = Signal(signed(c.accumulator_bits), name=f"before{column}")
+            m.d.comb += before.eq(Mux(adding.clear, 0, Mux(adding.store, old[1][i], old[0][i])))
+            domain += total[i].eq(before + self.psums[column])
         for s in range(2):
-            memory = Memory(shape=unsigned(width), depth=c.accumulator_depth, init=[])
-            m.submodules[f"column{column}_store{s}"] = memory
+            memory = Memory(shape=unsigned(sums.size), depth=c.accumulator_depth, init=[])
+            m.submodules[f"{name}_store{s}"] = memory
             w, r = memory.write_port(), memory.read_port()
-            reading = Signal(name=f"reading{column}_{s}")
+            reading = Signal(name=f"reading_{name}_{s}")
             m.d.comb += [
                 reading.eq(control.valid & (control.store == s)),
                 r.addr.eq(Mux(reading, control.address, self.drain_address)),
-                w.addr.eq(storing.address), w.data.eq(Cat(total)),
+                w.addr.eq(storing.address), w.data.eq(total.as_value()),
                 w.en.eq(storing.valid & (storing.store == s)),
             ]
             domain += old[s].eq(r.data)

@@ -13,8 +13,8 @@ __all__ = ["Bank"]
 class Bank(wiring.Component):
     """A bank whose lanes read ``address`` or, where ``wrap`` is set, ``address + 1``.
 
-    Data read appear two cycles after ``read`` (memory, then a register; shallow: one). With single-ported banks
-    a write excludes a read in the same cycle; the arbiter above sees to that.
+    Data read appear two cycles after ``read`` (memory, then a register), shallow: one. With
+    single-ported banks a write excludes a read in the same cycle; the arbiter above sees to that.
 
     Infers one true block RAM (one write, one read port) a lane, or on iCE40 with ``bank_ports =
     "single"`` and 8-bit elements one SB_SPRAM256KA for every two lanes, which therefore share an

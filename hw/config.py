@@ -113,6 +113,8 @@ class Config:
             for name in ("window", "residual", "output_stationary"):
                 _require(not getattr(self, name), f"pipelining 'shallow' is for small parts and "
                          f"has no pipeline for {name}: set {name} = False")
+            _require(not self.prefetch_descriptors, "pipelining 'shallow' keeps the running nest's "
+                     "loops in one memory: set prefetch_descriptors = False")
         if self.window:
             _require(self.rows >= 9, f"the window unit feeds 9 taps to 9 rows; the array has "
                      f"{self.rows}")

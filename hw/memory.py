@@ -114,7 +114,8 @@ class Reader(wiring.Component):
         # deep: the bank's registers, the pick and the word; shallow: the bank's memory alone
         cycles = 1 if c.shallow else 2
         domain = m.d.comb if c.shallow else m.d.sync
-        bank, next_bank = delayed(self.bank, cycles, "bank"), delayed(self.next_bank, cycles, "next")
+        bank = delayed(self.bank, cycles, "bank")
+        next_bank = delayed(self.next_bank, cycles, "next_bank")
         offset = delayed(self.offset, cycles, "offset")
         straddle = delayed(self.straddle, cycles, "straddle")
         word = Signal.like(self.data)

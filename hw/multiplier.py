@@ -150,7 +150,8 @@ def mac16(m, a, b, name, *, c=0, d=0, hold=0, **parameters):
     parameters = {"A_REG": 1, "B_REG": 1, "TOP_8x8_MULT_REG": 1, "BOT_8x8_MULT_REG": 1} | parameters
     m.submodules[f"{name}_mac16"] = Instance(
         "SB_MAC16", **{f"p_{k}": v for k, v in parameters.items()}, i_CLK=ClockSignal(),
-        i_CE=Const(1), i_A=_wide(m, a, f"{name}_a"), i_B=_wide(m, b, f"{name}_b"), i_C=_wide(m, c, f"{name}_c"), i_D=_wide(m, d, f"{name}_d"),
+        i_CE=Const(1), i_A=_wide(m, a, f"{name}_a"), i_B=_wide(m, b, f"{name}_b"),
+        i_C=_wide(m, c, f"{name}_c"), i_D=_wide(m, d, f"{name}_d"),
         i_AHOLD=Const(0), i_BHOLD=_wide(m, hold, f"{name}_hold", 1),
         i_CHOLD=Const(0), i_DHOLD=Const(0), i_IRSTTOP=Const(0), i_IRSTBOT=Const(0),
         i_ORSTTOP=Const(0), i_ORSTBOT=Const(0), i_OLOADTOP=Const(0), i_OLOADBOT=Const(0),

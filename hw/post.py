@@ -9,6 +9,7 @@ from systolith.hw.config import Config
 from systolith.hw.descriptor import Descriptor, descriptor_port
 from systolith.hw.isa import POST_LOOPS, Engine
 from systolith.hw.memory import banks_needed, read_port, vector_write_port
+from systolith.hw.memory_nest import MemoryNest
 from systolith.hw.nest import NestWalker
 from systolith.hw.parameters import ParameterStore
 from systolith.hw.post_lanes import PostLanes
@@ -61,10 +62,15 @@ class PostEngine(wiring.Component):
         m = Module()
         c = self.config
         m.submodules.descriptor = d = Descriptor(c, Engine.POST)
-        tracks = {"acc": c.acc_address_bits, "write": c.address_bits}
-        if c.residual:
-            tracks["residual"] = c.address_bits
-        m.submodules.walker = walker = NestWalker(levels=POST_LOOPS, tracks=tracks)
+        if c.shallow:
+            walker = MemoryNest(c, Engine.POST, base="WRITE_BASE", jump="WRITE_JUMP",
+                                levels=POST_LOOPS, width=c.address_bits)
+        else:
+            tracks = {"acc": c.acc_address_bits, "address": c.address_bits}
+            if c.residual:
+                tracks["residual"] = c.address_bits
+            walker = NestWalker(levels=POST_LOOPS, tracks=tracks)
+        m.submodules.walker = walker
         m.submodules.parameters = parameters = ParameterStore(c)
         lanes = self.lanes
         connect(m, flipped(self.descriptor), d.port)
@@ -88,14 +94,18 @@ class PostEngine(wiring.Component):
     def _registers(self, m, d, walker, lanes):
         control, bounds, zeros = d.view("CONTROL"), d.view("BOUNDS"), d.view("ZEROS")
         m.d.comb += [
-            walker.base_acc.eq(control.acc_base),
-            walker.base_write.eq(d.view("WRITE_BASE").address), lanes.fill.eq(control.fill),
-            lanes.zero.eq(zeros.result), lanes.low.eq(bounds.low), lanes.high.eq(bounds.high),
+            lanes.fill.eq(control.fill), lanes.zero.eq(zeros.result), lanes.low.eq(bounds.low),
+            lanes.high.eq(bounds.high),
         ]
+        if self.config.shallow:
+            d.attach(m, walker)
+            return
+        m.d.comb += [walker.base_acc.eq(control.acc_base),
+                     walker.base_address.eq(d.view("WRITE_BASE").address)]
         for i in range(POST_LOOPS):
             loop = d.view(f"LOOP{i}")
             m.d.comb += [walker.last[i].eq(loop.last), walker.jump_acc[i].eq(loop.acc_jump),
-                         walker.jump_write[i].eq(d.view(f"WRITE_JUMP{i}").jump)]
+                         walker.jump_address[i].eq(d.view(f"WRITE_JUMP{i}").jump)]
 
     def _memory(self, m, d, walker, parameters):
         """Fetch the parameters of a group."""
@@ -199,7 +209,7 @@ class PostEngine(wiring.Component):
                                                           depth=_WRITE_QUEUE + 1)
         address, lanes_written = Signal(c.address_bits), Signal(c.post_lanes)
         m.d.comb += [
-            targets.w_en.eq(accept & pool_end), targets.w_data.eq(Cat(walker.write, mask)),
+            targets.w_en.eq(accept & pool_end), targets.w_data.eq(Cat(walker.address, mask)),
             targets.r_en.eq(lanes.valid), Cat(address, lanes_written).eq(targets.r_data),
             self.write.address.eq(address), self.write.data.eq(lanes.data),
             self.write.mask.eq(Mux(lanes.valid, lanes_written, 0)),

@@ -11,6 +11,7 @@ from systolith.hw.fetch import FetchQueue
 from systolith.hw.isa import STREAM_LOOPS, Engine
 from systolith.hw.latency import accumulate_cycles
 from systolith.hw.memory import read_port
+from systolith.hw.memory_nest import MemoryNest
 from systolith.hw.nest import NestWalker
 from systolith.hw.window import Window, WindowTag
 
@@ -83,8 +84,13 @@ class StreamEngine(wiring.Component):
         m = Module()
         c = self.config
         m.submodules.descriptor = d = Descriptor(c, Engine.STREAM)
-        tracks = {"address": c.address_bits, "acc": c.acc_address_bits}
-        m.submodules.walker = walker = NestWalker(levels=STREAM_LOOPS, tracks=tracks)
+        if c.shallow:
+            walker = MemoryNest(c, Engine.STREAM, base="BASE", jump="JUMP", levels=STREAM_LOOPS,
+                                width=c.address_bits)
+        else:
+            walker = NestWalker(levels=STREAM_LOOPS, tracks={"address": c.address_bits,
+                                                             "acc": c.acc_address_bits})
+        m.submodules.walker = walker
         elements = max(c.rows, c.columns) if c.window else c.rows
         m.submodules.queue = queue = FetchQueue(
             c, width=elements * c.operand_bits, tag_width=self.tag_layout.size,
@@ -106,7 +112,6 @@ class StreamEngine(wiring.Component):
             walking.eq(starting | walker.valid), d.idle.eq(~walking), d.take.eq(d.ready & ~walking),
             d.completed.eq(self.completed), walker.start.eq(starting),
             walker.step.eq(queue.accepted), self.finished.eq(walker.valid & queue.accepted & final),
-            walker.base_address.eq(d.view("BASE").address), walker.base_acc.eq(control.acc_base),
             queue.want.eq(walker.valid), queue.address.eq(walker.address), queue.tag.eq(tag),
             # loops inside from_level are at their first, inside to_level at their last iteration
             tag.address.eq(walker.acc),
@@ -118,6 +123,11 @@ class StreamEngine(wiring.Component):
         m.d.sync += starting.eq(d.take)
         with m.If(queue.accepted & tag.vector.swap):
             m.d.sync += first_pass.eq(tag.vector.first)
+        if self.config.shallow:
+            d.attach(m, walker)
+            return
+        m.d.comb += [walker.base_address.eq(d.view("BASE").address),
+                     walker.base_acc.eq(control.acc_base)]
         for i in range(STREAM_LOOPS):
             loop = d.view(f"LOOP{i}")
             m.d.comb += [walker.last[i].eq(loop.last), walker.jump_acc[i].eq(loop.acc_jump),

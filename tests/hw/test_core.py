@@ -10,11 +10,11 @@ from systolith.hw.config import Config
 from systolith.sw.errors import CapacityError
 from tests.compiled import CONFIGS, random_case
 from tests.hw.core_bench import run_core
+from tests.hw.shallow import SHALLOW
 from tests.networks import FUSED, KINDS
 
 _SMALL = {"rows": 4, "columns": 4, "post_lanes": 2, "banks": 2, "bank_words": 128,
           "frame_bytes": 64, "accumulator_depth": 64}
-SHALLOW = {"pipelining": "shallow", "multiplier_stages": 2, "residual": False}
 #: The arrays every test runs on; filling a large memory would take most of the time.
 CORES = {name: replace(CONFIGS[name], bank_words=128)
          for name in ("tall", "steps", "odd", "wide")} | {

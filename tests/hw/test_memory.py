@@ -9,16 +9,16 @@ from amaranth.sim import Simulator
 from systolith.hw.config import Config
 from systolith.hw.latency import aligned_latency, vector_latency
 from systolith.hw.memory import UnifiedMemory
+from tests.hw.shallow import SHALLOW
 
 CONFIGS = {
     "dual": Config(rows=5, columns=3, post_lanes=3, banks=3, bank_words=64, frame_bytes=64),
     "single": Config(rows=4, columns=2, post_lanes=1, banks=2, bank_words=64, frame_bytes=64,
                      bank_ports="single", alignment=2),
     "shallow": Config(rows=5, columns=4, post_lanes=2, banks=3, bank_words=64, frame_bytes=64,
-                      residual=False, pipelining="shallow", multiplier_stages=2),
+                      **SHALLOW),
     "shallow single": Config(rows=4, columns=2, post_lanes=1, banks=2, bank_words=64,
-                             frame_bytes=64, bank_ports="single", alignment=2, residual=False,
-                             pipelining="shallow", multiplier_stages=2),
+                             frame_bytes=64, bank_ports="single", alignment=2, **SHALLOW),
     "one bank": Config(rows=2, columns=2, post_lanes=2, banks=1, bank_words=128, frame_bytes=64),
     "16 bit": Config(rows=4, columns=4, post_lanes=2, banks=2, bank_words=64, frame_bytes=64,
                      operand_bits=16),

@@ -108,6 +108,13 @@ def array_job(platform, bits, lanes, stages):
                    m, platform, operands, kind="dsp", stages=stages, name=name))
 
 
+def held_job(platform, bits, lanes):
+    name = f"held_{bits}_{lanes}"
+    return Job(name, (signed(bits), signed(bits)), 2, lanes=lanes,
+               multiply=lambda m, operands: multiply_held(m, platform, operands, take=1,
+                                                          name=name))
+
+
 def wide_job(platform, a, b):
     name = f"wide_{a.width}{'su'[not a.signed]}_{b.width}{'su'[not b.signed]}"
     return Job(name, (a, b), WIDE_STAGES,
@@ -134,6 +141,7 @@ def test_ecp5_primitives():
 @pytest.mark.slow
 def test_ice40_primitives():
     jobs = [array_job(ICE40, 8, lanes, stages) for lanes in (2, 3) for stages in (3, 4)]
+    jobs += [held_job(ICE40, 8, lanes) for lanes in (2, 3)]
     assert wrong_jobs([*jobs, *wide_jobs(ICE40, 16), MISTAKEN], sb_mac16()) == ["mistaken"]
 
 
@@ -150,6 +158,7 @@ def primitives(fragment):
 def test_dsp_budget(name, platform, cell, used, available):
     """Array and requantisers of a board leave room among the DSPs of its part."""
     c = TARGETS[name].config
-    blocks = [SystolicArray(c), *(Requantize(c) for _ in range(c.post_lanes))]
+    blocks = ([ShallowArray(c), ShallowLanes(c)] if c.shallow else
+              [SystolicArray(c), *(Requantize(c) for _ in range(c.post_lanes))])
     counts = Counter(kind for block in blocks for kind in primitives(Fragment.get(block, platform)))
     assert counts[cell] == used <= available
