@@ -11,7 +11,7 @@ __all__ = ["Bank"]
 
 
 class Bank(wiring.Component):
-    """A bank whose lanes read ``address`` or, where ``wrap`` is set, ``address + 1``.
+    """A bank whose lanes read ``address`` or, where ``wrap`` is set, the word behind it.
 
     Data read appear two cycles after ``read`` (memory, then a register), shallow: one. With
     single-ported banks a write excludes a read in the same cycle; the arbiter above sees to that.
@@ -26,6 +26,8 @@ class Bank(wiring.Component):
     read : :py:`In(1)`
     read_address, write_address : :py:`In(word bits)`
         Word of the first element of the vector.
+    read_next : :py:`In(word bits)`
+        The word behind ``read_address``.
     read_wrap, write_wrap : :py:`In(lanes)`
         Lanes that take the next word.
     write_enable : :py:`In(lanes)`
@@ -39,6 +41,7 @@ class Bank(wiring.Component):
         row = data.ArrayLayout(config.operand_bits, config.lanes)
         super().__init__({
             "read": In(1), "read_address": In(word_bits), "read_wrap": In(config.lanes),
+            "read_next": In(word_bits),
             "write_address": In(word_bits), "write_wrap": In(config.lanes),
             "write_enable": In(config.lanes), "write_data": In(row), "read_data": Out(row),
         })
@@ -47,8 +50,8 @@ class Bank(wiring.Component):
         m = Module()
         c = self.config
         domain = m.d.comb if c.shallow else m.d.sync
-        next_read, next_write = Signal.like(self.read_address), Signal.like(self.write_address)
-        m.d.comb += [next_read.eq(self.read_address + 1), next_write.eq(self.write_address + 1)]
+        next_write = Signal.like(self.write_address)
+        m.d.comb += next_write.eq(self.write_address + 1)
 
         def lane_address(wrap, address, after):
             chosen = Signal.like(address)
@@ -62,7 +65,7 @@ class Bank(wiring.Component):
         for lane in range(0, c.lanes, share):
             lanes = slice(lane, lane + share)
             upper = lane + share - 1
-            read_address = lane_address(self.read_wrap[upper], self.read_address, next_read)
+            read_address = lane_address(self.read_wrap[upper], self.read_address, self.read_next)
             write_address = lane_address(self.write_wrap[upper], self.write_address, next_write)
             memory = _single_port if single else _dual_port
             out = memory(m, platform, lane, c, read=self.read, read_address=read_address,

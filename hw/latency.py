@@ -111,4 +111,4 @@ def post_latency(config: Config) -> int:
 
 def post_write_latency(config: Config) -> int:
     """Return the cycles from POST's result to its claim on a bank's port."""
-    return WRITE_LATENCY - 1 if not config.shallow else 0
+    return 1 if config.shallow else WRITE_LATENCY - 1

@@ -45,13 +45,13 @@ def vector_write_port(config: Config) -> wiring.Signature:
 
 
 class Rotator(wiring.Component):
-    """``o[i] = i[(amount + i) % lanes]`` (or the inverse) in two stages, registered or not.
+    """``o[i] = i[(amount + i) % lanes]`` (or the inverse) in two stages, registered ones last.
 
     Each stage is a multiplexer over half the bits of ``amount``, which travels with the data.
     """
 
-    def __init__(self, *, shape, lanes: int, inverse: bool = False, registered: bool = True):
-        self.lanes, self.inverse, self.registered = lanes, inverse, registered
+    def __init__(self, *, shape, lanes: int, inverse: bool = False, registers: int = 2):
+        self.lanes, self.inverse, self.registers = lanes, inverse, registers
         self.bits = (lanes - 1).bit_length()
         super().__init__({"i": In(data.ArrayLayout(shape, lanes)), "amount": In(range(lanes)),
                           "o": Out(data.ArrayLayout(shape, lanes))})
@@ -61,15 +61,15 @@ class Rotator(wiring.Component):
         low_bits = self.bits // 2
         low = Signal(max(low_bits, 1))
         middle = Signal.like(self.i)
-        domain = m.d.sync if self.registered else m.d.comb
-        domain += low.eq(self.amount[:low_bits])
-        self._stage(m, self.i, self.amount[low_bits:], 1 << low_bits, middle)
-        self._stage(m, middle, low[:low_bits], 1, self.o)
+        first = m.d.sync if self.registers == 2 else m.d.comb
+        second = m.d.sync if self.registers else m.d.comb
+        first += low.eq(self.amount[:low_bits])
+        self._stage(m, first, self.i, self.amount[low_bits:], 1 << low_bits, middle)
+        self._stage(m, second, middle, low[:low_bits], 1, self.o)
         return m
 
-    def _stage(self, m, source, amount, unit, target):
+    def _stage(self, m, domain, source, amount, unit, target):
         sign = -1 if self.inverse else 1
-        domain = m.d.sync if self.registered else m.d.comb
         with m.Switch(amount):
             for value in range(1 << len(amount)):
                 with m.Case(value):
@@ -131,7 +131,7 @@ class Reader(wiring.Component):
             domain += pick.eq(Mux(straddle & (lane < offset), next_bank, bank))
             domain += word[lane].eq(Array(self.banks[b][lane] for b in range(c.banks))[pick])
         m.submodules.rotator = rotator = Rotator(shape=c.operand_bits, lanes=c.lanes,
-                                                 registered=not c.shallow)
+                                                 registers=0 if c.shallow else 2)
         amount = offset if c.shallow else delayed(offset, 2, "amount")
         m.d.comb += [rotator.i.eq(word), rotator.amount.eq(amount),
                      self.data.eq(rotator.o)]
@@ -143,7 +143,7 @@ class UnifiedMemory(wiring.Component):
 
     A refused reader keeps its request up and waits. Reads and writes reach the banks one cycle
     after they are granted (shallow: at once), so a read granted in a later cycle than a word write
-    sees it; a vector write is stored ``WRITE_LATENCY`` cycles (1) after it was given.
+    sees it; a vector write is stored ``WRITE_LATENCY`` cycles (2) after it was given.
 
     Parameters
     ----------
@@ -196,21 +196,16 @@ class UnifiedMemory(wiring.Component):
     def _writes(self, m, banks):
         """Rotate POST's vectors into lanes, then let them or DMA's words through to the banks."""
         c = self.config
-        m.submodules.write_rotator = rotator = Rotator(shape=c.operand_bits + 1, lanes=c.lanes,
-                                                       inverse=True, registered=not c.shallow)
-        for lane in range(c.post_lanes):
-            m.d.comb += rotator.i[lane].eq(Cat(self.vector_write.data[lane],
-                                               self.vector_write.mask[lane]))
-        m.d.comb += rotator.amount.eq(self.vector_write.address[:c.lane_bits])
+        lane_data, lane_mask = self._lanes_written(m)
         address, valid = self.vector_write.address, self.vector_write.mask.any()
-        for stage in range(0 if c.shallow else 2):
+        for stage in range(1 if c.shallow else 2):
             late_address = Signal.like(address, name=f"write_address{stage}")
             late_valid = Signal(name=f"write_valid{stage}")
             m.d.sync += [late_address.eq(address), late_valid.eq(valid)]
             address, valid = late_address, late_valid
         bank, after, word, offset, straddle = self._split(m, address, "write")
-        lane_data = Cat(rotator.o[lane][:c.operand_bits] for lane in range(c.lanes))
-        lane_mask = Cat(rotator.o[lane][c.operand_bits] for lane in range(c.lanes))
+        if c.post_lanes == 1:                    # a single element lies in one word
+            offset, straddle = Const(0, c.lane_bits), Const(0)
 
         word_bits = (c.bank_words - 1).bit_length()
         word_bank = self.word_address[word_bits:]
@@ -236,6 +231,23 @@ class UnifiedMemory(wiring.Component):
         m.d.comb += self.word_ready.eq(~blocked.any())
         return writing
 
+    def _lanes_written(self, m):
+        """Return POST's elements and mask where they belong in a word, when they are written."""
+        c = self.config
+        elements, mask = self.vector_write.data, self.vector_write.mask
+        amount = self.vector_write.address[:c.lane_bits]
+        if c.shallow and c.post_lanes == 1:
+            element, lanes = Signal.like(elements[0]), Signal(c.lanes)
+            m.d.sync += [element.eq(elements[0]), lanes.eq(mask << amount)]
+            return element.replicate(c.lanes), lanes
+        m.submodules.write_rotator = rotator = Rotator(
+            shape=c.operand_bits + 1, lanes=c.lanes, inverse=True, registers=1 if c.shallow else 2)
+        for lane in range(c.post_lanes):
+            m.d.comb += rotator.i[lane].eq(Cat(elements[lane], mask[lane]))
+        m.d.comb += rotator.amount.eq(amount)
+        return (Cat(rotator.o[lane][:c.operand_bits] for lane in range(c.lanes)),
+                Cat(rotator.o[lane][c.operand_bits] for lane in range(c.lanes)))
+
     def _reads(self, m, banks, writing):
         """Grant in order of priority; each bank takes its one winner's address.
 
@@ -243,7 +255,7 @@ class UnifiedMemory(wiring.Component):
         priorities is one gate a reader.
         """
         c = self.config
-        grants = []
+        grants, nexts = [], []
         for name, vector in self.readers.items():
             port = getattr(self, name)
             bank, after, word, offset, straddle = self._split(m, port.address, name)
@@ -254,7 +266,9 @@ class UnifiedMemory(wiring.Component):
                     granted & (need & other).any() for granted, other, _, _ in grants)).any()),
                 port.grant.eq(port.valid & ~blocked),
             ]
-            grants.append((port.grant, need, word, offset))
+            # a word never takes the next one: its offset is 0
+            grants.append((port.grant, need, word, offset if vector else Const(0)))
+            nexts += [(port.grant, need, word + 1)] if vector else []
             m.submodules[f"{name}_reader"] = reader = Reader(c, vector=vector)
             m.d.comb += [
                 reader.granted.eq(port.grant), reader.bank.eq(bank), reader.next_bank.eq(after),
@@ -269,3 +283,9 @@ class UnifiedMemory(wiring.Component):
                 with m.If(grant & need[b]):
                     domain += [bank_port.read.eq(1), bank_port.read_address.eq(word),
                                bank_port.read_wrap.eq(self._wrapped(offset))]
+            if not c.shallow:
+                m.d.comb += bank_port.read_next.eq(bank_port.read_address + 1)
+                continue
+            for i, (grant, need, after) in enumerate(nexts):   # added beside the arbiter
+                with m.If(grant & need[b] if i else 1):
+                    m.d.comb += bank_port.read_next.eq(after)

@@ -14,8 +14,10 @@ from amaranth.sim import Simulator
 from systolith.boards.targets import TARGETS
 from systolith.hw.array import SystolicArray
 from systolith.hw.latency import WIDE_STAGES
-from systolith.hw.multiplier import delayed, multiply_array, multiply_wide
+from systolith.hw.multiplier import delayed, multiply_array, multiply_held, multiply_wide
 from systolith.hw.requantize import Requantize
+from systolith.hw.shallow_array import ShallowArray
+from systolith.hw.shallow_lanes import ShallowLanes
 from tests.hw.primitives import ECP5, ICE40, mult18x18d, sb_mac16, wrong_jobs
 
 
