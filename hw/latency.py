@@ -8,10 +8,10 @@ from systolith.hw.config import Config
 __all__ = [
     "ACCUMULATE_CYCLES", "AHEAD", "ALIGNED_LATENCY", "DRAIN_LATENCY", "FETCH_LATENCY",
     "POST_LATENCY", "REQUANTIZE_LATENCY", "RESIDUAL_CYCLES", "RESIDUAL_LATENCY", "RESULT_AGE",
-    "RESULT_INPUT", "SLOT_DELAY", "VECTOR_LATENCY", "WIDE_STAGES", "WINDOW_LATENCY",
-    "WRITE_LATENCY", "accumulate_cycles", "aligned_latency", "array_latency", "drain_latency",
-    "fill_latency", "post_latency", "post_read_latency", "post_write_latency", "requantize_latency",
-    "vector_latency",
+    "RESULT_INPUT", "SHALLOW_PRODUCT", "SLOT_DELAY", "VECTOR_LATENCY", "WIDE_STAGES",
+    "WINDOW_LATENCY", "WRITE_LATENCY", "accumulate_cycles", "aligned_latency", "array_latency",
+    "drain_latency", "fill_latency", "post_latency", "post_read_latency", "post_write_latency",
+    "requantize_latency", "vector_latency",
 ]
 
 #: Unified memory: from a granted word read to its data.
@@ -39,6 +39,9 @@ DRAIN_LATENCY = 2
 WIDE_STAGES = 3
 #: Requantiser: left shift, product, three additions, rounding, right shift in two.
 REQUANTIZE_LATENCY = 1 + WIDE_STAGES + 3 + 1 + 2
+
+#: With shallow pipelines, where the DSPs' own adders do the sums: operands, products, two sums.
+SHALLOW_PRODUCT = 4
 
 #: A residual addition needs the requantiser four times: once for the sum of products, once for
 #: each operand, once for their sum. A result takes so many cycles then.
@@ -98,8 +101,8 @@ def drain_latency(config: Config) -> int:
 
 
 def requantize_latency(config: Config) -> int:
-    """Return the requantiser's cycles; shallow: the DSPs' operands and products, their sum."""
-    return 3 if config.shallow else REQUANTIZE_LATENCY
+    """Return the requantiser's cycles; shallow: the DSPs' operands, products and sums."""
+    return SHALLOW_PRODUCT if config.shallow else REQUANTIZE_LATENCY
 
 
 def post_latency(config: Config) -> int:

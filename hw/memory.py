@@ -255,7 +255,7 @@ class UnifiedMemory(wiring.Component):
         priorities is one gate a reader.
         """
         c = self.config
-        grants, nexts = [], []
+        grants = []
         for name, vector in self.readers.items():
             port = getattr(self, name)
             bank, after, word, offset, straddle = self._split(m, port.address, name)
@@ -263,12 +263,13 @@ class UnifiedMemory(wiring.Component):
             blocked = Signal(name=f"{name}_blocked")
             m.d.comb += [
                 blocked.eq(Cat((need & writing).any(), *(
-                    granted & (need & other).any() for granted, other, _, _ in grants)).any()),
+                    claim & (need & other).any() for claim, _, other, _, _ in grants)).any()),
                 port.grant.eq(port.valid & ~blocked),
             ]
+            # a claim on one bank keeps others out even if it is refused: somebody has the bank
+            claim = port.grant if vector else port.valid
             # a word never takes the next one: its offset is 0
-            grants.append((port.grant, need, word, offset if vector else Const(0)))
-            nexts += [(port.grant, need, word + 1)] if vector else []
+            grants.append((claim, port.grant, need, word, offset if vector else Const(0)))
             m.submodules[f"{name}_reader"] = reader = Reader(c, vector=vector)
             m.d.comb += [
                 reader.granted.eq(port.grant), reader.bank.eq(bank), reader.next_bank.eq(after),
@@ -276,16 +277,28 @@ class UnifiedMemory(wiring.Component):
                 port.data_valid.eq(reader.data_valid), port.data.eq(reader.data),
                 *(reader.banks[b].eq(bank_port.read_data) for b, bank_port in enumerate(banks)),
             ]
-        domain = m.d.comb if c.shallow else m.d.sync
         for b, bank_port in enumerate(banks):
-            domain += bank_port.read.eq(0)
-            for grant, need, word, offset in grants:
-                with m.If(grant & need[b]):
-                    domain += [bank_port.read.eq(1), bank_port.read_address.eq(word),
-                               bank_port.read_wrap.eq(self._wrapped(offset))]
-            if not c.shallow:
-                m.d.comb += bank_port.read_next.eq(bank_port.read_address + 1)
+            if c.shallow:
+                self._pick(m, b, bank_port, grants)
                 continue
-            for i, (grant, need, after) in enumerate(nexts):   # added beside the arbiter
-                with m.If(grant & need[b] if i else 1):
-                    m.d.comb += bank_port.read_next.eq(after)
+            m.d.sync += bank_port.read.eq(0)
+            m.d.comb += bank_port.read_next.eq(bank_port.read_address + 1)
+            for _, grant, need, word, offset in grants:
+                with m.If(grant & need[b]):
+                    m.d.sync += [bank_port.read.eq(1), bank_port.read_address.eq(word),
+                                 bank_port.read_wrap.eq(self._wrapped(offset))]
+
+    def _pick(self, m, b, bank_port, grants):
+        """Give a bank the address of the first in priority that claims it, else the last one's.
+
+        That does not wait for the grants. The next word is added beside the arbiter.
+        """
+        names = list(self.readers)
+        m.d.comb += bank_port.read.eq(Cat(getattr(self, name).valid & need[b] for name, (
+            _, _, need, _, _) in zip(names, grants, strict=True)).any())
+        for name, (claim, _, need, word, offset) in reversed(list(zip(names, grants, strict=True))):
+            with m.If(claim & need[b] if name != names[-1] else 1):
+                m.d.comb += [bank_port.read_address.eq(word),
+                             bank_port.read_wrap.eq(self._wrapped(offset))]
+                if self.readers[name]:
+                    m.d.comb += bank_port.read_next.eq(word + 1)

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from systolith.hw.config import Config
 from systolith.hw.descriptor import Descriptor, descriptor_port
 from systolith.hw.isa import POST_LOOPS, Engine
+from systolith.hw.latency import post_latency
 from systolith.hw.memory import banks_needed, read_port, vector_write_port
 from systolith.hw.memory_nest import MemoryNest
 from systolith.hw.nest import NestWalker
@@ -203,15 +204,26 @@ class PostEngine(wiring.Component):
         outer = Cat(i >= control.group_level for i in range(POST_LOOPS))
         last_group = (walker.at_last | ~outer).all()
         column = Mux(control.fill, 0, lanes.step * c.post_lanes)
-        mask = Cat((column + lane < control.valid) | ~(last_group | control.fill)
+        valid = control.valid[:c.columns.bit_length()]
+        mask = Cat((column + lane < valid) | ~(last_group | control.fill)
                    for lane in range(c.post_lanes))
-        m.submodules.targets = targets = SyncFIFOBuffered(width=c.address_bits + c.post_lanes,
-                                                          depth=_WRITE_QUEUE + 1)
+        written = accept & pool_end
         address, lanes_written = Signal(c.address_bits), Signal(c.post_lanes)
+        target = Cat(walker.address, mask)
+        if c.shallow:                            # it takes as long as the result
+            for i in range(post_latency(c)):
+                later = Signal.like(target, name=f"target{i}", reset_less=True)
+                m.d.sync += later.eq(target)
+                target = later
+        else:
+            m.submodules.targets = targets = SyncFIFOBuffered(width=len(target),
+                                                              depth=_WRITE_QUEUE + 1)
+            m.d.comb += [targets.w_en.eq(written), targets.w_data.eq(target),
+                         targets.r_en.eq(lanes.valid)]
+            target = targets.r_data
         m.d.comb += [
-            targets.w_en.eq(accept & pool_end), targets.w_data.eq(Cat(walker.address, mask)),
-            targets.r_en.eq(lanes.valid), Cat(address, lanes_written).eq(targets.r_data),
+            Cat(address, lanes_written).eq(target),
             self.write.address.eq(address), self.write.data.eq(lanes.data),
             self.write.mask.eq(Mux(lanes.valid, lanes_written, 0)),
         ]
-        m.d.sync += outstanding.eq(outstanding + targets.w_en - lanes.valid)
+        m.d.sync += outstanding.eq(outstanding + written - lanes.valid)

@@ -5,7 +5,12 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from systolith.hw.config import Config
-from systolith.hw.latency import drain_latency, post_latency, requantize_latency
+from systolith.hw.latency import (
+    SHALLOW_PRODUCT,
+    drain_latency,
+    post_latency,
+    requantize_latency,
+)
 from systolith.hw.multiplier import delayed, family, mac16
 from systolith.hw.post_lanes import ChannelParameters
 
@@ -121,35 +126,35 @@ class ShallowLanes(wiring.Component):
 
 
 def _high_product(m, x, factor, name):
-    """Return ``floor(x * factor + 2**30 >> 31)``, three cycles later."""
+    """Return ``floor(x * factor + 2**30 >> 31)``, ``SHALLOW_PRODUCT`` cycles later."""
     high = Signal(signed(32), name=name)
     m.d.comb += high.eq((x * factor + (1 << 30)) >> 31)
-    return delayed(m, high, 3, name)
+    return delayed(m, high, SHALLOW_PRODUCT, name)
 
 
 def _high_product_ice40(m, x, factor, name):
     """Return the same from four SB_MAC16s, whose adders do all but one of the sums.
 
     With halves of 16 bits the middle ones take the upper half of the lower product and the
-    rounding bit, the upper one takes the upper half of the middle ones' sum.
+    rounding bit, the upper one takes the upper half of the middle ones' sum, a cycle later. Every
+    output is registered: place and route does not know a way through an SB_MAC16.
     """
-    # a register behind the whole product only; operands of the adder as they come
-    mode = {"MODE_8x8": 0, "B_SIGNED": 0, "TOP_8x8_MULT_REG": 0, "BOT_8x8_MULT_REG": 0,
-            "PIPELINE_16x16_MULT_REG2": 1}
-    adding = mode | {
-        "TOPADDSUB_LOWERINPUT": 2, "TOPADDSUB_UPPERINPUT": 1, "TOPADDSUB_CARRYSELECT": 2,
-        "BOTADDSUB_LOWERINPUT": 2, "BOTADDSUB_UPPERINPUT": 1, "BOTADDSUB_CARRYSELECT": 0}
-
-    def out(select):
-        return {"TOPOUTPUT_SELECT": select, "BOTOUTPUT_SELECT": select}
-
+    product = {"MODE_8x8": 0, "B_SIGNED": 0, "PIPELINE_16x16_MULT_REG2": 1}
+    early = product | {"TOP_8x8_MULT_REG": 0, "BOT_8x8_MULT_REG": 0}
+    late = product | {"PIPELINE_16x16_MULT_REG1": 1}
+    # product plus C and D, registered
+    adding = {"TOPADDSUB_LOWERINPUT": 2, "TOPADDSUB_UPPERINPUT": 1, "TOPADDSUB_CARRYSELECT": 2,
+              "BOTADDSUB_LOWERINPUT": 2, "BOTADDSUB_UPPERINPUT": 1, "BOTADDSUB_CARRYSELECT": 0,
+              "TOPOUTPUT_SELECT": 1, "BOTOUTPUT_SELECT": 1}
     x_low, x_high, f_low, f_high = x[:16], x[16:], factor[:16], factor[16:]
-    low = mac16(m, x_low, f_low, f"{name}_low", A_SIGNED=0, **mode, **out(3))
-    middle = (
-        mac16(m, x_high, f_low, f"{name}_high_low", d=low[16:], A_SIGNED=1, **adding, **out(0)),
-        mac16(m, x_low, f_high, f"{name}_low_high", d=1 << 14, A_SIGNED=0, **adding, **out(0)))
+    low = mac16(m, x_low, f_low, f"{name}_low", A_SIGNED=0, TOPOUTPUT_SELECT=3, BOTOUTPUT_SELECT=3,
+                **early)
+    middle = (mac16(m, x_high, f_low, f"{name}_high_low", d=low[16:], A_SIGNED=1, **early,
+                    **adding),
+              mac16(m, x_low, f_high, f"{name}_low_high", d=1 << 14, A_SIGNED=0, **early,
+                    **adding))
     crossed = Signal(signed(33), name=f"{name}_crossed")
     m.d.comb += crossed.eq(middle[0].as_signed() + middle[1].as_signed())
     top = mac16(m, x_high, f_high, f"{name}_top", c=crossed[-1].replicate(16), d=crossed[16:32],
-                A_SIGNED=1, **adding, **out(1))
+                A_SIGNED=1, **late, **adding)
     return Cat(delayed(m, crossed[15], 1, f"{name}_below"), top[:31]).as_signed()
