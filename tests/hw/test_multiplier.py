@@ -111,10 +111,18 @@ def array_job(platform, bits, lanes, stages):
 
 
 def held_job(platform, bits, lanes):
+    """Every other second operand is taken; a right answer is where the portable form agrees."""
     name = f"held_{bits}_{lanes}"
-    return Job(name, (signed(bits), signed(bits)), 2, lanes=lanes,
-               multiply=lambda m, operands: multiply_held(m, platform, operands, take=1,
-                                                          name=name))
+
+    def multiply(m, operands):
+        take = Signal(name=f"{name}_take")
+        m.d.sync += take.eq(~take)
+        held, portable = (multiply_held(m, where, operands, take=take, name=f"{name}_{i}")
+                          for i, where in enumerate((platform, None)))
+        return [delayed(m, a * b, 2, f"{name}_exact") ^ (x != y)
+                for (a, b), x, y in zip(operands, held, portable, strict=True)]
+
+    return Job(name, (signed(bits), signed(bits)), 2, multiply, lanes)
 
 
 def wide_job(platform, a, b):
