@@ -75,8 +75,23 @@ class NestRun:
         self.write_masks = None
         if config.bank_ports == "single":
             track = view.track(view["WRITE_BASE"]["address"], "WRITE_JUMP")
-            self.write_masks = bank_masks(config, track, True)
+            masks = bank_masks(config, track, config.post_lanes > 1)
+            written = _written(config, view, control, step)
+            self.write_masks = [mask if w else 0 for mask, w in zip(masks, written, strict=True)]
         self.param_word = view["PARAM_BASE"]["address"] // config.lanes
+
+
+def _written(config, view, control, step):
+    """Return per iteration whether a result is written: columns behind the last one are not."""
+    inside = int(np.prod([n + 1 for n in view.lasts[:control["group_level"]]]))
+    in_last_group = np.arange(len(step)) >= len(step) - inside
+    written, column = [], 0
+    for level, last_group in zip(step.tolist(), in_last_group.tolist(), strict=True):
+        written.append(control["fill"] or not last_group or column < control["valid"])
+        if level >= control["pool_level"]:       # steps over the columns are the next loop
+            steps = level == control["pool_level"] and config.post_steps > 1
+            column = (column + config.post_lanes) % config.columns if steps else 0
+    return written
 
 
 def _stream_tags(config, view, control, start, step):

@@ -102,7 +102,7 @@ class Post:
             latency = RESIDUAL_LATENCY if nest.residual else post_latency(self.config)
             self.results.append(cycle + latency)
             self.outstanding += 1
-            if nest.write_masks is not None:
+            if nest.write_masks is not None and nest.write_masks[self.index]:
                 self.writes.append((cycle + latency + post_write_latency(self.config),
                                     nest.write_masks[self.index]))
         if nest.group_end[self.index]:
