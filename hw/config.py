@@ -101,6 +101,14 @@ class Config:
                      f"not {self.dsp_columns}: otherwise it is 'dsp' or 'lut'")
         else:
             _require(self.dsp_columns == 0, "dsp_columns belongs to multiplier 'mixed' only")
+        self._check_pipelining()
+        if self.window:
+            _require(self.rows >= 9, f"the window unit feeds 9 taps to 9 rows; the array has "
+                     f"{self.rows}")
+            _require(4 <= self.window_width <= 1024, "window_width must be 4 to 1024, not "
+                     f"{self.window_width!r}")
+
+    def _check_pipelining(self) -> None:
         _require(self.pipelining in ("deep", "shallow"),
                  f"pipelining must be 'deep' or 'shallow', not {self.pipelining!r}")
         stages = (2,) if self.shallow else (3, 4)
@@ -115,11 +123,6 @@ class Config:
                          f"has no pipeline for {name}: set {name} = False")
             _require(not self.prefetch_descriptors, "pipelining 'shallow' keeps the running nest's "
                      "loops in one memory: set prefetch_descriptors = False")
-        if self.window:
-            _require(self.rows >= 9, f"the window unit feeds 9 taps to 9 rows; the array has "
-                     f"{self.rows}")
-            _require(4 <= self.window_width <= 1024, "window_width must be 4 to 1024, not "
-                     f"{self.window_width!r}")
 
     def _check_memory(self) -> None:
         _require(1 <= self.banks <= 16, f"banks must be 1 to 16, not {self.banks!r}")
