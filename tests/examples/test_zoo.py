@@ -74,6 +74,13 @@ def test_report_without_data_tells_cycles():
     assert "mnist1d" in table([report]) and "not run" in table([report])
 
 
+def test_a_network_that_does_not_fit_is_no_failure():
+    report = evaluate(ZOO["autoencoder"], rtl=1, target="icebreaker")
+    assert report.answers is report.rtl is report.costs["icebreaker"] is None
+    assert report.costs["ulx3s-85f"].cycles > 0 and not report.failures()
+    assert "autoencoder         does not fit" in table([report])
+
+
 def test_report_with_data(tmp_path):
     """Labels taken from the network itself: it is always right, and all wrong with others."""
     graph, _ = compiled("mnist1d")
