@@ -6,7 +6,7 @@ where the data come from and what their licences allow.
 """
 
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +32,7 @@ class Dataset:
     test_y: np.ndarray
 
 
-def _archive(read: Callable[[dict[str, np.ndarray]], Dataset]) -> Callable[[Path], Dataset]:
+def _archive(read: Callable[[Mapping[str, np.ndarray]], Dataset]) -> Callable[[Path], Dataset]:
     """Return a reader of a ``.npz`` file from a reader of its arrays."""
 
     def reader(path: Path) -> Dataset:
@@ -55,35 +55,35 @@ def _pixels(images: np.ndarray) -> np.ndarray:
 
 
 @_archive
-def mnist(file: dict[str, np.ndarray]) -> Dataset:
+def mnist(file: Mapping[str, np.ndarray]) -> Dataset:
     """Handwritten digits: float32[n, 1, 28, 28] in 0..1 to a digit."""
     return Dataset(_pixels(file["train_images"]), file["train_labels"],
                    _pixels(file["test_images"]), file["test_labels"])
 
 
 @_archive
-def orl_faces(file: dict[str, np.ndarray]) -> Dataset:
+def orl_faces(file: Mapping[str, np.ndarray]) -> Dataset:
     """Faces of 40 people, 8 shots of each to train and 2 to test: float32[n, 1, 64, 64] in 0..1."""
     x, y, test = _pixels(file["images_64x64"]), file["labels"], file["is_test"]
     return Dataset(x[~test], y[~test], x[test], y[test])
 
 
 @_archive
-def facial_keypoints(file: dict[str, np.ndarray]) -> Dataset:
+def facial_keypoints(file: Mapping[str, np.ndarray]) -> Dataset:
     """Face crops float32[n, 1, 96, 96] in 0..1 to 68 points float32[n, 68, 2], (x, y) in pixels."""
     return Dataset(_pixels(file["train_images"]), file["train_keypoints"],
                    _pixels(file["test_images"]), file["test_keypoints"])
 
 
 @_archive
-def sign_digits(file: dict[str, np.ndarray]) -> Dataset:
+def sign_digits(file: Mapping[str, np.ndarray]) -> Dataset:
     """Hands showing the digits 0 to 9 in sign language: float32[n, 1, 64, 64] in 0..1."""
     return Dataset(_pixels(file["train_images"]), file["train_labels"],
                    _pixels(file["test_images"]), file["test_labels"])
 
 
 @_archive
-def spoken_digits(file: dict[str, np.ndarray]) -> Dataset:
+def spoken_digits(file: Mapping[str, np.ndarray]) -> Dataset:
     """Spoken digits: float32[n, 32, 64] in 0..1, 32 mel bands over 64 steps of time."""
     x = file["logmel_u8"].transpose(0, 2, 1).astype(np.float32) / 255
     y, test = file["labels"], file["is_test"]
@@ -91,21 +91,21 @@ def spoken_digits(file: dict[str, np.ndarray]) -> Dataset:
 
 
 @_archive
-def mnist1d(file: dict[str, np.ndarray]) -> Dataset:
+def mnist1d(file: Mapping[str, np.ndarray]) -> Dataset:
     """MNIST-1D: float32[n, 1, 40], forty raw samples, to one of ten classes."""
     return Dataset(file["train_x"][:, None], file["train_y"],
                    file["test_x"][:, None], file["test_y"])
 
 
 @_archive
-def cifar10_test(file: dict[str, np.ndarray]) -> Dataset:
+def cifar10_test(file: Mapping[str, np.ndarray]) -> Dataset:
     """CIFAR-10 test images: int8[n, 32, 32, 3], RGB pixels minus 128."""
     x = (file["images"].astype(np.int16) - 128).astype(np.int8)
     return Dataset(x[:0], file["labels"][:0], x, file["labels"])
 
 
 @_archive
-def keyword_mfccs(file: dict[str, np.ndarray]) -> Dataset:
+def keyword_mfccs(file: Mapping[str, np.ndarray]) -> Dataset:
     """MLPerf Tiny's thousand spoken keywords: int8[n, 49, 10, 1] MFCCs to one of 12 classes."""
     x = file["ref_model_input"]
     return Dataset(x[:0], file["labels"][:0], x, file["labels"])

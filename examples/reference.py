@@ -1,5 +1,6 @@
 """The answers of the formats' own runtimes: what the accelerator is compared with."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ __all__ = ["reference_outputs"]
 
 #: Samples of one call: bounds the memory it takes.
 _BATCH = 256
+#: From samples [n, ...] to answers [n, ...].
+Runner = Callable[[np.ndarray], np.ndarray]
 
 
 def reference_outputs(path: Path, x: np.ndarray) -> np.ndarray:
@@ -26,7 +29,7 @@ def reference_outputs(path: Path, x: np.ndarray) -> np.ndarray:
     return np.concatenate([run(x[i:i + _BATCH]) for i in range(0, len(x), _BATCH)])
 
 
-def _onnxruntime(path: Path):
+def _onnxruntime(path: Path) -> Runner:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -34,7 +37,7 @@ def _onnxruntime(path: Path):
     return lambda x: session.run(None, {name: x})[0]
 
 
-def _litert(path: Path):
+def _litert(path: Path) -> Runner:
     try:
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
     except ImportError:

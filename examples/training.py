@@ -15,41 +15,52 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from systolith.examples.datasets import Dataset
 from systolith.examples.reference import reference_outputs
 from systolith.examples.zoo import Entry
+from systolith.sw.errors import DataError
 from systolith.sw.quantize import quantize
 
-__all__ = ["arguments", "conv_block", "finish", "fit", "light", "move", "randomise", "repeatable"]
+__all__ = ["conv_block", "finish", "fit", "light", "move", "randomise", "repeatable", "start"]
 
 _OPSET = 18
-#: A batch of training examples, and a function that alters each of a batch a little.
+#: Samples of one step of training.
 _BATCH = 64
+#: Alters inputs and targets of a batch a little, each sample in its own way.
 Augmentation = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 
-def arguments(text: str, epochs: int) -> argparse.Namespace:
-    """Read a training script's command line and make PyTorch repeatable.
+def start(text: str, entry: Entry, epochs: int) -> tuple[Dataset, int]:
+    """Read a training script's command line and its data, and make PyTorch repeatable.
 
     Parameters
     ----------
     text : str
         What the script does.
+    entry : Entry
+        What it trains.
     epochs : int
         Passes over the training data if the command line does not say.
 
     Returns
     -------
-    argparse.Namespace
-        ``data``, ``epochs`` and ``seed``.
+    data : Dataset
+        The data set.
+    epochs : int
+        Passes over it.
     """
     parser = argparse.ArgumentParser(description=text,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="the data set, see docs/zoo.md")
+    parser.add_argument("--data", type=Path, required=True,
+                        help=f"{entry.data}, see docs/zoo.md")
     parser.add_argument("--epochs", type=int, default=epochs)
     parser.add_argument("--seed", type=int, default=0)
-    parsed = parser.parse_args()
-    repeatable(parsed.seed)
-    return parsed
+    arguments = parser.parse_args()
+    repeatable(arguments.seed)
+    try:
+        return entry.read(arguments.data), arguments.epochs
+    except DataError as error:
+        parser.error(str(error))
 
 
 def repeatable(seed: int) -> None:
@@ -124,7 +135,7 @@ def fit(model: nn.Module, x: np.ndarray, y: np.ndarray, *, epochs: int, augment:
     epochs : int
         Passes over the data.
     augment : Callable
-        Alters inputs and targets of a batch.
+        Of inputs and targets of a batch, to others.
     loss : Callable
         Of outputs and targets; cross-entropy with smoothed labels if left out.
     rate, decay : float

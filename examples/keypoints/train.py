@@ -63,10 +63,9 @@ def loss(outputs: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
 
 def main() -> None:
     """Train, export, quantise, report."""
-    args = training.arguments(__doc__, epochs=100)
-    data = ENTRY.read(args.data)
+    data, epochs = training.start(__doc__, ENTRY, epochs=100)
     model = Network(data.train_y.mean(axis=0).reshape(-1))
-    training.fit(model, data.train_x, data.train_y, epochs=args.epochs, augment=augment,
+    training.fit(model, data.train_x, data.train_y, epochs=epochs, augment=augment,
                  loss=loss)
     training.finish(model, ENTRY, data.train_x[:1000], (data.test_x, data.test_y))
 

@@ -43,10 +43,9 @@ def augment(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tenso
 
 def main() -> None:
     """Train, export, quantise, report."""
-    args = training.arguments(__doc__, epochs=15)
-    data = ENTRY.read(args.data)
+    data, epochs = training.start(__doc__, ENTRY, epochs=15)
     model = LeNet()
-    training.fit(model, data.train_x, data.train_y, epochs=args.epochs, augment=augment,
+    training.fit(model, data.train_x, data.train_y, epochs=epochs, augment=augment,
                  loss=nn.CrossEntropyLoss())
     training.finish(model, ENTRY, data.train_x[:CALIBRATION_DIGITS], (data.test_x, data.test_y),
                     names=("image", "logits"))

@@ -50,10 +50,9 @@ def _run(n: int, length: int, most: int) -> torch.Tensor:
 
 def main() -> None:
     """Train, export, quantise, report."""
-    args = training.arguments(__doc__, epochs=60)
-    data = ENTRY.read(args.data)
+    data, epochs = training.start(__doc__, ENTRY, epochs=60)
     model = Network()
-    training.fit(model, data.train_x, data.train_y, epochs=args.epochs, augment=augment)
+    training.fit(model, data.train_x, data.train_y, epochs=epochs, augment=augment)
     training.finish(model, ENTRY, data.train_x[:500], (data.test_x, data.test_y))
 
 
