@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from systolith.sw import ports
+from systolith.sw import host, ports
 from systolith.sw.errors import DataError
-from systolith.sw.ir import Add, Conv, Graph, Op, Pool, Requant, Tensor
+from systolith.sw.ir import Add, Conv, Graph, HostOp, Op, Pool, Requant, Tensor
 from systolith.sw.numerics import ADD_LEFT_SHIFT, requantize, saturate
 
 __all__ = ["accumulate", "run", "run_model", "run_op"]
@@ -82,6 +82,8 @@ def run_op(graph: Graph, op: Op, operands: list[np.ndarray]) -> np.ndarray:
             result = _average(op, operands[0], inputs[0], output)
         case Add():
             result = _add(op, operands, inputs, output)
+        case HostOp():
+            return host.run(op, operands, inputs, output)
         case _:
             raise TypeError(f"golden does not know {type(op).__name__}")
     return saturate(result, op.low, op.high).astype(np.int8)

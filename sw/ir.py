@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-__all__ = ["Add", "Conv", "Graph", "HostStep", "Op", "Pool", "Port", "Requant", "Tensor"]
+__all__ = ["Add", "Conv", "Graph", "HostOp", "HostStep", "Mul", "Op", "Pool", "Port", "Requant",
+           "Softmax", "Table", "Tensor"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +99,37 @@ class Add(Op):
     """
 
     requant: Requant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class HostOp(Op):
+    """An operation that the host runs between two programs; see :mod:`systolith.sw.host`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Table(HostOp):
+    """Any function of one level: ``y = sat(levels[q + 128])``."""
+
+    #: int8[256], the results of -128 to 127.
+    levels: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Mul(HostOp):
+    """TFLite's int8 MUL of two tensors, axes of length 1 repeated.
+
+    ``y = sat(requantize((a - z_a) * (b - z_b)) + z_y)``.
+    """
+
+    #: Arrays of length 1.
+    requant: Requant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Softmax(HostOp):
+    """TFLite's int8 softmax of ``beta * x`` over the channels."""
+
+    beta: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

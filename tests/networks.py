@@ -10,7 +10,7 @@ With hypothesis: ``@given(st.integers(0, 2**32 - 1))`` and ``np.random.default_r
 import numpy as np
 
 from systolith.sim import golden
-from systolith.sw.ir import Add, Conv, Graph, Op, Pool, Port, Requant, Tensor
+from systolith.sw.ir import Add, Conv, Graph, Mul, Op, Pool, Port, Requant, Table, Tensor
 from systolith.sw.numerics import ADD_LEFT_SHIFT, quantize_multiplier
 
 #: Layer kinds ``random_graph`` draws from.
@@ -18,6 +18,8 @@ KINDS = ("conv", "pointwise", "depthwise", "grouped", "dilated", "max", "average
          "rescale", "add", "global", "dense")
 #: Pairs of layers that the compiler makes one step of; ``KINDS`` hardly ever gives such a pair.
 FUSED = ("pooled", "residual")
+#: Layers that the host runs, or has a part in.
+HOSTED = ("table", "product", "gate")
 #: Standard deviation of results, in steps of the output: spread over the range, tails saturate.
 SPREAD = 50
 
@@ -30,7 +32,7 @@ def random_graph(rng, *, kinds=KINDS, layers=4, size=12, channels=12, one_dimens
     rng : numpy.random.Generator
         Decides everything; equal states give equal networks.
     kinds : sequence of str
-        Which of ``KINDS`` and ``FUSED`` may occur.
+        Which of ``KINDS``, ``FUSED`` and ``HOSTED`` may occur.
     layers : int
         Layers after the input. ``global`` and ``dense`` leave a 1 x 1 map.
     size, channels : int
@@ -137,6 +139,12 @@ class _Builder:
                 self.pooled()
             case "residual":
                 self.residual()
+            case "table":
+                self.table()
+            case "product":
+                self.product()
+            case "gate":
+                self.gate()
             case _:
                 raise ValueError(f"unknown layer kind {kind!r}")
 
@@ -238,3 +246,41 @@ class _Builder:
                    self.rng.uniform(0.8, 1.6) / (1 << ADD_LEFT_SHIFT))
         self.append(Add(name=f"add{len(self.graph.ops)}", kind="Add", requant=requant(factors),
                         inputs=names, output=output.name, **self.bounds(output)))
+
+    # -- what the host runs --------------------------------------------------------------------
+
+    def table(self):
+        """Look every level up: a random function, steep or flat, rising or falling."""
+        source = self.graph.tensors[self.x]
+        output = self.tensor(source.shape)
+        levels = np.arange(-128, 128) * self.rng.uniform(-2, 2) + self.rng.normal(0, 9, 256)
+        self.append(Table(name=f"table{len(self.graph.ops)}", kind="Table", inputs=(self.x,),
+                          output=output.name, **self.bounds(output),
+                          levels=np.clip(np.rint(levels), -128, 127).astype(np.int8)))
+
+    def product(self):
+        """Multiply the current map by an earlier one it can be repeated to, or itself."""
+        shape = self.graph.tensors[self.x].shape
+        others = [t.name for t in self.graph.tensors.values() if all(
+            theirs in (1, mine) for mine, theirs in zip(shape, t.shape, strict=True))]
+        self.times(self.x, others[int(self.rng.integers(len(others)))])
+
+    def gate(self):
+        """Scale every channel by what an average over the map says: squeeze and excite."""
+        before = self.x
+        h, w, c = self.graph.tensors[before].shape
+        self.rescaled_average((h, w))
+        self.conv({"kernel": (1, 1)}, max(1, c // 2))
+        self.conv({"kernel": (1, 1)}, c)
+        self.table()
+        self.times(*(before, self.x)[::int(self.rng.choice([1, -1]))])
+
+    def times(self, *names):
+        """Multiply two maps."""
+        a, b = (self.graph.tensors[name] for name in names)
+        output = self.tensor(np.maximum(a.shape, b.shape))
+        product = np.float64(1) * (self.values[names[0]].astype(np.int64) - a.zero_point) * (
+            self.values[names[1]].astype(np.int64) - b.zero_point)
+        factor = SPREAD * self.rng.uniform(0.5, 1.5) / max(product.std(), 1)
+        self.append(Mul(name=f"mul{len(self.graph.ops)}", kind="Mul", inputs=names,
+                        requant=requant(factor), output=output.name, **self.bounds(output)))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from systolith.sw.ir import Add, Conv, Graph, Op, Pool, Requant, Tensor
+from systolith.sw.ir import Add, Conv, Graph, Mul, Op, Pool, Requant, Table, Tensor
 
 __all__ = ["result_shape", "verify"]
 
@@ -42,6 +42,11 @@ def result_shape(op: Op, inputs: list[Tensor]) -> tuple[int, int, int]:
                     len(op.weights))
         case Pool():
             return *_windows((h, w), op.kernel, op.stride, op.pads, (1, 1)), c
+        case Mul():
+            _require(len(inputs) == 2 and all(1 in pair or pair[0] == pair[1] for pair in zip(
+                *(tensor.shape for tensor in inputs), strict=True)), op,
+                "multiplies maps that do not fit")
+            return tuple(np.maximum(*(tensor.shape for tensor in inputs)).tolist())
         case _:
             return h, w, c
 
@@ -68,6 +73,11 @@ def _check_op(op: Op, inputs: list[Tensor], output: Tensor) -> None:
                      "adds maps of different shapes")
             _check_requant(op, op.requant, 3)
             _require(not op.requant.left.any(), op, "shifts left")
+        case Mul():
+            _check_requant(op, op.requant, 1)
+        case Table():
+            _require(op.levels.dtype == np.int8 and op.levels.shape == (256,), op,
+                     "has no table of 256 levels")
 
 
 def _check_conv(op: Conv, channels: int) -> None:
