@@ -41,7 +41,8 @@ def compile_graph(graph: Graph, config: Config) -> Program:
     verify(graph)
     steps = fuse(graph)
     maps = _maps(graph, steps, config)
-    plans = [lower_step(step, maps[step.x], graph, config) for step in steps]
+    plans = [lower_step(step, [maps[name] for name in step.core.inputs], graph, config)
+             for step in steps]
     constants = [[pack_constants(plan, config) for plan in of_step] for of_step in plans]
     memory, constants = _place(graph, steps, maps, constants, config)
     nests, words = _emit(graph, steps, plans, constants, memory, config)
