@@ -10,7 +10,7 @@ from systolith.sw.importer.drafts import ConvDraft, Draft
 from systolith.sw.ir import Op, Pool, Requant, Tensor
 from systolith.sw.numerics import requantize
 
-__all__ = ["FullyConnectedDraft", "MeanDraft", "ScaledDraft", "pass_through"]
+__all__ = ["FullyConnectedDraft", "MeanDraft", "ScaledDraft"]
 
 #: Largest distance between a result and its zero point.
 _LEVELS = 255
@@ -140,19 +140,3 @@ def _steps_agree(requant: list[np.ndarray], steps: np.ndarray, largest: np.ndarr
             right = result < reached if before else result >= reached
             agree &= (~possible | right).all(axis=1)
     return agree
-
-
-def pass_through(channels: int, scale: float, sign: int = 1) -> dict[str, object]:
-    """Return the fields of a :class:`ConvDraft` whose accumulators are its input, ``q - z``.
-
-    Parameters
-    ----------
-    channels : int
-        Channels of input and result.
-    scale : float
-        Scale of the input.
-    sign : int
-        -1 for accumulators ``z - q``.
-    """
-    return {"weights": np.full((channels, 1, 1, 1), sign, np.int8), "groups": channels,
-            "bias": np.zeros(channels, np.int64), "scale": np.full(channels, scale)}

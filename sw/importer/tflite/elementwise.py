@@ -12,9 +12,9 @@ from dataclasses import replace
 import numpy as np
 
 from systolith.sw.importer.builder import Builder, Slot
-from systolith.sw.importer.drafts import AddDraft, Clamp, ConvDraft
+from systolith.sw.importer.drafts import AddDraft, Clamp, ConvDraft, pass_through
 from systolith.sw.importer.quantization import OFFSETS
-from systolith.sw.importer.tflite.drafts import ScaledDraft, pass_through
+from systolith.sw.importer.tflite.drafts import ScaledDraft
 from systolith.sw.importer.tflite.layout import whole
 from systolith.sw.importer.tflite.operation import Operation, activation_bounds, add_draft
 from systolith.sw.importer.values import Activation, Quantization, State, Value

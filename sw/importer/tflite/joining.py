@@ -6,8 +6,7 @@ Exact, because between maps of one scale and zero point TFLite's ADD only adds.
 import numpy as np
 
 from systolith.sw.importer.builder import Builder
-from systolith.sw.importer.drafts import AddDraft, ConvDraft
-from systolith.sw.importer.tflite.drafts import pass_through
+from systolith.sw.importer.drafts import AddDraft, ConvDraft, pass_through
 from systolith.sw.importer.tflite.layout import whole
 from systolith.sw.importer.tflite.operation import Operation, add_draft, check_size
 from systolith.sw.importer.values import Activation, Value

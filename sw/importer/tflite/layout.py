@@ -5,8 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from systolith.sw.importer.builder import Builder
-from systolith.sw.importer.drafts import ConvDraft
-from systolith.sw.importer.tflite.drafts import pass_through
+from systolith.sw.importer.drafts import ConvDraft, pass_through
 from systolith.sw.importer.tflite.operation import Operation, add_draft, as_map, check_size
 from systolith.sw.importer.values import PADDING, Activation, State, Value
 
