@@ -33,13 +33,20 @@ _OPTIONS = {
     "LEAKY_RELU": ("LeakyReluOptions", ("Alpha",)),
     "MAX_POOL_2D": ("Pool2DOptions", ("Padding", "StrideH", "StrideW", "FilterHeight",
                                       "FilterWidth", "FusedActivationFunction")),
+    "GATHER": ("GatherOptions", ("Axis", "BatchDims")),
     "MEAN": ("ReducerOptions", ("KeepDims",)),
+    "MIRROR_PAD": ("MirrorPadOptions", ("Mode",)),
+    "MUL": ("MulOptions", ("FusedActivationFunction",)),
     "PACK": ("PackOptions", ("Axis",)),
+    "RESIZE_NEAREST_NEIGHBOR": ("ResizeNearestNeighborOptions", ("AlignCorners",
+                                                                 "HalfPixelCenters")),
     "SOFTMAX": ("SoftmaxOptions", ("Beta",)),
     "SQUEEZE": ("SqueezeOptions", ()),
     "STRIDED_SLICE": ("StridedSliceOptions", ("BeginMask", "EndMask", "EllipsisMask",
                                               "NewAxisMask", "ShrinkAxisMask")),
     "SUB": ("SubOptions", ("FusedActivationFunction",)),
+    "TRANSPOSE_CONV": ("TransposeConvOptions", ("Padding", "StrideH", "StrideW",
+                                                "FusedActivationFunction")),
 }
 
 

@@ -1,15 +1,10 @@
-"""CONCATENATION, by additions: each part is written into a map of zeros, and the maps are added.
-
-Exact, because between maps of one scale and zero point TFLite's ADD only adds.
-"""
-
-import numpy as np
+"""CONCATENATION: maps of one scale, side by side."""
 
 from systolith.sw.importer.builder import Builder
-from systolith.sw.importer.drafts import AddDraft, ConvDraft, pass_through
+from systolith.sw.importer.drafts import ConcatDraft
 from systolith.sw.importer.tflite.layout import whole
-from systolith.sw.importer.tflite.operation import Operation, add_draft, check_size
-from systolith.sw.importer.values import Activation, Value
+from systolith.sw.importer.tflite.operation import Operation, add_draft
+from systolith.sw.importer.values import Value
 
 __all__ = ["HANDLERS"]
 
@@ -31,41 +26,14 @@ def concatenation(builder: Builder, node: Operation) -> Value:
         node.refuse(f"it joins maps of the shapes {[x.shape for x in parts]} along axis "
                     f"{node.attribute('Axis')}", "the batch must stay the first dimension, and "
                     "the other axes must agree")
-    lengths = [x.shape[axis] for x in parts]
-    result = None
-    for i, x in enumerate(parts):
-        placed = _place(builder, node, x, axis + 3 - rank, sum(lengths[:i]), sum(lengths))
-        result = placed if result is None else _add(builder, node, result, placed)
-    shape = [*parts[0].shape]
-    shape[axis] = sum(lengths)
-    return result.rearranged(result.elements.reshape(shape))
-
-
-def _place(builder: Builder, node: Operation, x: Activation, axis: int, before: int,
-           total: int) -> Activation:
-    """Return a map with zeros around x along an axis of (h, w, c), ``total`` long."""
-    shape = (*[1] * (3 - len(x.shape)), *x.shape)
-    builder.pin(node, x, x.elements.reshape(shape))
-    slot = builder.slot(x)
-    if shape[axis] == total:
-        return x.rearranged(x.elements.reshape(shape))
-    scale = slot.cell.value.scale
-    after = total - before - shape[axis]
-    fields, pads = pass_through(shape[2], scale), (0, 0, 0, 0)
-    if axis == 2:
-        check_size(node, total, shape[2])
-        weights = np.eye(total, shape[2], -before, np.int8)
-        fields = {"weights": weights[:, None, None], "bias": np.zeros(total, np.int64),
-                  "scale": np.full(total, scale)}
-    else:
-        pads = (before, 0, after, 0) if axis == 0 else (0, before, 0, after)
-    draft = ConvDraft(**builder.labels(node, slot.name), **fields, pads=pads)
-    return add_draft(builder, node, draft, (*shape[:axis], total, *shape[axis + 1:]))
-
-
-def _add(builder: Builder, node: Operation, a: Activation, b: Activation) -> Activation:
-    draft = AddDraft(**builder.labels(node, a.tensor, b.tensor))
-    return add_draft(builder, node, draft, a.shape)
+    if len(parts) == 1:
+        return parts[0]
+    shapes = [builder.pin(node, x, x.elements.reshape(*[1] * (3 - rank), *x.shape)) for x in parts]
+    draft = ConcatDraft(**builder.labels(node, *(x.tensor for x in parts)), axis=axis + 3 - rank)
+    shape = list(shapes[0])
+    shape[draft.axis] = sum(part[draft.axis] for part in shapes)
+    result = add_draft(builder, node, draft, tuple(shape))
+    return result.rearranged(result.elements.reshape(shape[3 - rank:]))
 
 
 HANDLERS = {"CONCATENATION": concatenation}
