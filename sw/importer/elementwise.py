@@ -78,7 +78,12 @@ def _pair(builder: Builder, node: Node) -> list[Activation]:
         shape = np.broadcast_shapes(a.shape, b.shape)
     except ValueError:
         node.refuse(f"its operands have the shapes {a.shape} and {b.shape}", advice)
-    return [builder.whole(node, x.rearranged(np.broadcast_to(x.elements, shape))) for x in (a, b)]
+    pair = []
+    for x in (a, b):
+        last = np.moveaxis(np.broadcast_to(x.elements, shape), 0, -1)
+        x = builder.whole(node, x.rearranged(last))
+        pair.append(x.rearranged(np.moveaxis(x.elements, -1, 0)))
+    return pair
 
 
 def _sum(builder: Builder, node: Node, a: Activation, b: Activation) -> Activation:

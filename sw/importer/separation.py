@@ -29,7 +29,8 @@ def separate(places: np.ndarray, shape: tuple[int, int, int]) -> Separation | No
     Parameters
     ----------
     places : int64[...]
-        The view: for each element its place in the map, (h, w, c) flat.
+        The view: for each element its place in the map, (h, w, c) flat. Where axes repeat
+        elements, the last one is taken for channels.
     shape : tuple of int
         The map's (h, w, c).
     """
@@ -45,10 +46,11 @@ def separate(places: np.ndarray, shape: tuple[int, int, int]) -> Separation | No
             axes[moving[0]] = axis
         else:
             repeated.append(axis)
-    free = [i for i in (2, 1, 0) if i not in axes]
-    if len(repeated) > len(free):
-        return None
-    axes |= dict(zip(reversed(free[:len(repeated)]), repeated, strict=True))
+    for axis in repeated:                         # as (h, w, c), if that is free
+        free = [i for i in (axis + 3 - places.ndim, 2, 1, 0) if i >= 0 and i not in axes]
+        if not free:
+            return None
+        axes[free[0]] = axis
     picked, places_new = [], np.zeros(places.shape, np.int64)
     for i, values in enumerate(coordinates):
         axis = axes.get(i)
