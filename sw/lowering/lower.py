@@ -11,6 +11,7 @@ from systolith.sw.lowering.placing import lower_concat, lower_select
 from systolith.sw.lowering.plan import Plan
 from systolith.sw.lowering.transposed import lower_transposed, transposed_halo
 from systolith.sw.maps import Halo, Map
+from systolith.sw.numerics import ADD_LEFT_SHIFT
 from systolith.sw.steps import Step
 
 __all__ = ["lower_step", "needed_halo"]
@@ -48,6 +49,10 @@ def lower_step(step: Step, sources: list[Map], graph: Graph, config: Config) -> 
     if step.residual and not config.residual:
         raise CapacityError(f"{(step.add or core).name}: {config.describe()} has no unit for "
                             "adding feature maps; use a target with residual = true")
+    if step.residual and config.operand_bits + ADD_LEFT_SHIFT > 31:
+        raise CapacityError(f"{(step.add or core).name}: a sum of maps of {config.operand_bits} "
+                            f"bits, lifted by {ADD_LEFT_SHIFT} bits before it is rescaled, can "
+                            "leave 32 bits; add 8-bit maps, or leave the addition out")
     h, w, _ = graph.tensors[core.output].shape
     match core:
         case Conv() if 1 < core.groups == source.tensor.shape[2] == len(core.weights):

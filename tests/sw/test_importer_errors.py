@@ -157,6 +157,49 @@ def test_accumulator_beyond_32_bits():
     refused(proto, "may leave 32 bits")
 
 
+def test_joins_slices_and_slopes_that_cannot_be():
+    m = Model((4, 6, 6), batch=2)
+    x = m.conv("x", 4, 4, (1, 1))
+    joined = m.node("Concat", x, m.conv("x", 4, 4, (1, 1)), axis=0)
+    cut = m.node("Slice", x, m.integers(0), m.integers(1), m.integers(0))
+    empty = m.node("Slice", x, m.integers(9), m.integers(12), m.integers(1))
+    product = m.node("Mul", x, x)
+    slopes = m.node("PRelu", x, m.normal(4, 6, 6))
+    batch = m.node("Gather", x, m.integers(0), axis=0)
+    proto = m.finish(joined, cut, empty, product, slopes, batch)
+    proto = fully_quantized(proto, m)
+    problems = refused(proto, "6 nodes cannot be mapped")
+    for text, (op, message) in zip(problems, [
+            ("Concat", "the batch must stay"), ("Slice", "slices the batch"),
+            ("Slice", "nothing is left"), ("Mul", "products of feature maps"),
+            ("PRelu", "differs from pixel to pixel"), ("Gather", "along the batch")], strict=True):
+        assert f"({op})" in text and message in text
+
+
+def fully_quantized(proto, m):
+    """Quantise the convolutions of a model by hand; nothing is run, so shapes may be any."""
+    nodes = []
+    for node in proto.graph.node:
+        if node.op_type == "Conv":
+            parameters = m.constant(0.1), m.constant(3, np.int8)
+            weights = m.constant(np.ones((4, 4, 1, 1)), np.int8), m.constant(0.1)
+            name = node.output[0]
+            nodes += [
+                helper.make_node("QuantizeLinear", ["x", *parameters], [f"{name}_xq"]),
+                helper.make_node("DequantizeLinear", [f"{name}_xq", *parameters], [f"{name}_x"]),
+                helper.make_node("DequantizeLinear", weights, [f"{name}_w"]),
+                helper.make_node("Conv", [f"{name}_x", f"{name}_w"], [f"{name}_y"]),
+                helper.make_node("QuantizeLinear", [f"{name}_y", *parameters], [f"{name}_q"]),
+                helper.make_node("DequantizeLinear", [f"{name}_q", *parameters], [name])]
+        else:
+            nodes.append(node)
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
+    del proto.graph.initializer[:]
+    proto.graph.initializer.extend(m.initializers)
+    return proto
+
+
 @pytest.mark.parametrize("attributes, message", [
     ({"alpha": 2.0}, "alpha or beta"), ({"beta": 0.5}, "alpha or beta"), ({"transA": 1}, "transA")])
 def test_general_gemm(attributes, message):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from systolith.hw.config import Config
 from systolith.sw.compiler import compile_graph
 from systolith.sw.errors import CapacityError
-from systolith.sw.ir import Conv, Graph, Pool, Tensor, TransposedConv
+from systolith.sw.ir import Concat, Conv, Graph, Pool, Tensor, TransposedConv
 from systolith.sw.lowering.geometry import clipped_axis, conv_axis
 from systolith.sw.lowering.lower import lower_step, needed_halo
 from systolith.sw.lowering.placing import affine_runs
@@ -286,3 +286,29 @@ def test_compiler_refuses_additions_without_the_unit(kinds, name):
     graph = random_graph(np.random.default_rng(0), kinds=kinds, layers=1)
     with pytest.raises(CapacityError, match=f"{name}: .* has no unit for adding feature maps"):
         compile_graph(graph, Config(residual=False))
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_sum_of_wide_operands_is_refused(fused):
+    """A 16-bit operand, lifted by 20 bits, does not fit the 32 bits that are rescaled."""
+    network = random_graph(np.random.default_rng(3), kinds=("residual",) if fused else ("add",),
+                           layers=1)
+    step = fuse(network)[-1]
+    assert bool(step.add) == fused
+    inputs = [network.tensors[name] for name in step.core.inputs]
+    sources = [Map(tensor, needed_halo(step, network), tensor.shape[2]) for tensor in inputs]
+    assert lower_step(step, sources, network, Config())
+    with pytest.raises(CapacityError, match="16 bits, lifted by 20 bits .* can leave 32 bits; add"):
+        lower_step(step, sources, network, Config(operand_bits=16))
+
+
+def test_part_at_a_channel_that_cannot_be_written():
+    """Two 8-bit elements share an address of a 16-bit memory."""
+    tensors = {name: Tensor(name=name, shape=(2, 2, channels), scale=1.0, zero_point=0)
+               for name, channels in (("a", 3), ("b", 2), ("y", 5))}
+    concat = Concat(name="join", kind="Concat", inputs=("a", "b"), output="y", axis=2,
+                    requant=requant([1, 1]))
+    network = Graph(name="odd", tensors=tensors, ops=[concat], inputs=[], outputs=[])
+    maps = [Map(tensors[name], Halo(), 4) for name in ("a", "b")]
+    with pytest.raises(CapacityError, match="join: its part 1 begins at channel 3, .* even"):
+        lower_step(Step(concat), maps, network, CONFIGS["steps"])

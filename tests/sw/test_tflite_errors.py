@@ -55,6 +55,38 @@ def test_leaky_relu_without_a_slope():
     refused(m, [x], [y], "slope is nan")
 
 
+@pytest.mark.parametrize("kind, options, operands, fields, words", [
+    ("TRANSPOSE_CONV", "TransposeConvOptions", "size weights x", {"StrideH": 2, "StrideW": 2},
+     ["weights", "4 channels"]),
+    ("RESIZE_NEAREST_NEIGHBOR", "ResizeNearestNeighborOptions", "x huge", {}, ["too large"]),
+    ("SLICE", "SliceOptions", "x batch size", {}, ["slices the batch"]),
+    ("STRIDED_SLICE", "StridedSliceOptions", "x batch size size", {"EllipsisMask": 1},
+     ["ellipsis"]),
+    ("SPLIT", "SplitOptions", "three x", {"NumSplits": 1}, []),
+    ("GATHER", "GatherOptions", "x huge", {"Axis": 3}, ["outside the 4"]),
+    ("MIRROR_PAD", "MirrorPadOptions", "x wide", {}, ["with more than there is"]),
+    ("PRELU", None, "x x", {}, ["slopes are no constant"]),
+])
+def test_operands_that_cannot_be(kind, options, operands, fields, words):
+    m, x = model()
+    known = {
+        "x": x, "size": m.constant(np.array([1, 6, 5, 4], np.int32)),
+        "huge": m.constant(np.array([1 << 14, 1 << 14], np.int32)),
+        "batch": m.constant(np.array([1, 0, 0, 0], np.int32)),
+        "three": m.constant(np.array(0, np.int32)), "weights": m.weights((3, 2, 2, 5), 0),
+        "wide": m.constant(np.array([[0, 0], [9, 0], [0, 0], [0, 0]], np.int32))}
+    y = m.map((6, 5, 4), like=x)
+    m.op(kind, [known[name] for name in operands.split()], y, options, **fields)
+    refused(m, [x], [y], f"({kind})", ";", *words)
+
+
+def test_parts_of_different_scales():
+    m, x = model()
+    a, b = m.map((6, 5, 2), like=x), m.map((6, 5, 2))
+    m.op("SPLIT", [m.constant(np.int32(3)), x], [a, b], "SplitOptions", NumSplits=2)
+    refused(m, [x], [a, b], "different scales")
+
+
 def test_product_of_maps():
     m, x = model()
     y = m.map((6, 5, 4))
@@ -64,9 +96,9 @@ def test_product_of_maps():
 
 def test_product_that_no_weight_gives():
     m, x = model()
-    m.tensors[x].scale, m.tensors[x].zero_point = (0.5,), (0,)
-    y = m.map((6, 5, 4), scale=255 / 2.0)
-    c = m.constant(np.int8([127, -1, 3, 0]), scale=1.0, zero_point=-128)
+    m.tensors[x].scale, m.tensors[x].zero_point = (1.0,), (0,)
+    y = m.map((6, 5, 4), scale=4096.0)     # ties everywhere, rounded twice
+    c = m.constant(np.int8([127, -1, 3, 65]), scale=1.0, zero_point=-128)
     m.op("MUL", [x, c], y, "MulOptions")
     refused(m, [x], [y], "further from its zero point")
 
