@@ -140,7 +140,8 @@ def scaled(builder: Builder, node: Node, x: Activation, factor: np.ndarray, shif
     scale = input_scale(builder, x) * np.where(zero, 1, np.abs(factor)) / UNIT
     weights = (np.sign(factor) * UNIT).astype(np.int8).reshape(-1, 1, 1, 1)
     draft = ConvDraft(**builder.labels(node, slot.name), weights=weights, scale=scale,
-                      bias=real_bias(shift, scale), groups=factor.size, clamps=list(clamps))
+                      bias=real_bias(shift, scale), groups=factor.size, lift=True,
+                      clamps=list(clamps))
     return builder.add_draft(draft, slot.shape, 3, like).rearranged(slot.places[x.elements])
 
 

@@ -37,7 +37,7 @@ def conv_transpose(builder: Builder, node: Node) -> Value:
     draft = TransposedDraft(
         **builder.labels(node, source.tensor), weights=levels, scale=scale,
         bias=integer_bias(node, node.operand(2), scale), stride=stride, dilation=dilation,
-        crop=crop, size=size, groups=groups)
+        crop=crop, size=size, groups=groups, lift=True)
     return builder.add_draft(draft, (*size, groups * each), source.rank)
 
 
