@@ -8,10 +8,11 @@ from onnx import TensorProto
 from systolith.hw.config import Config
 from systolith.sim import golden
 from systolith.sim.machine_device import MachineDevice
+from systolith.sw import ports
 from systolith.sw.compiler import compile_graph
 from systolith.sw.device import Device
 from systolith.sw.importer import import_onnx
-from systolith.sw.ir import Concat, Select, TransposedConv
+from systolith.sw.ir import Concat, Pool, Select, TransposedConv
 from tests.onnx_models import Model, difference, quantized, reference
 
 #: Share of elements that may differ by 1 from onnxruntime: ties, which are rounded to even there
@@ -339,3 +340,71 @@ def test_split_into_equal_parts(opset):
     m.nodes.append(onnx.helper.make_node("Split", [x], ["a", "b", "c"], axis=1, num_outputs=3))
     graph = check(m, m.finish("a", "b", "c"), prepare=False)
     assert [len(op.channels) for op in graph.ops[1:]] == [2, 2, 1]
+
+
+def random_network(rng):
+    """Return a float CNN of operators that move, join, spread or scale maps, and its Model."""
+    channels, size = int(rng.integers(2, 6)), int(rng.integers(5, 9))
+    m = Model((channels, size, size), seed=int(rng.integers(1 << 30)))
+    x = m.conv("x", channels, channels, (1, 1))
+    for _ in range(4):
+        kind = rng.choice(["up", "nearest", "slice", "join", "leaky", "slopes", "affine", "gate",
+                           "less", "conv"])
+        if kind in ("up", "nearest") and size < 16:
+            x = spread(m, x, channels, channels, (3, 3), strides=[2, 2], pads=[1] * 4,
+                       output_padding=[1, 1]) if kind == "up" else m.node(
+                "Resize", x, "", m.constant([1, 1, 2, 2]), mode="nearest")
+            size *= 2
+        elif kind == "slice" and size > 4:
+            x = m.node("Slice", x, m.integers(1, 0), m.integers(size - 1, size - 2),
+                       m.integers(2, 3))
+            size -= 2
+        elif kind == "join" and channels < 8:
+            x = m.node("Concat", m.conv(x, 3, channels, (1, 1)), x, axis=1)
+            channels += 3
+        elif kind == "leaky":
+            x = m.node("LeakyRelu", x, alpha=float(rng.uniform(0, 0.9)))
+        elif kind == "slopes":
+            x = m.node("PRelu", x, m.constant(rng.uniform(-1, 1, (channels, 1, 1))))
+        elif kind == "affine":
+            x = m.node("Sub", m.node("Mul", x, m.constant(rng.uniform(0.5, 2, (channels, 1, 1)))),
+                       m.constant(0.3))
+        elif kind == "gate":
+            x = m.node("Add", x, m.node("GlobalAveragePool", x))
+        elif kind == "less":
+            x = m.node("Sub", m.conv(x, channels, channels, (3, 3), pads=[1] * 4), x)
+        x = m.conv(x, channels, channels, (1, 1))
+    return m, m.finish(x)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_layer_of_random_networks_is_within_one_step(seed):
+    """Each operator gets onnxruntime's own integers, so that differences do not add up."""
+    m, proto = random_network(np.random.default_rng(seed))
+    x = m.data(8)
+    proto = quantized(proto, x, prepare=False)
+    shown = onnx.ModelProto.FromString(proto.SerializeToString())
+    shown.graph.output.extend(
+        onnx.helper.make_tensor_value_info(node.output[0], TensorProto.INT8, None)
+        for node in proto.graph.node if node.op_type == "QuantizeLinear")
+    graph = import_onnx(shown, "test.onnx")
+    theirs, ours, compared = {}, {}, 0
+    for port, array in zip(graph.outputs, reference(shown, x), strict=True):
+        if port.dtype == "int8":
+            theirs[port.tensor] = ports.encode(port, graph.tensors[port.tensor], array)
+    for op in graph.ops:
+        ours[op.output] = golden.run_op(graph, op, [
+            theirs.get(name, ours.get(name)) for name in op.inputs])
+        if op.output in theirs:
+            off = np.abs(ours[op.output].astype(int) - theirs[op.output])
+            tie = isinstance(op, Pool) and op.mode == "average"
+            assert off.max() <= 1 and np.mean(off) <= (0.3 if tie else 0.05), op
+            compared += 1
+    assert compared >= 5
+    config = Config(banks=8)
+    with Device(MachineDevice(config)) as device:
+        device.load(compile_graph(import_onnx(proto, "test.onnx"), config))
+        ran = device.run(x)
+    for got, expected in zip(ran.outputs, golden.run_model(import_onnx(proto, "test.onnx"), x),
+                             strict=True):
+        np.testing.assert_array_equal(got, expected)
