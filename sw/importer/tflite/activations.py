@@ -71,8 +71,8 @@ def leaky_relu(builder: Builder, node: Operation) -> Value:
 def p_relu(builder: Builder, node: Operation) -> Value:
     """Import PRELU: as LEAKY_RELU with a slope for each channel."""
     x, zero = whole(builder, node, node.feature_map()), node.quantization().zero_point
-    slopes = node.tensors[1]
-    if slopes.data is None:
+    slopes = node.tensors[1] if len(node.tensors) > 1 else None
+    if slopes is None or slopes.data is None:
         node.refuse("its slopes are no constant", "only constant slopes can be loaded")
     node.quantization_of(slopes)
     if (slopes.data >= slopes.zero_point).all():

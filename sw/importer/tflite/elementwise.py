@@ -92,9 +92,11 @@ def _constant_map(builder: Builder, node: Operation, x: Activation, index: int) 
 def _constant(builder: Builder, node: Operation, x: Activation,
               index: int) -> tuple[np.ndarray, Quantization]:
     """Return an int8 operand that is one number for each channel of x: levels int64[c]."""
-    quantization = node.quantization_of(node.tensors[index])
-    levels = per_channel(builder, node, x, node.tensors[index].data).astype(np.int64)
-    return levels, quantization
+    tensor = node.tensors[index] if index < len(node.tensors) else None
+    if tensor is None or tensor.data is None:
+        node.refuse(f"its operand {index} is no constant", "convert the model again")
+    quantization = node.quantization_of(tensor)
+    return per_channel(builder, node, x, tensor.data).astype(np.int64), quantization
 
 
 def multiply(builder: Builder, node: Operation) -> Value:
