@@ -32,7 +32,7 @@ def slice_(builder: Builder, node: Node, elements: np.ndarray) -> np.ndarray:
         # below the first element, -1 would mean the last
         floor = -builder.batch if axis == 0 else -elements.shape[axis % len(ranges) - 1]
         ranges[axis] = slice(start, None if step < 0 and end < floor else end, step)
-    if list(range(builder.batch)[ranges[0]]) != list(range(builder.batch)):
+    if range(builder.batch)[ranges[0]] != range(builder.batch):
         node.refuse("it slices the batch", _BATCH)
     return _some(node, elements[tuple(ranges[1:])])
 
@@ -95,13 +95,14 @@ def resize(builder: Builder, node: Node) -> Value:
     axes = [int(axis) % rank for axis in node.attribute("axes", range(rank))]
     elements = x.elements
     sizes, scales = _target(node, axes, [builder.batch, *x.shape])
-    if np.prod([float(n) for n in sizes]) > _LARGEST:
-        node.refuse(f"a result of {' x '.join(map(str, sizes))} is too large", "correct the model")
     for axis, size, scale in zip(axes, sizes, scales, strict=True):
         if axis == 0:
             if size != builder.batch:
                 node.refuse("it resizes the batch", _BATCH)
             continue
+        if elements.size // elements.shape[axis - 1] * size > _LARGEST:
+            node.refuse(f"a result of {' x '.join(map(str, sizes))} is too large",
+                        f"there may be {_LARGEST} elements: correct the model")
         indices = _nearest(node, elements.shape[axis - 1], size, np.float32(scale))
         elements = elements.take(indices, axis=axis - 1)
     return x.rearranged(elements)

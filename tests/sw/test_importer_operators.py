@@ -92,6 +92,14 @@ def test_resize(nearest, transform, scales):
     assert [type(op).__name__ for op in graph.ops] == ["Conv", "Select"]
 
 
+def test_resize_as_tensorflow_did():
+    """A coordinate transformation that opset 13 took away."""
+    m = Model((3, 5, 6), opset=11)
+    y = m.node("Resize", m.conv("x", 3, 3, (1, 1)), m.constant([]), m.constant([1, 1, 2, 1.5]),
+               mode="nearest", coordinate_transformation_mode="tf_half_pixel_for_nn")
+    check(m, m.finish(y), prepare=False, per_channel=False)
+
+
 def test_resize_to_a_size_and_what_follows():
     m = Model((3, 4, 4), batch=2)
     y = m.node("Resize", m.conv("x", 5, 3, (3, 3), pads=[1] * 4), "", "", m.integers(2, 5, 8, 8),

@@ -7,6 +7,7 @@ from systolith.sw.errors import ModelError, UnsupportedError
 from systolith.sw.importer.load import load_model
 from systolith.sw.importer.tflite import import_tflite
 from tests.tflite_models import SAME, VALID, Model
+from tests.tflite_networks import random_model
 
 
 def model(shape=(6, 5, 4)):
@@ -300,6 +301,22 @@ def test_constant_of_another_size():
     y = convolution(m, x, w)
     m.tensors[w].data = m.tensors[w].data[:2]
     refused(m, [x], [y], "bytes", error=ModelError)
+
+
+def test_damaged_networks_of_every_operator():
+    """Every outcome is a graph or one of our errors, whatever some random bytes do."""
+    rng = np.random.default_rng(1)
+    files = []
+    for seed in range(8):
+        m, xs, ys = random_model(seed)
+        files.append(m.finish(xs, ys))
+    refusals = 0
+    for trial in range(400):
+        damaged = bytearray(files[trial % len(files)])
+        for at in rng.integers(0, len(damaged), rng.integers(1, 4)):
+            damaged[at] = rng.integers(256)
+        refusals += read(bytes(damaged))
+    assert 100 < refusals < 400
 
 
 # -- files ---------------------------------------------------------------------------------------

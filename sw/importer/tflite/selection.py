@@ -63,7 +63,7 @@ def slice_(builder: Builder, node: Operation, elements: np.ndarray) -> np.ndarra
 
 def _sliced(builder: Builder, node: Operation, elements: np.ndarray,
             ranges: list[slice | int]) -> np.ndarray:
-    batch = list(range(builder.batch))
+    batch = range(builder.batch)
     if not isinstance(ranges[0], slice) or batch[ranges[0]] != batch:
         node.refuse("it slices the batch", _BATCH)
     elements = elements[tuple(ranges[1:])]
@@ -90,8 +90,8 @@ def resize_nearest(builder: Builder, node: Operation, elements: np.ndarray) -> n
     if elements.ndim != 3 or len(size) != 2 or min(size) < 1:
         node.refuse("it needs a map of height, width, channels and a size for the first two",
                     "correct the model")
-    check_size(node, *size, elements.shape[2])
     for axis, length in enumerate(size):
+        check_size(node, elements.size // elements.shape[axis], length)
         elements = elements.take(_nearest(node, elements.shape[axis], length), axis=axis)
     return elements
 
