@@ -165,7 +165,8 @@ _VERSIONS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 4, "ADD": 
              "QUANTIZE": 2, "DEQUANTIZE": 2, "CONCATENATION": 2, "RELU": 2, "RELU6": 2,
              "LOGISTIC": 2, "TANH": 2, "LEAKY_RELU": 2, "TRANSPOSE": 2, "TRANSPOSE_CONV": 3,
              "RESIZE_NEAREST_NEIGHBOR": 3, "STRIDED_SLICE": 2, "SLICE": 2, "SPLIT": 2,
-             "SPLIT_V": 2, "MUL": 2, "GATHER": 2, "MIRROR_PAD": 2, "PRELU": 1}
+             "SPLIT_V": 2, "MUL": 2, "GATHER": 2, "MIRROR_PAD": 2, "PRELU": 1,
+             "SPACE_TO_DEPTH": 2}
 
 
 def _offsets(writer, offsets):

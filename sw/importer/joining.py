@@ -9,7 +9,7 @@ from systolith.sw.importer.node import Node
 from systolith.sw.importer.quantization import dequantize, quantize
 from systolith.sw.importer.values import Activation, State, Value
 
-__all__ = ["HANDLERS"]
+__all__ = ["HANDLERS", "picking_weights"]
 
 
 def concat(builder: Builder, node: Node) -> Value:
@@ -79,14 +79,17 @@ def depth_to_space(builder: Builder, node: Node) -> Value:
     picked = np.arange(channels)
     if node.attribute("mode", "DCR") == "CRD":
         picked = picked.reshape(outputs, block, block).transpose(1, 2, 0)
-    weights = np.zeros((outputs, block, block, channels), np.int8)
-    for (i, j, o), channel in np.ndenumerate(picked.reshape(block, block, outputs)):
-        weights[o, i, j, channel] = 1
+    weights = picking_weights(picked.reshape(block, block, outputs))
     draft = TransposedDraft(
         **builder.labels(node, source.tensor), weights=weights, bias=np.zeros(outputs, np.int64),
         scale=np.full(outputs, input_scale(builder, x)), stride=(block, block), crop=(0, 0),
         size=(h * block, w * block))
     return builder.add_draft(draft, (h * block, w * block, outputs), source.rank, like=x)
+
+
+def picking_weights(channels: np.ndarray) -> np.ndarray:
+    """Return int8[o, kh, kw, i] that pick channel ``channels[y, x, o]`` for each tap (y, x)."""
+    return np.moveaxis(np.eye(channels.size, dtype=np.int8)[channels], 2, 0)
 
 
 def _blocks(node: Node) -> tuple[Activation, int]:

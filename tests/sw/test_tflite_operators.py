@@ -127,6 +127,22 @@ def test_gather(axis, indices, result):
     check(m, [x], [y], machine=True)
 
 
+@pytest.mark.parametrize("block", [1, 2, 3])
+@pytest.mark.parametrize("kind, shape", [("SPACE_TO_DEPTH", (6, 6, 2)),
+                                         ("DEPTH_TO_SPACE", (3, 2, 36))])
+def test_blocks(kind, shape, block):
+    m = Model(np.random.default_rng(0))
+    x = m.map(shape)
+    h, w, c = shape
+    y = m.map((h // block, w // block, c * block ** 2) if kind == "SPACE_TO_DEPTH" else (
+        h * block, w * block, c // block ** 2), like=x)
+    z = m.map(m.tensors[y].shape[1:], like=y)
+    m.op(kind, [x], y, f"{kind.title().replace('_', '')}Options".replace("Depthto", "DepthTo"),
+         BlockSize=block)
+    m.op("MAX_POOL_2D", [y], z, "Pool2DOptions", FilterHeight=1, FilterWidth=1, **window())
+    check(m, [x], [z], machine=True)
+
+
 @pytest.mark.parametrize("mode", [0, 1], ids=["reflect", "symmetric"])
 def test_mirror_pad(mode):
     m = Model(np.random.default_rng(0))
