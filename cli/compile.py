@@ -1,5 +1,6 @@
 """``systolith compile``: a network to a program."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,6 +9,7 @@ import typer
 from systolith.cli.output import Json, Output
 
 if TYPE_CHECKING:
+    from systolith.sw.pipeline import Pipeline
     from systolith.sw.program import Program
 
 __all__ = ["EXAMPLE", "command", "describe", "utilization"]
@@ -30,14 +32,14 @@ def command(
     from systolith.boards.targets import find_config
     from systolith.cli.arrays import read_array
     from systolith.cli.files import replacing
-    from systolith.sw.compiler import compile_graph
     from systolith.sw.importer.load import load_model
+    from systolith.sw.partition import compile_network
 
     out = Output(as_json)
     config = find_config(target)
     calibration = None if calibrate is None else read_array(calibrate)
     with out.log.status(f"compiling {model}"):
-        program = compile_graph(load_model(model, calibration), config)
+        program = compile_network(load_model(model, calibration), config)
     with replacing(output) as temporary:
         temporary.write_bytes(program.to_bytes())
     _print(out, program)
@@ -45,15 +47,19 @@ def command(
     out.result(describe(program) | {"program": str(output)})
 
 
-def utilization(program: "Program", cycles: float) -> float:
+def utilization(program: "Program | Pipeline", cycles: float) -> float:
     """Return the share of the array's multiply-accumulates that a run in ``cycles`` used."""
     macs = sum(layer.macs for layer in program.layers)
     return macs / (program.config.multipliers * cycles) if cycles else 0.0
 
 
-def describe(program: "Program") -> dict[str, Any]:
-    """Return what a program costs, as data."""
+def describe(program: "Program | Pipeline") -> dict[str, Any]:
+    """Return what a program costs, as data; memory is that of the fullest segment."""
     config = program.config
+
+    def most(costs: Iterable[int]) -> int:
+        return max(costs, default=0)
+
     return {
         "macs": sum(layer.macs for layer in program.layers),
         "cycles": program.predicted_cycles,
@@ -61,15 +67,17 @@ def describe(program: "Program") -> dict[str, Any]:
         "layers": [{"name": layer.name, "op": layer.op, "macs": layer.macs,
                     "cycles": layer.cycles} for layer in program.layers],
         "memory": {
-            "constants": program.constant_elements, "maps": program.map_elements,
-            "available": config.memory_elements, "program_words": len(program.words),
+            "constants": most(part.constant_elements for part in program.programs),
+            "maps": most(part.map_elements for part in program.programs),
+            "available": config.memory_elements,
+            "program_words": most(len(part.words) for part in program.programs),
             "program_words_available": config.program_words,
         },
-        "config_hash": f"{config.hash:08x}",
+        "segments": len(program.programs), "config_hash": f"{config.hash:08x}",
     }
 
 
-def _print(out: Output, program: "Program") -> None:
+def _print(out: Output, program: "Program | Pipeline") -> None:
     multipliers = program.config.multipliers
     numbers = ("MACs", "cycles", "of peak")
     table = out.table("layer", "operator", *numbers, numbers=numbers)
@@ -82,6 +90,9 @@ def _print(out: Output, program: "Program") -> None:
                   f"{data['utilization']:.1%}")
     memory = data["memory"]
     out.say(table)
+    if data["segments"] != 1:
+        out.say(f"Segments {data['segments']} programs, the host's operations between them; below "
+                "the largest of them")
     out.say(f"Memory   {memory['constants']:,} elements of weights and parameters, "
             f"{memory['maps']:,} of feature maps, {memory['available']:,} there are")
     out.say(f"Program  {memory['program_words']:,} of {memory['program_words_available']:,} words")

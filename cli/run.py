@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from systolith.sw.device import Run
+    from systolith.sw.pipeline import Pipeline
     from systolith.sw.program import Program
 
 __all__ = ["EXAMPLE", "command", "run_on"]
@@ -32,11 +33,11 @@ def command(
     """Run a program on a device: the simulated hardware, a model of it, or a board."""
     from systolith.cli.arrays import read_array, write_array
     from systolith.sw.errors import DataError
+    from systolith.sw.pipeline import load_program
     from systolith.sw.ports import encode
-    from systolith.sw.program import Program
 
     out = Output(as_json)
-    loaded = Program.load(program)
+    loaded = load_program(program)
     if len(loaded.inputs) != 1 or len(loaded.outputs) != 1:
         raise DataError(f"{program}: {len(loaded.inputs)} inputs and {len(loaded.outputs)} outputs "
                         "do not fit one .npy file each: use systolith.open from Python")
@@ -61,7 +62,7 @@ def command(
     })
 
 
-def run_on(out: Output, url: str, program: "Program", images: "np.ndarray") -> "Run":
+def run_on(out: Output, url: str, program: "Program | Pipeline", images: "np.ndarray") -> "Run":
     """Open a device, load a program and run a batch, with progress on stderr."""
     from systolith.sw import device
 

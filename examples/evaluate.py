@@ -26,10 +26,11 @@ from systolith.examples.zoo import ZOO, Entry, find_entry
 from systolith.sim.batch import run_batch
 from systolith.sim.golden import run_model
 from systolith.sw import device
-from systolith.sw.compiler import compile_graph
 from systolith.sw.errors import CapacityError, SystolithError
 from systolith.sw.importer.load import load_model
 from systolith.sw.ir import Graph
+from systolith.sw.partition import compile_network
+from systolith.sw.pipeline import Pipeline
 from systolith.sw.program import Program
 
 __all__ = ["Answers", "Cost", "Report", "RtlRun", "evaluate", "random_inputs"]
@@ -157,20 +158,20 @@ def evaluate(entry: Entry, folder: Path | None = None, rtl: int = 0,
         answers=answers, rtl=ran)
 
 
-def _compile(graph: Graph, target: str) -> Program | None:
+def _compile(graph: Graph, target: str) -> Program | Pipeline | None:
     try:
-        return compile_graph(graph, TARGETS[target].config)
+        return compile_network(graph, TARGETS[target].config)
     except CapacityError:
         return None
 
 
-def _cost(program: Program, macs: int) -> Cost:
+def _cost(program: Program | Pipeline, macs: int) -> Cost:
     cycles = program.predicted_cycles
     return Cost(cycles, macs / program.config.multipliers / cycles)
 
 
-def _answers(entry: Entry, graph: Graph, program: Program, x: np.ndarray, golden: np.ndarray,
-             y: np.ndarray | None) -> Answers:
+def _answers(entry: Entry, graph: Graph, program: Program | Pipeline, x: np.ndarray,
+             golden: np.ndarray, y: np.ndarray | None) -> Answers:
     found, reference = run_batch(program, x)[0], reference_outputs(entry.path, x)
     step = graph.tensors[graph.outputs[0].tensor].scale if found.dtype.kind == "f" else 1
     steps = np.abs(np.rint((found.astype(np.float64) - reference) / step))
@@ -187,7 +188,7 @@ def _answers(entry: Entry, graph: Graph, program: Program, x: np.ndarray, golden
         further=int((steps > 1).sum()), equal=bool(np.array_equal(found, golden)))
 
 
-def _run_rtl(program: Program, x: np.ndarray, golden: np.ndarray) -> RtlRun:
+def _run_rtl(program: Program | Pipeline, x: np.ndarray, golden: np.ndarray) -> RtlRun:
     with device.open("sim:", program.config) as opened:
         opened.load(program)
         runs = [opened.run(sample[None]) for sample in x]

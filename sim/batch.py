@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from systolith.sim.machine import Machine
+from systolith.sw.pipeline import Pipeline
 from systolith.sw.program import Program
 
 __all__ = ["run_batch"]
@@ -13,14 +14,14 @@ __all__ = ["run_batch"]
 _SIZE = 32
 
 
-def run_batch(program: Program, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+def run_batch(program: Program | Pipeline, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
     """Run a program on a batch of images; the answers are those of the device ``machine:``.
 
     Every job is a first one, so the second of each pair of input and output buffers is not used.
 
     Parameters
     ----------
-    program : Program
+    program : Program or Pipeline
         What to run.
     inputs : arrays
         For each of the program's inputs an array with the images along axis 0.
@@ -35,6 +36,8 @@ def run_batch(program: Program, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
     DataError
         If an input's shape or type is not the model's.
     """
+    if isinstance(program, Pipeline):
+        return program.run(inputs, run_batch)
     parts = list(_parts(program, inputs))
     return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 

@@ -7,15 +7,21 @@ import numpy as np
 from systolith.sw import ports
 from systolith.sw.ir import Port, Tensor
 
-__all__ = ["Buffer"]
+__all__ = ["Buffer", "Terminal"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Buffer:
-    """A port of the model and the feature map in memory behind it."""
+class Terminal:
+    """A port of the model and the feature map behind it."""
 
     port: Port
     tensor: Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Buffer(Terminal):
+    """A port of the model and the feature map in the device's memory behind it."""
+
     #: Element address of the halo's first element, and of the second buffer relative to it.
     address: int
     delta: int

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 import numpy as np
@@ -13,11 +12,10 @@ from systolith.hw.isa import ISA_VERSION, Fault
 from systolith.sw.backend import PROGRESS, Backend, DeviceError
 from systolith.sw.link.backend import LinkBackend, device_errors
 from systolith.sw.link.link import Link
+from systolith.sw.pipeline import Pipeline
+from systolith.sw.program import Program
 from systolith.sw.results import Result, Run
 from systolith.sw.transport import SerialTransport
-
-if TYPE_CHECKING:
-    from systolith.sw.program import Program
 
 __all__ = ["Backend", "Device", "DeviceError", "LinkBackend", "Result", "Run", "open", "schemes"]
 
@@ -48,6 +46,8 @@ class Device:
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.identity = backend.identify()
+        #: What was loaded last: a network in segments, else None; and what the device holds.
+        self._pipeline: Pipeline | None = None
         self._program: Program | None = None
         self._submitted = self._collected = 0
 
@@ -80,10 +80,11 @@ class Device:
                               f"({self.describe()}): compile for this device, or load its "
                               "bitstream")
 
-    def load(self, program: "Program", progress: Progress | None = None) -> None:
+    def load(self, program: Program | Pipeline, progress: Progress | None = None) -> None:
         """Stop what runs, and put a program and its weights into the device.
 
-        ``progress`` counts elements and instruction words.
+        ``progress`` counts elements and instruction words. A network in segments is only taken
+        note of: its programs are loaded one after the other while it runs.
 
         Raises
         ------
@@ -91,6 +92,11 @@ class Device:
             If the program is for another configuration; nothing is touched then.
         """
         self.check(program.config)
+        self._pipeline = program if isinstance(program, Pipeline) else None
+        if self._pipeline is None:
+            self._load(program, progress)
+
+    def _load(self, program: Program, progress: Progress | None = None) -> None:
         self._program = None
         backend = self.backend
         backend.reset()
@@ -125,8 +131,18 @@ class Device:
         ----------
         images : iterable of sequences of arrays
             For each image an array for each of the program's inputs.
+
+        Raises
+        ------
+        ValueError
+            If the network is one in segments: those run batch by batch.
         """
-        program = self._loaded()
+        if self._pipeline is not None:
+            raise ValueError("a network with operations of the host runs in batches: use run")
+        yield from self._stream(self._loaded(), images)
+
+    def _stream(self, program: Program,
+                images: Iterable[Sequence[np.ndarray]]) -> Iterator[Result]:
         self._discard()
         ahead = 2 if program.input_delta and program.output_delta else 1
         for image in images:
@@ -141,7 +157,7 @@ class Device:
             yield self._collect()
 
     def run(self, *inputs: np.ndarray, progress: Progress | None = None) -> Run:
-        """Run a batch of images; see :meth:`stream`.
+        """Run a batch of images; see :meth:`stream`. A network in segments takes it whole.
 
         Parameters
         ----------
@@ -155,14 +171,21 @@ class Device:
         ValueError
             If the inputs differ in length, are empty, or are not as many as the program's.
         """
-        count = len(self._loaded().inputs)
+        network = self._pipeline or self._loaded()
+        count = len(network.inputs)
         lengths = {len(array) for array in inputs}
         if len(inputs) != count or len(lengths) != 1 or lengths == {0}:
             raise ValueError(f"the program takes {count} inputs of one length, at least one image;"
                              f" there are {[len(array) for array in inputs]} images")
+        if self._pipeline is not None:
+            return self._run_pipeline(self._pipeline, inputs, progress)
+        return self._run(self._loaded(), inputs, progress)
+
+    def _run(self, program: Program, inputs: Sequence[np.ndarray],
+             progress: Progress | None) -> Run:
         start = time.perf_counter()
         results = []
-        for result in self.stream(zip(*inputs, strict=True)):
+        for result in self._stream(program, zip(*inputs, strict=True)):
             results.append(result)
             if progress:
                 progress(len(results), len(inputs[0]))
@@ -172,7 +195,27 @@ class Device:
             tuple(r.entries for r in results if r.entries is not None),
             time.perf_counter() - start)
 
-    def _loaded(self) -> "Program":
+    def _run_pipeline(self, pipeline: Pipeline, inputs: tuple[np.ndarray, ...],
+                      progress: Progress | None) -> Run:
+        """Take a batch through all segments; loading them counts as running."""
+        start = time.perf_counter()
+        count = len(pipeline.programs)
+        runs: list[Run] = []
+
+        def advance(done: int, total: int) -> None:
+            if progress:
+                progress((len(runs) * total + done) // count, total)
+
+        def run_program(program: Program, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+            if self._program is not program:
+                self._load(program)
+            runs.append(self._run(program, arrays, advance))
+            return runs[-1].outputs
+
+        outputs = pipeline.run(inputs, run_program)
+        return Run.joined(outputs, runs, time.perf_counter() - start)
+
+    def _loaded(self) -> Program:
         if self._program is None:
             raise DeviceError("no program is loaded; load one first")
         return self._program

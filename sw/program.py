@@ -1,15 +1,11 @@
-"""The program container: what the compiler writes, and all a driver needs.
+"""A program of one job: what the compiler writes, and all a driver needs.
 
-File: magic ``STHP``, 16-bit version, 32-bit header length, JSON header, the sections the header
-lists (raw, little-endian), and the SHA-256 of everything before it.
+File (see :mod:`systolith.sw.container`): the header, and the sections it lists, raw and
+little-endian.
 """
 
-import contextlib
 import dataclasses
-import hashlib
-import json
 import os
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,16 +14,12 @@ import numpy as np
 
 from systolith.hw.config import Config, ConfigError
 from systolith.hw.isa import ISA_VERSION
+from systolith.sw import container
 from systolith.sw.buffers import Buffer
 from systolith.sw.errors import ProgramError
 from systolith.sw.ir import HostStep, Port, Tensor
 
-__all__ = ["LayerInfo", "Program"]
-
-_MAGIC = b"STHP"
-_VERSION = 1
-_PREFIX = struct.Struct("<4sHI")
-_DIGEST = hashlib.sha256().digest_size
+__all__ = ["LayerInfo", "Program", "read_config", "read_port", "read_tensor"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,17 +64,7 @@ class Program:
         OSError
             If the file cannot be written (full disk, no permission); nothing is left behind.
         """
-        path = Path(path)
-        image = self.to_bytes()
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with temporary.open("xb") as file:
-                file.write(image)
-            os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise
+        container.save(path, self.to_bytes())
 
     def to_bytes(self) -> bytes:
         """Return the content of the program's file."""
@@ -97,10 +79,12 @@ class Program:
             "layers": [dataclasses.asdict(layer) for layer in self.layers],
             **{name: getattr(self, name) for name in _NUMBERS},
         }
-        text = json.dumps(header).encode()
-        body = _PREFIX.pack(_MAGIC, _VERSION, len(text)) + text
-        body += b"".join(s.tobytes() for s in sections)
-        return body + hashlib.sha256(body).digest()
+        return container.seal(container.PROGRAM, header, b"".join(s.tobytes() for s in sections))
+
+    @property
+    def programs(self) -> "list[Program]":
+        """The programs of the network: this one alone."""
+        return [self]
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Program":
@@ -118,26 +102,15 @@ class Program:
     @classmethod
     def from_bytes(cls, image: bytes, source: str = "program") -> "Program":
         """Build a program from the content of its file; ``source`` names it in errors."""
-        if len(image) < _PREFIX.size or not image.startswith(_MAGIC):
-            raise ProgramError(f"{source} is no compiled program; make one with "
-                               "'systolith compile'")
-        _, version, length = _PREFIX.unpack_from(image)
-        if version != _VERSION:
-            raise ProgramError(f"{source} has format {version}, this version reads {_VERSION}; "
-                               "compile the model again")
-        if hashlib.sha256(image[:-_DIGEST]).digest() != image[-_DIGEST:]:
-            raise ProgramError(f"{source} is damaged (its checksum does not match); compile the "
-                               "model again")
-        header = json.loads(image[_PREFIX.size:_PREFIX.size + length])
+        version, header, at = container.unseal(image, source)
+        if version != container.PROGRAM:
+            raise ProgramError(f"{source} is a network in segments: read it with "
+                               "systolith.sw.pipeline.load_program")
         if header["isa"] != ISA_VERSION:
             raise ProgramError(f"{source} is for instruction set {header['isa']}, this version "
                                f"speaks {ISA_VERSION}; compile the model again")
-        try:
-            config = Config.from_json(header["config"])
-        except ConfigError as error:
-            raise ProgramError(f"{source} is for a configuration this version does not know "
-                               f"({error}); compile the model again") from None
-        sections, at = [], _PREFIX.size + length
+        config = read_config(header["config"], source)
+        sections = []
         for section in header["sections"]:
             dtype = np.dtype(section["dtype"])
             sections.append(np.frombuffer(image, dtype, section["count"], at))
@@ -155,10 +128,27 @@ _NUMBERS = ("input_delta", "output_delta", "predicted_cycles", "constant_element
             "map_elements")
 
 
+def read_config(data: dict[str, Any], source: str) -> Config:
+    """Return the configuration a file was made for."""
+    try:
+        return Config.from_json(data)
+    except ConfigError as error:
+        raise ProgramError(f"{source} is for a configuration this version does not know "
+                           f"({error}); compile the model again") from None
+
+
+def read_port(data: dict[str, Any]) -> Port:
+    """Return a port from JSON."""
+    steps = tuple(HostStep(**step) for step in data["steps"])
+    return Port(**data | {"steps": steps, "shape": tuple(data["shape"]),
+                          "permutation": tuple(data["permutation"])})
+
+
+def read_tensor(data: dict[str, Any]) -> Tensor:
+    """Return a tensor from JSON."""
+    return Tensor(**data | {"shape": tuple(data["shape"])})
+
+
 def _buffer(data: dict[str, Any]) -> Buffer:
-    port, tensor = data["port"], data["tensor"]
-    steps = tuple(HostStep(**step) for step in port["steps"])
-    port = Port(**port | {"steps": steps, "shape": tuple(port["shape"]),
-                          "permutation": tuple(port["permutation"])})
-    tensor = Tensor(**tensor | {"shape": tuple(tensor["shape"])})
-    return Buffer(**data | {"port": port, "tensor": tensor, "halo": tuple(data["halo"])})
+    return Buffer(**data | {"port": read_port(data["port"]), "tensor": read_tensor(data["tensor"]),
+                            "halo": tuple(data["halo"])})

@@ -24,18 +24,34 @@ class Run:
     """What many images gave.
 
     ``outputs`` has for each of the program's outputs an array with the images along axis 0.
-    ``cycles`` and ``entries`` have one number for each image whose figures were read.
+    ``cycles`` and ``entries`` have one number for each image whose figures were read. Of a network
+    in segments every program has a run of its own in ``segments``; ``cycles`` are their sums then,
+    or empty where those of an image are not complete.
     """
 
     outputs: tuple[np.ndarray, ...]
     cycles: tuple[int, ...]
     entries: tuple[int, ...]
     seconds: float
+    segments: tuple["Run", ...] = ()
+
+    @classmethod
+    def joined(cls, outputs: tuple[np.ndarray, ...], segments: list["Run"],
+               seconds: float) -> "Run":
+        """Return the run of a network in segments."""
+        def summed(figures: list[tuple[int, ...]]) -> tuple[int, ...]:
+            complete = all(len(one) == len(outputs[0]) for one in figures)
+            return tuple(map(sum, zip(*figures, strict=True))) if complete else ()
+
+        return cls(outputs, summed([run.cycles for run in segments]),
+                   summed([run.entries for run in segments]), seconds, tuple(segments))
 
     @property
     def cycles_per_image(self) -> float:
-        """Mean clock cycles of a job."""
-        return float(np.mean(self.cycles))
+        """Mean clock cycles of an image: of its job, or summed over the segments."""
+        if self.segments:
+            return sum(run.cycles_per_image for run in self.segments)
+        return float(np.mean(self.cycles)) if self.cycles else 0.0
 
     @property
     def images_per_second(self) -> float:

@@ -124,8 +124,8 @@ def test_something_else(content):
 
 
 def test_other_format(image):
-    newer = image[:4] + struct.pack("<H", 2) + image[6:]
-    reject(newer, "has format 2, this version reads 1; compile the model again")
+    newer = image[:4] + struct.pack("<H", 3) + image[6:]
+    reject(newer, "has format 3, this version reads 1 and 2; compile the model again")
 
 
 def resealed(image, change):
