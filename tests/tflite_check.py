@@ -5,9 +5,9 @@ import numpy as np
 from systolith.hw.config import Config
 from systolith.sim import golden
 from systolith.sim.machine_device import MachineDevice
-from systolith.sw.compiler import compile_graph
 from systolith.sw.device import Device
 from systolith.sw.importer.tflite import import_tflite
+from systolith.sw.partition import compile_network
 from tests.tflite_models import SAME, VALID, reference
 
 __all__ = ["check", "inputs", "result_size", "spread", "window"]
@@ -44,7 +44,7 @@ def check(model, xs, ys, arrays=None, machine=False):
     if machine:
         config = Config()
         with Device(MachineDevice(config)) as device:
-            device.load(compile_graph(graph, config))
+            device.load(compile_network(graph, config))
             ran = device.run(*arrays)
         for got, expected in zip(ran.outputs, outputs, strict=True):
             np.testing.assert_array_equal(got, expected)

@@ -1,4 +1,4 @@
-"""ADD, SUB and MUL.
+"""ADD, SUB and MUL by a constant.
 
 References
 ----------
@@ -17,7 +17,7 @@ from systolith.sw.importer.tflite.operation import Operation, add_draft, check_s
 from systolith.sw.importer.values import Activation, Quantization, Value
 from systolith.sw.numerics import ADD_LEFT_SHIFT, quantize_multiplier, requantize
 
-__all__ = ["HANDLERS", "add_maps", "as_read", "product"]
+__all__ = ["HANDLERS", "add_maps", "as_read", "product", "scale_channels"]
 
 def add(builder: Builder, node: Operation) -> Value:
     """Import ADD of two feature maps, or of one and a number for each channel."""
@@ -99,11 +99,9 @@ def _constant(builder: Builder, node: Operation, x: Activation,
     return per_channel(builder, node, x, tensor.data).astype(np.int64), quantization
 
 
-def multiply(builder: Builder, node: Operation) -> Value:
+def scale_channels(builder: Builder, node: Operation) -> Value:
     """Import MUL of a map and one number for each channel."""
-    constant = next((i for i in (0, 1) if not isinstance(node.operand(i), Activation)), None)
-    if constant is None:
-        node.refuse("products of feature maps are not supported", "cut the model there")
+    constant = next(i for i in (0, 1) if not isinstance(node.operand(i), Activation))
     x = whole(builder, node, node.feature_map(1 - constant))
     return product(builder, node, x, constant, node.clamps())
 
@@ -147,4 +145,4 @@ def as_read(result: Activation, slot: Slot, x: Activation) -> Activation:
     return result.rearranged(result.elements.ravel()[slot.places[x.elements]])
 
 
-HANDLERS = {"ADD": add, "SUB": subtract, "MUL": multiply}
+HANDLERS = {"ADD": add, "SUB": subtract}

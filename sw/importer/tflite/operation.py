@@ -36,10 +36,6 @@ class Operation(Node):
         if not isinstance(x, Activation):
             self.refuse(f"operand {index} is a constant", "only feature maps that the model "
                         "computes can stand there: fold the operator into the one before it")
-        if x.state is State.HOST:
-            self.refuse("it follows an operator that the host runs (SOFTMAX, LOGISTIC, TANH, "
-                        "HARD_SWISH), which may only stand at the end", "cut the model there, or "
-                        "train with RELU")
         if x.state is not State.INTEGER or x.dtype != "int8":
             self.refuse(f"its operand {index} is {x.dtype}", _CONVERT)
         return x

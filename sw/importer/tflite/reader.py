@@ -15,6 +15,7 @@ from systolith.sw.importer.tflite import (
     activations,
     convolution,
     elementwise,
+    hosting,
     joining,
     layout,
     pooling,
@@ -41,10 +42,11 @@ __all__ = ["HANDLERS", "import_tflite"]
 #: Operator -> function of (builder, operation) that returns the value of its result.
 HANDLERS = {**convolution.HANDLERS, **pooling.HANDLERS, **elementwise.HANDLERS,
             **activations.HANDLERS, **quantization.HANDLERS, **layout.HANDLERS,
-            **selection.HANDLERS, **joining.HANDLERS, **shapes.HANDLERS, **tables.HANDLERS}
+            **selection.HANDLERS, **joining.HANDLERS, **shapes.HANDLERS, **tables.HANDLERS,
+            **hosting.HANDLERS}
 
 _ACTIVATIONS = ("the only activations are RELU, RELU6, RELU_N1_TO_1, LEAKY_RELU, PRELU",
-                "train with one of them (LOGISTIC, TANH and HARD_SWISH may stand at the end)")
+                "train with one of them, or with LOGISTIC, TANH or HARD_SWISH, which the host runs")
 #: Operators people try, and what to do instead.
 _REASONS = {
     "ELU": _ACTIVATIONS,
@@ -85,6 +87,8 @@ class _Reader:
         self.values: dict[int, Value] = {
             i: _constant(tensor) for i, tensor in enumerate(self.file.tensors)
             if tensor.data is not None}
+        #: Operators by the tensor they write, where the host would run them at the model's end.
+        self.hosted: dict[int, Operation] = {}
         self.problems: list[str] = []
         self.uses = Counter(i for op in self.file.operators for i in op.inputs)
         self.uses.update(self.file.outputs)
@@ -168,6 +172,8 @@ class _Reader:
             node.refuse(*_REASONS.get(operator.kind, _UNKNOWN))
         if any(i is not None and i not in self.values for i in operator.inputs):
             return
+        if operator.kind != "DEQUANTIZE":
+            self._go_on(operator)
         node = replace(node, inputs=tuple(map(self._operand, operator.inputs)),
                        outputs=len(operator.outputs))
         if not node.inputs:
@@ -185,6 +191,15 @@ class _Reader:
                 node.refuse(f"its result has the shape {list(shape)} in the file, but it computes "
                             f"{['n', *value.shape]}", "convert the model again")
             self.values[i] = value
+            if isinstance(value, Activation) and value.state is State.HOST:
+                self.hosted[i] = node
+
+    def _go_on(self, operator: Operator) -> None:
+        """Make operations of what the host runs and this operator reads: it is not the end."""
+        for i in set(operator.inputs) & self.hosted.keys():
+            node, value = self.hosted.pop(i), self.values[i]
+            if value.dtype == "int8":
+                self.values[i] = hosting.go_on(self.builder, node, value)
 
     def _operand(self, i: int | None) -> Value | None:
         value = None if i is None else self.values[i]

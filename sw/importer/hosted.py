@@ -1,0 +1,50 @@
+"""Drafts of the operations that the host runs inside a network."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from systolith.sw.importer.drafts import Draft
+from systolith.sw.ir import Mul, Op, Softmax, Table, Tensor
+
+__all__ = ["MulDraft", "SoftmaxDraft", "TableDraft"]
+
+#: Largest distance between a level and a zero point.
+_LEVELS = 255
+
+
+@dataclass(kw_only=True, slots=True)
+class TableDraft(Draft):
+    """A function of one level."""
+
+    #: int8[256]
+    levels: np.ndarray
+
+    def finish(self, tensors: Mapping[str, Tensor]) -> Op:
+        """Return the table."""
+        return Table(**self.common(tensors[self.output]), levels=self.levels)
+
+
+@dataclass(kw_only=True, slots=True)
+class SoftmaxDraft(Draft):
+    """A softmax over the channels."""
+
+    beta: float
+
+    def finish(self, tensors: Mapping[str, Tensor]) -> Op:
+        """Return the softmax."""
+        return Softmax(**self.common(tensors[self.output]), beta=self.beta)
+
+
+@dataclass(kw_only=True, slots=True)
+class MulDraft(Draft):
+    """A product of two maps."""
+
+    def finish(self, tensors: Mapping[str, Tensor]) -> Op:
+        """Return the product; its factor is computed in float32, as TFLite does."""
+        output = tensors[self.output]
+        a, b = (np.float32(tensors[name].scale) for name in self.inputs)
+        with np.errstate(over="ignore"):  # infinity is refused with the factor
+            factor = np.array([float(a * b / np.float32(output.scale))])
+        return Mul(**self.common(output), requant=self.requant(factor, np.array([_LEVELS ** 2])))
