@@ -20,7 +20,7 @@ ICEBREAKER = Target(
     config=Config(
         name="icebreaker", rows=4, columns=2, post_lanes=1, banks=2, bank_words=16384,
         bank_ports="single", alignment=2, accumulator_depth=256, accumulator_bits=24,
-        program_words=1024, multiplier_stages=3,
+        program_words=1024, pipelining="shallow", multiplier_stages=2,
         fifo_depth=8, prefetch_descriptors=False, residual=False,
         frame_bytes=256,
     ),

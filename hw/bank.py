@@ -8,12 +8,17 @@ from amaranth.lib.wiring import In, Out
 from systolith.hw.block_ram import BlockRam
 from systolith.hw.config import Config
 
-__all__ = ["Bank", "lane_groups"]
+__all__ = ["Bank", "lane_groups", "lanes_together", "single_port"]
 
 
 def lane_groups(config: Config) -> int:
     """Return how many groups of neighbouring lanes have their addresses from registers apart."""
     return 4 if config.bank_ports == "dual" and config.lanes >= 8 else 1
+
+
+def lanes_together(config: Config) -> int:
+    """Return how many neighbouring lanes lie in one physical memory."""
+    return 2 if config.bank_ports == "single" and config.operand_bits == 8 else 1
 
 
 class Bank(wiring.Component):
@@ -64,8 +69,7 @@ class Bank(wiring.Component):
             m.d.sync += chosen.eq(Mux(wrap, after, address))
             return chosen
 
-        single = c.bank_ports == "single"
-        share = 2 if single and c.operand_bits == 8 else 1  # lanes in one physical memory
+        share = lanes_together(c)
         for lane in range(0, c.lanes, share):
             lanes = slice(lane, lane + share)
             upper = lane + share - 1
@@ -74,7 +78,7 @@ class Bank(wiring.Component):
                                         self.read_next[group], f"read_address{lane}")
             write_address = lane_address(self.write_wrap[upper], self.write_address[group],
                                          self.write_next[group], f"write_address{lane}")
-            memory = _single_port if single else _dual_port
+            memory = _single_port_registered if c.bank_ports == "single" else _dual_port
             out = memory(m, platform, lane, c, read=read, read_address=read_address,
                          write_address=write_address, enable=enable[lanes],
                          written=Cat(written[i] for i in range(lane, lane + share)))
@@ -91,7 +95,15 @@ def _dual_port(m, platform, lane, config, *, read, read_address, write_address, 
     return memory.data
 
 
-def _single_port(m, platform, lane, config, *, read, read_address, write_address, enable, written):
+def _single_port_registered(m, platform, lane, config, **ports):
+    out = single_port(m, platform, lane, config, **ports)
+    late = Signal.like(out, name=f"late_data{lane}")
+    m.d.sync += late.eq(out)
+    return late
+
+
+def single_port(m, platform, lane, config, *, read, read_address, write_address, enable, written):
+    """Return what a memory of one port reads, a cycle after ``read``, if it is not written then."""
     address = Signal.like(read_address)
     m.d.comb += address.eq(read_address)
     with m.If(enable.any()):
@@ -104,19 +116,16 @@ def _single_port(m, platform, lane, config, *, read, read_address, write_address
     w, r = memory.write_port(granularity=1), memory.read_port()
     m.d.comb += [w.addr.eq(address), w.data.eq(written), w.en.eq(enable), r.addr.eq(address),
                  r.en.eq(read & ~enable.any())]
-    out = Signal(len(written), name=f"read_data{lane}")
-    m.d.sync += out.eq(r.data)
-    return out
+    return r.data.as_value()
 
 
 def _spram(m, lane, read, address, enable, written):
     """SB_SPRAM256KA: 16384 x 16 bits, one port, nibble write masks (Lattice TN1314)."""
-    out, late = Signal(16, name=f"spram{lane}"), Signal(16, name=f"read_data{lane}")
-    m.d.sync += late.eq(out)
+    out = Signal(16, name=f"read_data{lane}")
     nibbles = Cat(e.replicate(4 // len(enable)) for e in enable)
     m.submodules[f"lane{lane}"] = Instance(
         "SB_SPRAM256KA",
         i_CLOCK=ClockSignal("sync"), i_CHIPSELECT=read | enable.any(), i_WREN=enable.any(),
         i_MASKWREN=nibbles, i_ADDRESS=address, i_DATAIN=written, o_DATAOUT=out,
         i_STANDBY=Const(0), i_SLEEP=Const(0), i_POWEROFF=Const(1))
-    return late
+    return out

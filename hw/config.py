@@ -55,7 +55,11 @@ class Config:
     multiplier: str = "dsp"
     #: With ``mixed``: columns (from the left) built from DSPs, the others from LUTs.
     dsp_columns: int = 0
+    #: ``deep``: registers for the highest clock. ``shallow``: as few as a clock of some 20 MHz
+    #: needs, for small parts; the array adds a whole column in one cycle then.
+    pipelining: str = "deep"
     #: Pipeline stages of a multiplier, 3 or 4: operands, (pipeline,) product, fabric register.
+    #: With ``shallow`` 2: operands and product.
     multiplier_stages: int = 4
     #: Depth of each reader's FIFO, in vectors; it must cover the memory's latency.
     fifo_depth: int = 16
@@ -97,13 +101,28 @@ class Config:
                      f"not {self.dsp_columns}: otherwise it is 'dsp' or 'lut'")
         else:
             _require(self.dsp_columns == 0, "dsp_columns belongs to multiplier 'mixed' only")
-        _require(self.multiplier_stages in (3, 4),
-                 f"multiplier_stages must be 3 or 4, not {self.multiplier_stages!r}")
+        self._check_pipelining()
         if self.window:
             _require(self.rows >= 9, f"the window unit feeds 9 taps to 9 rows; the array has "
                      f"{self.rows}")
             _require(4 <= self.window_width <= 1024, "window_width must be 4 to 1024, not "
                      f"{self.window_width!r}")
+
+    def _check_pipelining(self) -> None:
+        _require(self.pipelining in ("deep", "shallow"),
+                 f"pipelining must be 'deep' or 'shallow', not {self.pipelining!r}")
+        stages = (2,) if self.shallow else (3, 4)
+        _require(self.multiplier_stages in stages, f"multiplier_stages must be "
+                 f"{' or '.join(map(str, stages))} with {self.pipelining} pipelining, not "
+                 f"{self.multiplier_stages!r}")
+        if self.shallow:
+            _require(self.multiplier == "dsp", "pipelining 'shallow' keeps the operands in the "
+                     f"DSPs' own registers: multiplier must be 'dsp', not {self.multiplier!r}")
+            for name in ("window", "residual", "output_stationary"):
+                _require(not getattr(self, name), f"pipelining 'shallow' is for small parts and "
+                         f"has no pipeline for {name}: set {name} = False")
+            _require(not self.prefetch_descriptors, "pipelining 'shallow' keeps the running nest's "
+                     "loops in one memory: set prefetch_descriptors = False")
 
     def _check_memory(self) -> None:
         _require(1 <= self.banks <= 16, f"banks must be 1 to 16, not {self.banks!r}")
@@ -135,6 +154,11 @@ class Config:
                  "of a word, 16 to 1024")
 
     # -- derived values ---------------------------------------------------------------------
+
+    @property
+    def shallow(self) -> bool:
+        """Pipelines are as short as they can be."""
+        return self.pipelining == "shallow"
 
     @property
     def multipliers(self) -> int:

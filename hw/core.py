@@ -12,6 +12,9 @@ from systolith.hw.load import LoadEngine
 from systolith.hw.memory import UnifiedMemory, banks_needed
 from systolith.hw.post import PostEngine
 from systolith.hw.sequencer import Sequencer
+from systolith.hw.shallow_array import ShallowArray
+from systolith.hw.shallow_memory import ShallowMemory
+from systolith.hw.shallow_stores import ShallowStores
 from systolith.hw.shared_read import SharedRead
 from systolith.hw.stream import StreamEngine
 
@@ -46,11 +49,9 @@ class Core(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         c = self.config
-        array = SystolicArray(c)
-        memory, shared = UnifiedMemory(c, readers(c)), SharedRead(c, vector=c.residual)
+        memory, array, stores = self._datapath()
+        shared = SharedRead(c, vector=c.residual)
         load, stream, post, sequencer = LoadEngine(c), StreamEngine(c), PostEngine(c), Sequencer(c)
-        # the array and the stores see a vector one cycle after it is let in
-        stores = AccumulatorStores(c, latency=array.latency)
         # pipelines without control need no reset: they run empty while the engines are held. Each
         # engine has its own reset, a cycle after the other's: together they would reach too far
         resets = Signal(4)
@@ -74,8 +75,9 @@ class Core(wiring.Component):
         connect(m, post.write, memory.vector_write)
 
         # weights and vectors to the array, sums to the stores, stores to POST
-        m.d.sync += [array.load.eq(load.load), array.load_index.eq(load.load_index),
-                     array.load_data.as_value().eq(load.load_data.as_value())]
+        domain = m.d.comb if c.shallow else m.d.sync
+        domain += [array.load.eq(load.load), array.load_index.eq(load.load_index),
+                   array.load_data.as_value().eq(load.load_data.as_value())]
         m.d.comb += [
             load.swap.eq(stream.swap), stream.tile_ready.eq(load.tile_ready),
             array.vector.eq(stream.vector), array.valid.eq(stream.entry.valid),
@@ -87,6 +89,20 @@ class Core(wiring.Component):
         if c.window:
             m.d.comb += [array.taps.eq(stream.taps), array.use_taps.eq(stream.use_taps)]
         return m
+
+    def _datapath(self):
+        """Return memory, array and accumulator stores of the configuration's pipelining.
+
+        Array and stores see a vector one cycle after it is let in (shallow: at once).
+        """
+        c = self.config
+        if c.shallow:
+            array = ShallowArray(c)
+            return (ShallowMemory(c, readers(c)), array,
+                    ShallowStores(c, latency=array.latency))
+        array = SystolicArray(c)
+        return (UnifiedMemory(c, readers(c)), array,
+                AccumulatorStores(c, latency=array.latency))
 
     def _reset(self, m, resets, sequencer):
         """Hold the engines in reset until everything on its way has arrived."""

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from systolith.hw.config import Config
 from systolith.hw.isa import ENGINE_REGISTERS, Engine, GoHeader
+from systolith.hw.memory_nest import MemoryNest
 
 __all__ = ["Descriptor", "descriptor_port"]
 
@@ -59,6 +60,11 @@ class Descriptor(wiring.Component):
     def loops(self, prefix: str, field: str, count: int) -> list:
         """Return field ``field`` of the registers ``prefix0``, ``prefix1``, ... of all loops."""
         return [getattr(self.view(f"{prefix}{i}"), field) for i in range(count)]
+
+    def attach(self, m, nest: MemoryNest) -> None:
+        """Give a nest that keeps its own registers every write, and ``take`` as its beginning."""
+        m.d.comb += [nest.set.eq(self.port.write), nest.word.eq(self.port.word),
+                     nest.index.eq(self.port.index), nest.prepare.eq(self.take)]
 
     def elaborate(self, platform) -> Module:
         m = Module()

@@ -17,7 +17,8 @@ class FetchQueue(wiring.Component):
 
     A request is made only while there is room for its answer (a credit), so nothing downstream can
     stall the memory. Two requests can wait for memory's grant: so whether a request is accepted
-    depends on registers alone, and the way from the arbiter to the walker is cut.
+    depends on registers alone, and the way from the arbiter to the walker is cut. Shallow pipelines
+    do without: a request is accepted when memory grants it.
 
     Parameters
     ----------
@@ -42,7 +43,7 @@ class FetchQueue(wiring.Component):
     def __init__(self, config: Config, *, width: int, tag_width: int, depth: int, vector: bool):
         self.config, self.width, self.tag_width = config, width, tag_width
         self.depth, self.vector = depth, vector
-        self.latency = read_latency(vector=vector)
+        self.latency = read_latency(config, vector=vector)
         super().__init__({
             "memory": Out(read_port(config)), "want": In(1), "address": In(config.address_bits),
             "tag": In(tag_width), "accepted": Out(1), "valid": Out(1), "data": Out(width),
@@ -56,7 +57,8 @@ class FetchQueue(wiring.Component):
                                                     depth=self.depth + 1)
         credits = Signal(range(self.depth + 1), init=self.depth)
         taking = Signal()
-        tag = self._request(m, credits)
+        ask = self._ask if self.config.shallow else self._queue
+        tag = ask(m, credits)
         m.d.comb += taking.eq(self.take & self.valid)
         m.d.sync += credits.eq(credits - self.accepted + taking)
 
@@ -72,7 +74,16 @@ class FetchQueue(wiring.Component):
         ]
         return m
 
-    def _request(self, m, credits):
+    def _ask(self, m, credits):
+        """Put the request to memory as it is; return its tag."""
+        m.d.comb += [
+            self.memory.valid.eq(self.want & (credits != 0)), self.memory.address.eq(self.address),
+            self.memory.need.eq(banks_needed(self.config, self.address, vector=self.vector)),
+            self.accepted.eq(self.memory.grant),
+        ]
+        return self.tag
+
+    def _queue(self, m, credits):
         """Queue requests for memory; return the tag of the one that asks."""
         layout = data.StructLayout({"address": self.config.address_bits,
                                     "need": self.config.banks, "tag": self.tag_width})

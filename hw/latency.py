@@ -1,12 +1,17 @@
-"""How many cycles the pipelines take: numbers alone, for the RTL and the model of its cycles."""
+"""How many cycles the pipelines take: numbers alone, for the RTL and the model of its cycles.
+
+The constants are those of deep pipelines; the functions know the shallow ones too.
+"""
 
 from systolith.hw.config import Config
 
 __all__ = [
-    "ACCUMULATE_CYCLES", "AHEAD", "ALIGNED_LATENCY", "BANK_LATENCY", "DRAIN_LATENCY",
-    "FETCH_LATENCY", "POST_LATENCY", "REQUANTIZE_LATENCY", "RESIDUAL_CYCLES", "RESIDUAL_LATENCY",
-    "RESULT_AGE", "RESULT_INPUT", "SHARED_CYCLES", "SLOT_DELAY", "VECTOR_LATENCY", "WIDE_STAGES",
-    "WINDOW_LATENCY", "WRITE_LATENCY", "array_latency", "post_read_latency", "read_latency",
+    "ACCUMULATE_CYCLES", "AHEAD", "ALIGNED_LATENCY", "BANK_LATENCY", "CLAIM_LATENCY",
+    "DRAIN_LATENCY", "FETCH_LATENCY", "POST_LATENCY", "REQUANTIZE_LATENCY", "RESIDUAL_CYCLES",
+    "RESIDUAL_LATENCY", "RESULT_AGE", "RESULT_INPUT", "SHALLOW_PRODUCT", "SLOT_DELAY",
+    "VECTOR_LATENCY", "WIDE_STAGES", "WINDOW_LATENCY", "WRITE_LATENCY", "accumulate_cycles",
+    "array_latency", "claim_latency", "claimable_word", "drain_latency", "fill_latency",
+    "post_latency", "post_read_latency", "read_latency", "requantize_latency", "shared_cycles",
 ]
 
 #: A bank: from reading to its data.
@@ -15,10 +20,10 @@ BANK_LATENCY = 3
 ALIGNED_LATENCY = BANK_LATENCY + 3
 #: From a granted vector read to its data: the word's, and two for the rotator.
 VECTOR_LATENCY = ALIGNED_LATENCY + 2
+#: From a vector write to its claim on a bank: the rotator's cycles.
+CLAIM_LATENCY = 2
 #: From a vector write to the edge that stores it.
-WRITE_LATENCY = 5
-#: What waiting in the registers of the port that DMA and POST share adds to a read (dual ports).
-SHARED_CYCLES = 1
+WRITE_LATENCY = CLAIM_LATENCY + 3
 
 #: Sequencer: words read ahead of the one that is being looked at.
 AHEAD = 8
@@ -39,6 +44,9 @@ WIDE_STAGES = 3
 #: Requantiser: left shift, product, three additions, rounding, right shift in two.
 REQUANTIZE_LATENCY = 1 + WIDE_STAGES + 3 + 1 + 2
 
+#: With shallow pipelines, where the DSPs' own adders do the sums: operands, products, two sums.
+SHALLOW_PRODUCT = 4
+
 #: A residual addition needs the requantiser four times: once for the sum of products, once for
 #: each operand, once for their sum. A result takes so many cycles then.
 RESIDUAL_CYCLES = 4
@@ -58,17 +66,70 @@ RESULT_INPUT = RESULT_AGE + 1 + SLOT_DELAY
 RESIDUAL_LATENCY = RESULT_INPUT + REQUANTIZE_LATENCY + 2 + SLOT_DELAY + REQUANTIZE_LATENCY + 3
 
 
-def read_latency(*, vector: bool) -> int:
+def read_latency(config: Config, *, vector: bool) -> int:
     """Return the cycles from a granted read of memory to its data."""
+    if config.shallow:                           # the memory itself
+        return 1
     return VECTOR_LATENCY if vector else ALIGNED_LATENCY
+
+
+def shared_cycles(config: Config) -> int:
+    """Return what waiting in the registers of the port of POST and DMA adds to a read.
+
+    With single-ported banks a write can refuse even this port, the first in priority, and waiting
+    there would hide from POST when its data come: there are no such registers.
+    """
+    return 0 if config.shallow or config.bank_ports == "single" else 1
 
 
 def post_read_latency(config: Config) -> int:
     """Return the cycles from a granted read of POST to its data: vectors only with residuals."""
-    shared = SHARED_CYCLES if config.bank_ports == "dual" else 0
-    return shared + read_latency(vector=config.residual)
+    return shared_cycles(config) + read_latency(config, vector=config.residual)
+
+
+def claim_latency(config: Config) -> int:
+    """Return the cycles from a vector write to its claim on a bank, as ``CLAIM_LATENCY``."""
+    return 1 if config.shallow else CLAIM_LATENCY
+
+
+def claimable_word(config: Config) -> int:
+    """Return the word of a tile with which vectors may claim it.
+
+    A shallow array needs the whole tile at the swap, a deep one row by row after it.
+    """
+    return config.load_words - 1 if config.shallow else 0
 
 
 def array_latency(config: Config) -> int:
     """Return the cycles from a vector entering the array to column 0's sum."""
-    return config.rows + config.multiplier_stages + 1
+    return config.multiplier_stages + 1 + (0 if config.shallow else config.rows)
+
+
+def accumulate_cycles(config: Config) -> int:
+    """Return the accumulators' cycles, as ``ACCUMULATE_CYCLES``."""
+    return 2 if config.shallow else ACCUMULATE_CYCLES
+
+
+def fill_latency(config: Config) -> int:
+    """Return the cycles from a vector leaving STREAM to its sums lying in every store."""
+    if config.shallow:                           # at once in all columns
+        return array_latency(config) - 1 + accumulate_cycles(config)
+    # one register on the way to the array, and a cycle more for each column
+    return array_latency(config) + config.columns - 2 + ACCUMULATE_CYCLES
+
+
+def drain_latency(config: Config) -> int:
+    """Return the cycles from POST's address to its data."""
+    return 1 if config.shallow else DRAIN_LATENCY
+
+
+def requantize_latency(config: Config) -> int:
+    """Return the requantiser's cycles; shallow: the DSPs' operands, products and sums."""
+    return SHALLOW_PRODUCT if config.shallow else REQUANTIZE_LATENCY
+
+
+def post_latency(config: Config) -> int:
+    """Return the cycles from a step of POST to its result, without a residual."""
+    if config.shallow:                           # bias; quotient, saturation and maximum
+        return drain_latency(config) + 1 + requantize_latency(config) + 3
+    return POST_LATENCY

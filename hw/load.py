@@ -8,7 +8,9 @@ from systolith.hw.config import Config
 from systolith.hw.descriptor import Descriptor, descriptor_port
 from systolith.hw.fetch import FetchQueue
 from systolith.hw.isa import LOAD_LOOPS, Engine
+from systolith.hw.latency import claimable_word
 from systolith.hw.memory import read_port
+from systolith.hw.memory_nest import MemoryNest
 from systolith.hw.nest import NestWalker
 
 __all__ = ["LoadEngine"]
@@ -28,7 +30,8 @@ class LoadEngine(wiring.Component):
     load, load_index, load_data : Out
         To the array.
     tile_ready : :py:`Out(1)`
-        The shadow registers hold (or are just receiving) a tile that no vector has claimed.
+        The shadow registers hold (or, if deep, are just receiving) a tile that no vector has
+        claimed.
     swap : :py:`In(1)`
         A vector claims it.
     finished : :py:`Out(1)`
@@ -52,8 +55,7 @@ class LoadEngine(wiring.Component):
         m = Module()
         c = self.config
         m.submodules.descriptor = d = Descriptor(c, Engine.LOAD)
-        m.submodules.walker = walker = NestWalker(levels=LOAD_LOOPS,
-                                                  tracks={"word": c.word_address_bits})
+        m.submodules.walker = walker = self._walker(m, d)
         m.submodules.queue = queue = FetchQueue(c, width=c.lanes * c.operand_bits, tag_width=0,
                                                 depth=c.load_fifo_depth, vector=False)
         connect(m, flipped(self.descriptor), d.port)
@@ -67,13 +69,9 @@ class LoadEngine(wiring.Component):
             d.completed.eq(self.completed), self.idle.eq(~walking & ~d.pending),
             walker.start.eq(starting), walker.step.eq(queue.accepted),
             self.finished.eq(walker.valid & queue.accepted & walker.at_last.all()),
-            walker.base_word.eq(d.view("BASE").address[c.lane_bits:]),
-            queue.want.eq(walker.valid), queue.address.eq(walker.word << c.lane_bits),
+            queue.want.eq(walker.valid), queue.address.eq(walker.address << c.lane_bits),
         ]
         m.d.sync += starting.eq(d.take)
-        for i in range(LOAD_LOOPS):
-            m.d.comb += [walker.last[i].eq(d.view(f"LOOP{i}").last),
-                         walker.jump_word[i].eq(d.view(f"JUMP{i}").jump >> c.lane_bits)]
 
         # bursts
         burst, full = Signal(), Signal()
@@ -87,8 +85,23 @@ class LoadEngine(wiring.Component):
         with m.If(burst):
             m.d.sync += self.load_index.eq(Mux(self.load_index == c.load_words - 1, 0,
                                                self.load_index + 1))
-        with m.If(burst & (self.load_index == 0)):
+        with m.If(burst & (self.load_index == claimable_word(c))):
             m.d.sync += full.eq(1)
         with m.Elif(self.swap):
             m.d.sync += full.eq(0)
         return m
+
+    def _walker(self, m, d):
+        """Return what walks the nests, in words, connected to the descriptor."""
+        c = self.config
+        if c.shallow:
+            walker = MemoryNest(c, Engine.LOAD, base="BASE", jump="JUMP", levels=LOAD_LOOPS,
+                                width=c.word_address_bits, shift=c.lane_bits, accumulates=False)
+            d.attach(m, walker)
+            return walker
+        walker = NestWalker(levels=LOAD_LOOPS, tracks={"address": c.word_address_bits})
+        m.d.comb += walker.base_address.eq(d.view("BASE").address[c.lane_bits:])
+        for i in range(LOAD_LOOPS):
+            m.d.comb += [walker.last[i].eq(d.view(f"LOOP{i}").last),
+                         walker.jump_address[i].eq(d.view(f"JUMP{i}").jump >> c.lane_bits)]
+        return walker

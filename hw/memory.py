@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from systolith.hw.bank import Bank, lane_groups
 from systolith.hw.config import Config
-from systolith.hw.latency import BANK_LATENCY, read_latency
+from systolith.hw.latency import BANK_LATENCY, CLAIM_LATENCY, read_latency
 from systolith.hw.replica import replica
 
 __all__ = ["Reader", "Rotator", "UnifiedMemory",
@@ -49,13 +49,13 @@ def vector_write_port(config: Config) -> wiring.Signature:
 
 
 class Rotator(wiring.Component):
-    """``o[i] = i[(amount + i) % lanes]`` (or the inverse) in two registered stages.
+    """``o[i] = i[(amount + i) % lanes]`` (or the inverse) in two stages, registered ones last.
 
     Each stage is a multiplexer over half the bits of ``amount``, which travels with the data.
     """
 
-    def __init__(self, *, shape, lanes: int, inverse: bool = False):
-        self.lanes, self.inverse = lanes, inverse
+    def __init__(self, *, shape, lanes: int, inverse: bool = False, registers: int = 2):
+        self.lanes, self.inverse, self.registers = lanes, inverse, registers
         self.bits = (lanes - 1).bit_length()
         super().__init__({"i": In(data.ArrayLayout(shape, lanes)), "amount": In(range(lanes)),
                           "o": Out(data.ArrayLayout(shape, lanes))})
@@ -65,18 +65,20 @@ class Rotator(wiring.Component):
         low_bits = self.bits // 2
         low = Signal(max(low_bits, 1))
         middle = Signal.like(self.i)
-        m.d.sync += low.eq(self.amount[:low_bits])
-        self._stage(m, self.i, self.amount[low_bits:], 1 << low_bits, middle)
-        self._stage(m, middle, low[:low_bits], 1, self.o)
+        first = m.d.sync if self.registers == 2 else m.d.comb
+        second = m.d.sync if self.registers else m.d.comb
+        first += low.eq(self.amount[:low_bits])
+        self._stage(m, first, self.i, self.amount[low_bits:], 1 << low_bits, middle)
+        self._stage(m, second, middle, low[:low_bits], 1, self.o)
         return m
 
-    def _stage(self, m, source, amount, unit, target):
+    def _stage(self, m, domain, source, amount, unit, target):
         sign = -1 if self.inverse else 1
         with m.Switch(amount):
             for value in range(1 << len(amount)):
                 with m.Case(value):
-                    m.d.sync += [target[i].eq(source[(i + sign * unit * value) % self.lanes])
-                                 for i in range(self.lanes)]
+                    domain += [target[i].eq(source[(i + sign * unit * value) % self.lanes])
+                               for i in range(self.lanes)]
 
 
 class Reader(wiring.Component):
@@ -106,7 +108,7 @@ class Reader(wiring.Component):
                 value = after
             return value
 
-        latency = read_latency(vector=self.vector)
+        latency = read_latency(c, vector=self.vector)
         m.d.comb += self.data_valid.eq(delayed(self.granted, latency, "granted"))
         there = 1 + BANK_LATENCY
         bank, next_bank = (delayed(self.bank, there, "bank"),
@@ -182,6 +184,13 @@ class UnifiedMemory(wiring.Component):
                      after.eq(Mux(bank == c.banks - 1, 0, bank + 1))]
         return bank, after, word, offset, straddle
 
+    def _split_written(self, m, address):
+        """Return the same of a vector write; a single element lies in one word."""
+        bank, after, word, offset, straddle = self._split(m, address, "write")
+        if self.config.post_lanes == 1:
+            offset, straddle = Const(0, self.config.lane_bits), Const(0)
+        return bank, after, word, offset, straddle
+
     def _wrapped(self, offset):
         return Cat(lane < offset for lane in range(self.config.lanes))
 
@@ -195,12 +204,12 @@ class UnifiedMemory(wiring.Component):
                                                self.vector_write.mask[lane]))
         m.d.comb += rotator.amount.eq(self.vector_write.address[:c.lane_bits])
         address, valid = self.vector_write.address, self.vector_write.mask.any()
-        for stage in range(2):
+        for stage in range(CLAIM_LATENCY):
             late_address = Signal.like(address, name=f"write_address{stage}")
             late_valid = Signal(name=f"write_valid{stage}")
             m.d.sync += [late_address.eq(address), late_valid.eq(valid)]
             address, valid = late_address, late_valid
-        bank, after, word, offset, straddle = self._split(m, address, "write")
+        bank, after, word, offset, straddle = self._split_written(m, address)
         lane_data = Cat(rotator.o[lane][:c.operand_bits] for lane in range(c.lanes))
         lane_mask = Cat(rotator.o[lane][c.operand_bits] for lane in range(c.lanes))
 

@@ -4,7 +4,8 @@ from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Signal
 
 from systolith.hw.latency import WIDE_STAGES
 
-__all__ = ["delayed", "multiply_array", "multiply_in_fabric", "multiply_wide", "part_bits"]
+__all__ = ["delayed", "family", "mac16", "multiply_array", "multiply_held", "multiply_in_fabric",
+           "multiply_wide", "part_bits"]
 
 
 def family(platform) -> str:
@@ -53,6 +54,24 @@ def multiply_array(m: Module, platform, operands: list[tuple], *, kind: str, sta
         return _mac16_pairs(m, operands, stages, name)
     return [delayed(m, _product(m, a, b, f"{name}{i}"), stages, f"{name}{i}")
             for i, (a, b) in enumerate(operands)]
+
+
+def multiply_held(m: Module, platform, operands: list[tuple], *, take, name: str) -> list:
+    """Multiply pairs of signed operands, each product two cycles later, keeping the second ones.
+
+    The second operands are those of the last cycle in which ``take`` was high, this one included.
+    On iCE40UP 8-bit operands wait in the SB_MAC16s' own registers; elsewhere in the fabric.
+    """
+    if family(platform) == "ice40" and len(operands[0][0]) == 8:
+        return _mac16_pairs(m, operands, 2, name, hold=~take)
+    products = []
+    for i, (a, b) in enumerate(operands):
+        held = Signal.like(b, name=f"{name}{i}_b", reset_less=True)
+        with m.If(take):
+            m.d.sync += held.eq(b)
+        product = _product(m, delayed(m, a, 1, f"{name}{i}_a"), held, f"{name}{i}")
+        products.append(delayed(m, product, 1, f"{name}{i}"))
+    return products
 
 
 def multiply_wide(m: Module, platform, a, b, *, name: str):
@@ -123,13 +142,18 @@ def _mult18(m, a, b, a_signed, b_signed, pipeline, name):
     return product[36 - len(a) - len(b):]
 
 
-def _mac16(m, a, b, name, **parameters):
-    """SB_MAC16 with its operand and product registers on, no accumulation (Lattice TN1295)."""
+def mac16(m, a, b, name, *, c=0, d=0, hold=0, **parameters):
+    """SB_MAC16 with its operand and product registers on (Lattice TN1295).
+
+    ``c`` and ``d`` are the 16-bit operands of its adders, ``hold`` keeps the registered ``b``.
+    """
     out = Signal(32, name=f"{name}_o")
+    parameters = {"A_REG": 1, "B_REG": 1, "TOP_8x8_MULT_REG": 1, "BOT_8x8_MULT_REG": 1} | parameters
     m.submodules[f"{name}_mac16"] = Instance(
-        "SB_MAC16", p_A_REG=1, p_B_REG=1, p_TOP_8x8_MULT_REG=1, p_BOT_8x8_MULT_REG=1,
-        **{f"p_{k}": v for k, v in parameters.items()}, i_CLK=ClockSignal(), i_CE=Const(1),
-        i_A=a, i_B=b, i_C=Const(0, 16), i_D=Const(0, 16), i_AHOLD=Const(0), i_BHOLD=Const(0),
+        "SB_MAC16", **{f"p_{k}": v for k, v in parameters.items()}, i_CLK=ClockSignal(),
+        i_CE=Const(1), i_A=_wide(m, a, f"{name}_a"), i_B=_wide(m, b, f"{name}_b"),
+        i_C=_wide(m, c, f"{name}_c"), i_D=_wide(m, d, f"{name}_d"),
+        i_AHOLD=Const(0), i_BHOLD=_wide(m, hold, f"{name}_hold", 1),
         i_CHOLD=Const(0), i_DHOLD=Const(0), i_IRSTTOP=Const(0), i_IRSTBOT=Const(0),
         i_ORSTTOP=Const(0), i_ORSTBOT=Const(0), i_OLOADTOP=Const(0), i_OLOADBOT=Const(0),
         i_ADDSUBTOP=Const(0), i_ADDSUBBOT=Const(0), i_OHOLDTOP=Const(0), i_OHOLDBOT=Const(0),
@@ -137,14 +161,20 @@ def _mac16(m, a, b, name, **parameters):
     return out
 
 
-def _mac16_pairs(m, operands, stages, name):
+def _wide(m, value, name, width=16):
+    wide = Signal(width, name=name)
+    m.d.comb += wide.eq(value)
+    return wide
+
+
+def _mac16_pairs(m, operands, stages, name, hold=0):
     """Two 8 x 8 products from each SB_MAC16: one in its upper, one in its lower half."""
     products = []
     for i in range(0, len(operands), 2):
         pair = operands[i:i + 2]
         a = Cat(a for a, _ in pair)
         b = Cat(b for _, b in pair)
-        out = _mac16(m, a, b, f"{name}{i}", MODE_8x8=1, A_SIGNED=1, B_SIGNED=1,
+        out = mac16(m, a, b, f"{name}{i}", hold=hold, MODE_8x8=1, A_SIGNED=1, B_SIGNED=1,
                      TOPOUTPUT_SELECT=2, BOTOUTPUT_SELECT=2)
         for j in range(len(pair)):
             half = out[16 * j:16 * j + 16].as_signed()
@@ -154,8 +184,6 @@ def _mac16_pairs(m, operands, stages, name):
 
 def _mac16_wide(m, a, b, a_signed, b_signed, name):
     """Build one 16 x 16 product: operand, partial product and product registers."""
-    wide_a, wide_b = Signal(16, name=f"{name}_a16"), Signal(16, name=f"{name}_b16")
-    m.d.comb += [wide_a.eq(a), wide_b.eq(b)]
-    return _mac16(m, wide_a, wide_b, name, MODE_8x8=0, A_SIGNED=int(a_signed),
+    return mac16(m, a, b, name, MODE_8x8=0, A_SIGNED=int(a_signed),
                   B_SIGNED=int(b_signed), PIPELINE_16x16_MULT_REG1=1,
                   PIPELINE_16x16_MULT_REG2=1, TOPOUTPUT_SELECT=3, BOTOUTPUT_SELECT=3)

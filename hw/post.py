@@ -8,11 +8,14 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from systolith.hw.config import Config
 from systolith.hw.descriptor import Descriptor, descriptor_port
 from systolith.hw.isa import POST_LOOPS, Engine
-from systolith.hw.latency import RESIDUAL_CYCLES
+from systolith.hw.latency import RESIDUAL_CYCLES, post_latency
 from systolith.hw.memory import banks_needed, read_port, vector_write_port
+from systolith.hw.memory_nest import MemoryNest
+from systolith.hw.multiplier import delayed
 from systolith.hw.nest import NestWalker
 from systolith.hw.parameters import ParameterStore
 from systolith.hw.post_lanes import PostLanes
+from systolith.hw.shallow_lanes import ShallowLanes
 
 __all__ = ["PostEngine"]
 
@@ -25,7 +28,7 @@ class PostEngine(wiring.Component):
 
     Attributes
     ----------
-    lanes : PostLanes
+    lanes : PostLanes or ShallowLanes
         The arithmetic: this engine drives it, but it stands beside the engine, as a submodule of
         the core, because it needs no reset.
 
@@ -46,7 +49,7 @@ class PostEngine(wiring.Component):
 
     def __init__(self, config: Config):
         self.config = c = config
-        self.lanes = PostLanes(c)
+        self.lanes = ShallowLanes(c) if c.shallow else PostLanes(c)
         super().__init__({
             "descriptor": In(descriptor_port(Engine.POST)),
             "completed": In(data.ArrayLayout(c.token_bits, len(Engine))),
@@ -61,10 +64,7 @@ class PostEngine(wiring.Component):
         m = Module()
         c = self.config
         m.submodules.descriptor = d = Descriptor(c, Engine.POST)
-        tracks = {"acc": c.acc_address_bits, "write": c.address_bits}
-        if c.residual:
-            tracks["residual"] = c.address_bits
-        m.submodules.walker = walker = NestWalker(levels=POST_LOOPS, tracks=tracks)
+        m.submodules.walker = walker = self._walker(m, d)
         m.submodules.parameters = parameters = ParameterStore(c)
         lanes = self.lanes
         connect(m, flipped(self.descriptor), d.port)
@@ -77,7 +77,7 @@ class PostEngine(wiring.Component):
             walker.step.eq(accept), lanes.start.eq(accept), accept.eq(running),
             self.drain_address.eq(walker.acc), lanes.drained.eq(self.drained),
         ]
-        self._registers(m, d, walker, lanes)
+        self._registers(m, d, lanes)
         self._memory(m, d, walker, parameters)
         if c.residual:
             self._residual(m, d, walker, parameters, running, accept)
@@ -85,17 +85,32 @@ class PostEngine(wiring.Component):
         self._results(m, d, walker, accept, outstanding)
         return m
 
-    def _registers(self, m, d, walker, lanes):
-        control, bounds, zeros = d.view("CONTROL"), d.view("BOUNDS"), d.view("ZEROS")
-        m.d.comb += [
-            walker.base_acc.eq(control.acc_base),
-            walker.base_write.eq(d.view("WRITE_BASE").address), lanes.fill.eq(control.fill),
-            lanes.zero.eq(zeros.result), lanes.low.eq(bounds.low), lanes.high.eq(bounds.high),
-        ]
+    def _walker(self, m, d):
+        """Return what walks the nests, connected to the descriptor."""
+        c = self.config
+        if c.shallow:
+            walker = MemoryNest(c, Engine.POST, base="WRITE_BASE", jump="WRITE_JUMP",
+                                levels=POST_LOOPS, width=c.address_bits)
+            d.attach(m, walker)
+            return walker
+        tracks = {"acc": c.acc_address_bits, "address": c.address_bits}
+        if c.residual:
+            tracks["residual"] = c.address_bits
+        walker = NestWalker(levels=POST_LOOPS, tracks=tracks)
+        m.d.comb += [walker.base_acc.eq(d.view("CONTROL").acc_base),
+                     walker.base_address.eq(d.view("WRITE_BASE").address)]
         for i in range(POST_LOOPS):
             loop = d.view(f"LOOP{i}")
             m.d.comb += [walker.last[i].eq(loop.last), walker.jump_acc[i].eq(loop.acc_jump),
-                         walker.jump_write[i].eq(d.view(f"WRITE_JUMP{i}").jump)]
+                         walker.jump_address[i].eq(d.view(f"WRITE_JUMP{i}").jump)]
+        return walker
+
+    def _registers(self, m, d, lanes):
+        control, bounds, zeros = d.view("CONTROL"), d.view("BOUNDS"), d.view("ZEROS")
+        m.d.comb += [
+            lanes.fill.eq(control.fill), lanes.zero.eq(zeros.result), lanes.low.eq(bounds.low),
+            lanes.high.eq(bounds.high),
+        ]
 
     def _memory(self, m, d, walker, parameters):
         """Fetch the parameters of a group."""
@@ -197,15 +212,26 @@ class PostEngine(wiring.Component):
         outer = Cat(i >= control.group_level for i in range(POST_LOOPS))
         last_group = (walker.at_last | ~outer).all()
         column = Mux(control.fill, 0, lanes.step * c.post_lanes)
-        mask = Cat((column + lane < control.valid) | ~(last_group | control.fill)
+        # bits that no instruction needs would cost the UP5K a block RAM of its program memory
+        valid = control.valid[:c.columns.bit_length()] if c.shallow else control.valid
+        mask = Cat((column + lane < valid) | ~(last_group | control.fill)
                    for lane in range(c.post_lanes))
-        m.submodules.targets = targets = SyncFIFOBuffered(width=c.address_bits + c.post_lanes,
-                                                          depth=_WRITE_QUEUE + 1)
+        written = Signal()
         address, lanes_written = Signal(c.address_bits), Signal(c.post_lanes)
         m.d.comb += [
-            targets.w_en.eq(accept & pool_end), targets.w_data.eq(Cat(walker.write, mask)),
-            targets.r_en.eq(lanes.valid), Cat(address, lanes_written).eq(targets.r_data),
+            written.eq(accept & pool_end),
+            Cat(address, lanes_written).eq(self._kept(m, Cat(walker.address, mask), written)),
             self.write.address.eq(address), self.write.data.eq(lanes.data),
             self.write.mask.eq(Mux(lanes.valid, lanes_written, 0)),
         ]
-        m.d.sync += outstanding.eq(outstanding + targets.w_en - lanes.valid)
+        m.d.sync += outstanding.eq(outstanding + written - lanes.valid)
+
+    def _kept(self, m, target, written):
+        """Return the target of a result when the lanes deliver it."""
+        if self.config.shallow:                  # it takes as long as the result
+            return delayed(m, target, post_latency(self.config), "target")
+        m.submodules.targets = targets = SyncFIFOBuffered(width=len(target),
+                                                          depth=_WRITE_QUEUE + 1)
+        m.d.comb += [targets.w_en.eq(written), targets.w_data.eq(target),
+                     targets.r_en.eq(self.lanes.valid)]
+        return targets.r_data

@@ -1,8 +1,9 @@
 """The sequencer: fetches the program and hands descriptors to the engines."""
 
-from amaranth.hdl import Array, Cat, Module, ResetInserter, Signal
+from amaranth.hdl import Array, Cat, Module, Mux, ResetInserter, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from systolith.hw.block_ram import BlockRam
@@ -50,7 +51,8 @@ class Sequencer(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         ports = [getattr(self, e.name.lower()) for e in Engine]
-        word, there, consume = self._fetch(m)
+        fetch = self._fetch_next if self.config.shallow else self._fetch
+        word, there, consume = fetch(m)
 
         engine = Signal(range(len(Engine)))      # of the SET under way
         index, left = Signal(6, reset_less=True), Signal(6, reset_less=True)
@@ -142,6 +144,19 @@ class Sequencer(wiring.Component):
         with m.If(self.start):
             m.d.sync += [address.eq(0), self.pc.eq(0), coming.eq(0), credits.eq(AHEAD)]
         return queue.r_data, queue.r_rdy, consume
+
+    def _fetch_next(self, m):
+        """Read the word behind ``pc`` as soon as the one at ``pc`` is consumed: no queue."""
+        m.submodules.words = words = Memory(shape=32, depth=self.config.program_words, init=[])
+        write, read = words.write_port(), words.read_port()
+        consume, after = Signal(), Signal.like(self.pc)
+        m.d.comb += [
+            write.addr.eq(self.program.address), write.data.eq(self.program.data),
+            write.en.eq(self.program_valid), after.eq(Mux(self.start, 0, self.pc + consume)),
+            read.addr.eq(after),
+        ]
+        m.d.sync += self.pc.eq(after)
+        return read.data, 1, consume
 
     def _offset(self, m, relocate):
         offset = Signal(24)

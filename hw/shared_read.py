@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from systolith.hw.config import Config
-from systolith.hw.latency import read_latency
+from systolith.hw.latency import read_latency, shared_cycles
 from systolith.hw.memory import read_port
 
 __all__ = ["SharedRead"]
@@ -15,9 +15,8 @@ class SharedRead(wiring.Component):
     """Let POST and DMA take turns at one port of memory, POST first.
 
     A request waits for memory in registers, so that what decides who may ask does not add to what
-    decides who is served: data come a cycle later than from memory itself. With single-ported banks
-    a write can refuse even this port, and waiting there would hide from POST when its data come; so
-    requests go straight through.
+    decides who is served: data come a cycle later than from memory itself. Where there are no such
+    registers (see ``shared_cycles``) requests go straight through.
 
     Members
     -------
@@ -33,7 +32,7 @@ class SharedRead(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         dma, post, memory = self.dma, self.post, self.memory
-        if self.config.bank_ports == "single":
+        if not shared_cycles(self.config):
             self._straight(m)
             return m
         asking, for_dma, free = Signal(), Signal(), Signal()
@@ -66,7 +65,7 @@ class SharedRead(wiring.Component):
 
     def _answers(self, m, for_dma):
         """Tell whose the data are that memory delivers."""
-        owners = Signal(read_latency(vector=self.vector), reset_less=True)
+        owners = Signal(read_latency(self.config, vector=self.vector), reset_less=True)
         valid = self.memory.data_valid
         m.d.sync += owners.eq(Cat(for_dma, owners))
         m.d.comb += [self.dma.data_valid.eq(valid & owners[-1]),

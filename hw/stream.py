@@ -9,8 +9,9 @@ from systolith.hw.config import Config
 from systolith.hw.descriptor import Descriptor, descriptor_port
 from systolith.hw.fetch import FetchQueue
 from systolith.hw.isa import STREAM_LOOPS, Engine
-from systolith.hw.latency import ACCUMULATE_CYCLES
+from systolith.hw.latency import accumulate_cycles
 from systolith.hw.memory import read_port
+from systolith.hw.memory_nest import MemoryNest
 from systolith.hw.nest import NestWalker
 from systolith.hw.window import Window, WindowTag
 
@@ -85,8 +86,7 @@ class StreamEngine(wiring.Component):
         m = Module()
         c = self.config
         m.submodules.descriptor = d = Descriptor(c, Engine.STREAM)
-        tracks = {"address": c.address_bits, "acc": c.acc_address_bits}
-        m.submodules.walker = walker = NestWalker(levels=STREAM_LOOPS, tracks=tracks)
+        m.submodules.walker = walker = self._walker(m, d)
         elements = max(c.rows, c.columns) if c.window else c.rows
         m.submodules.queue = queue = FetchQueue(
             c, width=elements * c.operand_bits, tag_width=self.tag_layout.size,
@@ -97,6 +97,24 @@ class StreamEngine(wiring.Component):
         held = self._enter(m, queue)
         m.d.comb += self.idle.eq(d.idle & ~d.pending & ~queue.valid & ~held)
         return m
+
+    def _walker(self, m, d):
+        """Return what walks the nests, connected to the descriptor."""
+        c = self.config
+        if c.shallow:
+            walker = MemoryNest(c, Engine.STREAM, base="BASE", jump="JUMP", levels=STREAM_LOOPS,
+                                width=c.address_bits)
+            d.attach(m, walker)
+            return walker
+        walker = NestWalker(levels=STREAM_LOOPS, tracks={"address": c.address_bits,
+                                                         "acc": c.acc_address_bits})
+        m.d.comb += [walker.base_address.eq(d.view("BASE").address),
+                     walker.base_acc.eq(d.view("CONTROL").acc_base)]
+        for i in range(STREAM_LOOPS):
+            loop = d.view(f"LOOP{i}")
+            m.d.comb += [walker.last[i].eq(loop.last), walker.jump_acc[i].eq(loop.acc_jump),
+                         walker.jump_address[i].eq(d.view(f"JUMP{i}").jump)]
+        return walker
 
     def _walk(self, m, d, walker, queue):
         """Walk nests and tag their vectors."""
@@ -109,7 +127,6 @@ class StreamEngine(wiring.Component):
             d.idle.eq(~walking), d.take.eq(d.ready & ~coming & (~walker.valid | queue.accepted)),
             d.completed.eq(self.completed), walker.start.eq(starting),
             walker.step.eq(queue.accepted), self.finished.eq(walker.valid & queue.accepted & final),
-            walker.base_address.eq(d.view("BASE").address), walker.base_acc.eq(control.acc_base),
             queue.want.eq(walker.valid), queue.address.eq(walker.address), queue.tag.eq(tag),
             # loops inside from_level are at their first, inside to_level at their last iteration
             tag.address.eq(walker.acc),
@@ -122,10 +139,6 @@ class StreamEngine(wiring.Component):
         m.d.sync += starting.eq(d.take)
         with m.If(queue.accepted & tag.vector.swap):
             m.d.sync += first_pass.eq(tag.vector.first)
-        for i in range(STREAM_LOOPS):
-            loop = d.view(f"LOOP{i}")
-            m.d.comb += [walker.last[i].eq(loop.last), walker.jump_acc[i].eq(loop.acc_jump),
-                         walker.jump_address[i].eq(d.view(f"JUMP{i}").jump)]
         if self.config.window:
             m.d.comb += [
                 tag.window.window.eq(control.window), tag.window.row_end.eq(walker.at_last[0]),
@@ -141,9 +154,10 @@ class StreamEngine(wiring.Component):
         Windows are taken for clashes: where they add is not known yet.
         """
         window = control.window if self.config.window else 0
-        distance = Signal(range(ACCUMULATE_CYCLES))
+        cycles = accumulate_cycles(self.config)
+        distance = Signal(range(cycles))
         before = [Signal(1 + len(walker.acc), name=f"before{i}", reset_less=True)
-                  for i in range(1, ACCUMULATE_CYCLES)]
+                  for i in range(1, cycles)]
         with m.If(queue.accepted):
             m.d.sync += [later.eq(now) for now, later in
                          zip([Cat(window, walker.acc), *before[:-1]], before, strict=True)]
@@ -182,7 +196,7 @@ class StreamEngine(wiring.Component):
             leaving.entry.end.eq(allowed & flags.last), leaving.swap.eq(allowed & flags.swap),
         ]
         # no sum of the latest entries may still be on its way to this vector's accumulator
-        recent, hazard = Signal(ACCUMULATE_CYCLES - 1, reset_less=True), Signal()
+        recent, hazard = Signal(accumulate_cycles(c) - 1, reset_less=True), Signal()
         m.d.sync += recent.eq(Cat(arriving.entry.valid, recent))
         entered = sum(recent[i] for i in range(len(recent)))
         m.d.comb += hazard.eq((flags.distance != 0) & ~flags.clear & (entered >= flags.distance))
@@ -191,8 +205,12 @@ class StreamEngine(wiring.Component):
         else:
             m.d.comb += [arriving.eq(leaving), blocked.eq(hazard)]
             held = 0
-        # what enters the array is registered once on its way
         m.d.comb += self.swap.eq(arriving.swap)
+        if c.shallow:
+            m.d.comb += [self.entry.eq(arriving.entry), self.vector_swap.eq(arriving.swap),
+                         self.vector.as_value().eq(queue.data)]
+            return held
+        # what enters the array is registered once on its way
         entry, swap = Signal.like(self.entry, reset_less=True), Signal(reset_less=True)
         vector = Signal.like(self.vector, reset_less=True)
         m.d.sync += [entry.eq(arriving.entry), swap.eq(arriving.swap),

@@ -81,9 +81,10 @@ FIELDS: dict[_Layout, dict[str, str]] = {
         "reload": "1: every group has its own channel parameters.",
         "valid": "Columns written in the last group; lanes written with `fill`.",
     },
-    Bounds: {"low": "Smallest result.", "high": "Largest result."},
+    Bounds: {"low": "Smallest result, an operand's value.",
+             "high": "Largest result, an operand's value."},
     ZeroPoints: {
-        "result": "Added to the requantised accumulator; also the fill value.",
+        "result": "Added to the requantised accumulator, an operand's value; also the fill value.",
         "residual": "Taken from the residual operand.",
     },
     Multiplier: {"multiplier": "Factor, value `multiplier / 2**31`."},

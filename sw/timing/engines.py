@@ -4,12 +4,20 @@ from collections import deque
 
 from systolith.hw.config import Config
 from systolith.hw.latency import (
-    ACCUMULATE_CYCLES,
-    ALIGNED_LATENCY,
-    VECTOR_LATENCY,
     WINDOW_LATENCY,
+    accumulate_cycles,
+    claimable_word,
+    fill_latency,
+    read_latency,
 )
-from systolith.sw.timing.parts import Descriptor, FetchQueue
+from systolith.sw.timing.parts import (
+    Descriptor,
+    DirectRequests,
+    FetchQueue,
+    MemoryNest,
+    NestWalker,
+    RequestQueue,
+)
 
 __all__ = ["Load", "Stream"]
 
@@ -17,51 +25,43 @@ __all__ = ["Load", "Stream"]
 class Walker:
     """Take, start, walk: the part LOAD and STREAM share."""
 
-    def __init__(self, config: Config, depth: int, latency: int):
+    def __init__(self, config: Config, depth: int, *, vector: bool):
         self.descriptor = Descriptor(config.prefetch_descriptors)
-        self.fetch = FetchQueue(depth, latency)
-        #: The loops: a start, iterations to come; the iteration shown, and whether there is one.
-        self.starting = self.coming = self.valid = False
+        self.fetch = FetchQueue(depth, read_latency(config, vector=vector))
+        self.loops = MemoryNest() if config.shallow else NestWalker()
+        self.requests = DirectRequests() if config.shallow else RequestQueue()
+        self.starting = False
         self.nest = None
-        self.index = self.next = 0
-        #: Banks of the requests that wait for memory, two at most.
-        self.waiting = deque()
 
     @property
     def walking(self) -> bool:
         """A nest is starting or under way."""
-        return self.starting or self.coming or self.valid
+        return self.starting or self.loops.coming or self.loops.valid
 
     def request(self) -> int | None:
         """Return the banks wanted in this cycle, or None."""
-        return self.waiting[0] if self.waiting else None
+        return self.requests.request(self._asked())
 
-    def accepts(self) -> bool:
-        """Return whether the walker's address becomes a request in the next cycle."""
-        return self.valid and self.fetch.credits > 0 and len(self.waiting) < 2
+    def accepts(self, granted: bool) -> bool:
+        """Return whether the walker's address is taken as a request."""
+        return self.requests.accepts(self._asked(), granted)
+
+    def _asked(self):
+        asking = self.loops.valid and self.fetch.credits > 0
+        return self.nest.masks[self.loops.index] if asking else None
 
     def clock(self, cycle, granted, take_data, go, completed) -> bool:
         """Advance a cycle; returns whether a nest has finished."""
-        accepted = self.accepts()
+        loops, accepted = self.loops, self.accepts(granted)
         take = (self.descriptor.pending and self.descriptor.satisfied
-                and not (self.starting or self.coming or self.valid and not accepted))
-        advance = self.coming and (not self.valid or accepted)
-        finished = accepted and self.index == self.nest.count - 1
-        if granted:
-            self.waiting.popleft()
-        if accepted:
-            self.waiting.append(self.nest.masks[self.index])
+                and not (self.starting or loops.coming or loops.valid and not accepted))
+        finished = accepted and loops.index == self.nest.count - 1
+        self.requests.clock(self._asked(), granted)
         self.fetch.clock(cycle, accepted, granted, take_data)
         if finished:
             self.nest.timing.finished = cycle
-        if advance:
-            self.valid, self.index = True, self.next
-            self.next += 1
-            self.coming = self.next < self.nest.count
-        elif accepted:
-            self.valid = False
-        if self.starting:
-            self.coming, self.next = True, 0
+        if self.nest is not None:
+            loops.clock(self.starting, accepted, self.nest.count)
         self.starting = take
         if take:
             self.nest = self.descriptor.nest
@@ -74,15 +74,15 @@ class Load(Walker):
     """The LOAD engine and the tile loader (``hw/load.py``)."""
 
     def __init__(self, config: Config):
-        super().__init__(config, config.load_fifo_depth, ALIGNED_LATENCY)
-        self.words = config.load_words
+        super().__init__(config, config.load_fifo_depth, vector=False)
+        self.words, self.claimable = config.load_words, claimable_word(config)
         self.index_in_tile, self.full, self.enough = 0, False, False
 
     def step(self, cycle, granted, swap, go, completed) -> bool:
         """Advance a cycle; returns whether a nest has finished."""
         burst = self.index_in_tile != 0 or (self.enough and not self.full)
         self.enough = self.fetch.level >= self.words + burst
-        if burst and self.index_in_tile == 0:
+        if burst and self.index_in_tile == self.claimable:
             self.full = True
         elif swap:
             self.full = False
@@ -94,21 +94,21 @@ class Load(Walker):
 class Stream(Walker):
     """The STREAM engine and the array's entrance (``hw/stream.py``)."""
 
-    def __init__(self, config: Config, latency: int):
-        super().__init__(config, config.fifo_depth, VECTOR_LATENCY)
+    def __init__(self, config: Config):
+        super().__init__(config, config.fifo_depth, vector=True)
         self.queue = deque()
         self.open, self.store = False, 0
         self.owned = [False, False]
         # accumulators of the last vectors requested (None: of a window), cycles with an entry
-        self.before = deque(maxlen=ACCUMULATE_CYCLES - 1)
-        self.recent = deque([False] * (ACCUMULATE_CYCLES - 1), ACCUMULATE_CYCLES - 1)
+        adding = accumulate_cycles(config) - 1
+        self.before = deque(maxlen=adding)
+        self.recent = deque([False] * adding, adding)
         # the window unit: (tag, store) of its pixels, the tile they have a claim on
         self.window = deque([None] * WINDOW_LATENCY, WINDOW_LATENCY)
         self.claimed = self.owes = False
         self.filled = deque()
         self.entries = 0
-        # registered entry, array, column skew, accumulation
-        self.fill_latency = latency + config.columns + ACCUMULATE_CYCLES - 2
+        self.fill_latency = fill_latency(config)
 
     @property
     def held(self) -> bool:
@@ -145,8 +145,8 @@ class Stream(Walker):
 
     def step(self, cycle, granted, tag, entry, released, go, completed) -> bool:
         """Advance a cycle; returns whether a nest has finished."""
-        if self.accepts():
-            self.queue.append(self._tagged(self.nest.tags[self.index]))
+        if self.accepts(granted):
+            self.queue.append(self._tagged(self.nest.tags[self.loops.index]))
         store, pixel = self.store, None
         if tag is not None:
             self.queue.popleft()

@@ -4,11 +4,11 @@ import numpy as np
 
 from systolith.hw.config import Config
 from systolith.hw.isa import Engine, Op
-from systolith.hw.latency import AHEAD, FETCH_LATENCY, array_latency
+from systolith.hw.latency import AHEAD, FETCH_LATENCY, shared_cycles
 from systolith.sw.program_view import instructions
 from systolith.sw.timing.engines import Load, Stream
 from systolith.sw.timing.nests import NestRun, NestTiming, Timing
-from systolith.sw.timing.parts import FetchQueue, SharedRead
+from systolith.sw.timing.parts import DirectRequests, FetchQueue, SharedRead
 from systolith.sw.timing.post import Post
 
 __all__ = ["Standstill", "measure"]
@@ -21,13 +21,16 @@ class Standstill(RuntimeError):
 class Sequencer:
     """The sequencer (``hw/sequencer.py``): which word is looked at, and whether it moves on."""
 
-    def __init__(self, work: list):
+    def __init__(self, config: Config, work: list):
         self.work = work
         self.at, self.left = 0, 0
-        self.fetch = FetchQueue(AHEAD, FETCH_LATENCY)
+        #: Words read ahead; without, the word at ``at`` is always there.
+        self.fetch = None if config.shallow else FetchQueue(AHEAD, FETCH_LATENCY)
 
     def step(self, cycle: int, engines, idle: bool):
         """Return (engine of a GO, its nest) or None; ``done`` as the string "done"."""
+        if self.fetch is None:
+            return self._look(engines, idle)
         place = self.at, self.left
         order = self._look(engines, idle) if self.fetch.ready else None
         asked = self.fetch.credits > 0
@@ -74,8 +77,9 @@ def measure(config: Config, words: np.ndarray) -> Timing:
             timing.nests.append(NestTiming(instruction.engine))
             nest = NestRun(config, instruction.nest, timing.nests[-1])
         work.append((instruction, nest))
-    load, stream = Load(config), Stream(config, array_latency(config))
-    post, shared, sequencer = Post(config), SharedRead(), Sequencer(work)
+    load, stream = Load(config), Stream(config)
+    post, sequencer = Post(config), Sequencer(config, work)
+    shared = SharedRead() if shared_cycles(config) else DirectRequests()
     budget = 10_000 + 64 * sum(nest.count for _, nest in work if nest is not None)
     completed = [0] * len(Engine)
     single, was_idle = config.bank_ports == "single", False
@@ -96,9 +100,8 @@ def measure(config: Config, words: np.ndarray) -> Timing:
             go[order[0]] = order[1]
 
         taken = post.writing(cycle) if single else 0
-        grants = []
-        for reader in (post if single else shared, load, stream):
-            banks = reader.request()
+        grants, asked = [], post.request()
+        for banks in (shared.request(asked), load.request(), stream.request()):
             grants.append(banks is not None and not banks & taken)
             if grants[-1]:
                 taken |= banks
@@ -108,8 +111,9 @@ def measure(config: Config, words: np.ndarray) -> Timing:
         if stream.filled and stream.filled[0][0] == cycle:
             filled = stream.filled.popleft()[1]
 
-        asked = grants[0] if single else shared.clock(post.request(), grants[0])
-        finished_post, released = post.step(cycle, asked, filled, go[2], completed)
+        served = shared.accepts(asked, grants[0])
+        shared.clock(asked, grants[0])
+        finished_post, released = post.step(cycle, served, filled, go[2], completed)
         swap = entry is not None and entry[1]
         finished_load = load.step(cycle, grants[1], swap, go[0], completed)
         finished_stream = stream.step(cycle, grants[2], tag, entry, released, go[1], completed)

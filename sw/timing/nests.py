@@ -75,7 +75,7 @@ class NestRun:
         self.write_masks = None
         if config.bank_ports == "single":
             track = view.track(view["WRITE_BASE"]["address"], "WRITE_JUMP")
-            masks = np.array(bank_masks(config, track, True))
+            masks = np.array(bank_masks(config, track, config.post_lanes > 1))
             self.write_masks = np.where(self._writes(config, view, control), masks, 0).tolist()
         self.param_word = view["PARAM_BASE"]["address"] // config.lanes
 

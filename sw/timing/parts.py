@@ -2,7 +2,10 @@
 
 from collections import deque
 
-__all__ = ["Descriptor", "FetchQueue", "SharedRead"]
+__all__ = [
+    "Descriptor", "DirectRequests", "FetchQueue", "MemoryNest", "NestWalker", "RequestQueue",
+    "SharedRead",
+]
 
 
 class Descriptor:
@@ -55,19 +58,92 @@ class FetchQueue:
         self.inner += arrived - refill
 
 
+class NestWalker:
+    """Loops that run an iteration ahead of the one shown (``hw/nest.py``)."""
+
+    def __init__(self):
+        self.coming = self.valid = False
+        self.index = self.next = 0
+
+    def clock(self, starting: bool, stepping: bool, count: int) -> None:
+        """Advance a cycle of a nest with ``count`` iterations."""
+        if self.coming and (not self.valid or stepping):
+            self.valid, self.index = True, self.next
+            self.next += 1
+            self.coming = self.next < count
+        elif stepping:
+            self.valid = False
+        if starting:
+            self.coming, self.next = True, 0
+
+
+class MemoryNest:
+    """Loops that show their first iteration right after the start (``hw/memory_nest.py``)."""
+
+    def __init__(self):
+        self.coming = self.valid = False
+        self.index = 0
+
+    def clock(self, starting: bool, stepping: bool, count: int) -> None:
+        """Advance a cycle of a nest with ``count`` iterations."""
+        self.index = 0 if starting else self.index + stepping
+        self.valid = starting or self.valid and self.index < count
+        self.coming = self.valid and self.index + 1 < count
+
+
+class RequestQueue:
+    """Requests of one reader that wait for memory, two at most (``hw/fetch.py``)."""
+
+    def __init__(self):
+        self.waiting = deque()
+
+    def request(self, asked: int | None) -> int | None:
+        """Return the banks wanted of memory in this cycle, or None; the reader asks for some."""
+        return self.waiting[0] if self.waiting else None
+
+    def accepts(self, asked: int | None, granted: bool) -> bool:
+        """Return whether what the reader asks for is taken."""
+        return asked is not None and len(self.waiting) < 2
+
+    def clock(self, asked: int | None, granted: bool) -> None:
+        """Advance a cycle."""
+        accepted = self.accepts(asked, granted)
+        if granted:
+            self.waiting.popleft()
+        if accepted:
+            self.waiting.append(asked)
+
+
 class SharedRead:
-    """The port of POST and DMA, without DMA (``hw/shared_read.py``)."""
+    """The port of POST and DMA, without DMA, as ``RequestQueue`` (``hw/shared_read.py``)."""
 
     def __init__(self):
         self.waiting = None
 
-    def request(self) -> int | None:
-        """Return the banks wanted in this cycle, or None."""
+    def request(self, asked: int | None) -> int | None:
+        """Return the banks wanted of memory in this cycle, or None."""
         return self.waiting
 
-    def clock(self, request: int | None, granted: bool) -> bool:
-        """Advance a cycle; returns whether POST's request is taken."""
-        free = self.waiting is None or granted
-        if free:
-            self.waiting = request
-        return free and request is not None
+    def accepts(self, asked: int | None, granted: bool) -> bool:
+        """Return whether what the reader asks for is taken."""
+        return asked is not None and (self.waiting is None or granted)
+
+    def clock(self, asked: int | None, granted: bool) -> None:
+        """Advance a cycle."""
+        if self.waiting is None or granted:
+            self.waiting = asked
+
+
+class DirectRequests:
+    """Requests that reach memory as they are, as ``RequestQueue``."""
+
+    def request(self, asked: int | None) -> int | None:
+        """Return the banks wanted of memory in this cycle, or None."""
+        return asked
+
+    def accepts(self, asked: int | None, granted: bool) -> bool:
+        """Return whether what the reader asks for is taken."""
+        return granted
+
+    def clock(self, asked: int | None, granted: bool) -> None:
+        """Advance a cycle."""

@@ -4,9 +4,10 @@ from collections import deque
 
 from systolith.hw.config import Config
 from systolith.hw.latency import (
-    POST_LATENCY,
     RESIDUAL_CYCLES,
     RESIDUAL_LATENCY,
+    claim_latency,
+    post_latency,
     post_read_latency,
 )
 from systolith.sw.timing.parts import Descriptor
@@ -99,11 +100,12 @@ class Post:
     def _accept(self, cycle, nest):
         released = None
         if nest.pool_end[self.index]:
-            latency = RESIDUAL_LATENCY if nest.residual else POST_LATENCY
+            latency = RESIDUAL_LATENCY if nest.residual else post_latency(self.config)
             self.results.append(cycle + latency)
             self.outstanding += 1
             if nest.write_masks is not None:
-                self.writes.append((cycle + latency + 2, nest.write_masks[self.index]))
+                self.writes.append((cycle + latency + claim_latency(self.config),
+                                    nest.write_masks[self.index]))
         if nest.group_end[self.index]:
             released, self.store = self.store, 1 - self.store
             self.state = "GROUP"

@@ -6,6 +6,8 @@ from amaranth.sim import Simulator
 
 from systolith.hw.array import SystolicArray
 from systolith.hw.config import Config
+from systolith.hw.shallow_array import ShallowArray
+from tests.hw.shallow import SHALLOW
 
 SHAPES = {
     "16x8": {"rows": 16, "columns": 8},
@@ -69,9 +71,9 @@ class Schedule:
         return np.array(seen)
 
 
-def at_columns(seen, cycle, latency):
-    """Return the sums of the vector of ``cycle``: column c comes c cycles after column 0."""
-    return [seen[cycle + latency + n, n] for n in range(seen.shape[1])]
+def at_columns(seen, cycle, latency, skew=1):
+    """Return the sums of the vector of ``cycle``: column c comes ``c * skew`` after column 0."""
+    return [seen[cycle + latency + n * skew, n] for n in range(seen.shape[1])]
 
 
 IDLE = {"load": 0, "load_index": 0, "valid": 0, "swap": 0}
@@ -82,7 +84,8 @@ def stream_tiles(c, rng, *, tiles, bubbles, tap_share=0.0):
 
     Word 0 of the next tile comes in the cycle of the swap, or when the load before has ended.
     """
-    dut = SystolicArray(c)
+    dut = ShallowArray(c) if c.shallow else SystolicArray(c)
+    filling = c.load_words if c.shallow else 1
     schedule = Schedule()
     bits = c.operand_bits
     expected = {}
@@ -93,7 +96,7 @@ def stream_tiles(c, rng, *, tiles, bubbles, tap_share=0.0):
             tile //= c.rows
         for k, word in enumerate(words_of(c, tile)):
             schedule.set(load_cycle + k, load=1, load_index=k, load_data=word.tolist())
-        cycle = swap = max(vector_cycle, load_cycle + 1)
+        cycle = swap = max(vector_cycle, load_cycle + filling)
         load_cycle = max(swap, load_cycle + c.load_words)
         for i in range(rng.integers(1, 12) if number % 3 else 1):
             while rng.random() < bubbles:       # what is not valid must not matter
@@ -112,7 +115,8 @@ def stream_tiles(c, rng, *, tiles, bubbles, tap_share=0.0):
     idle = IDLE | ({"use_taps": 0} if c.window else {})
     seen = schedule.run(dut, vector_cycle + dut.latency + c.columns, idle)
     for cycle, sums in expected.items():
-        np.testing.assert_array_equal(at_columns(seen, cycle, dut.latency), sums, f"cycle {cycle}")
+        got = at_columns(seen, cycle, dut.latency, skew=0 if c.shallow else 1)
+        np.testing.assert_array_equal(got, sums, f"cycle {cycle}")
 
 
 @pytest.mark.parametrize("bubbles", [0, 0.3])
@@ -122,6 +126,13 @@ def test_products(shape, stages, bubbles):
     c = config(**SHAPES[shape], multiplier_stages=stages)
     big = c.rows * c.columns > 64
     stream_tiles(c, np.random.default_rng(stages), tiles=6 if big else 15, bubbles=bubbles)
+
+
+@pytest.mark.parametrize("bubbles", [0, 0.3])
+@pytest.mark.parametrize("shape", ["4x2", "3x5", "16x8", "8x8-int16"])
+def test_shallow_products(shape, bubbles):
+    c = config(**SHAPES[shape], **SHALLOW)
+    stream_tiles(c, np.random.default_rng(6), tiles=8, bubbles=bubbles)
 
 
 @pytest.mark.parametrize("shape", [(9, 2), (10, 3), (16, 8)], ids=str)

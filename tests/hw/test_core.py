@@ -5,10 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from systolith.boards.icebreaker import ICEBREAKER
 from systolith.hw.config import Config
 from systolith.sw.errors import CapacityError
 from tests.compiled import CONFIGS, random_case
 from tests.hw.core_bench import run_core
+from tests.hw.shallow import SHALLOW
 from tests.networks import FUSED, KINDS
 
 _SMALL = {"rows": 4, "columns": 4, "post_lanes": 2, "banks": 2, "bank_words": 128,
@@ -20,6 +22,8 @@ CORES = {name: replace(CONFIGS[name], bank_words=128)
     "no residual": Config(residual=False, **_SMALL),
     "lut": Config(multiplier="lut", **_SMALL),
     "mixed": Config(multiplier="mixed", dsp_columns=2, **_SMALL),
+    "shallow": Config(**_SMALL, **SHALLOW),
+    "icebreaker": replace(ICEBREAKER.config, bank_words=128),
 }
 #: Kinds of layers that need ``residual``.
 ADDING = ("add", "residual")
@@ -62,6 +66,11 @@ def compare(config, seed, jobs=1, **options):
     ("no residual", 0, ("depthwise", "average")),
     ("lut", 0, ("conv",)),
     ("mixed", 3, ("pointwise",)),
+    ("shallow", 0, ("conv", "max")),
+    ("shallow", 1, ("depthwise", "average")),
+    ("icebreaker", 0, ("conv",)),
+    ("icebreaker", 1, ("pooled",)),
+    ("icebreaker", 44, ("grouped",)),            # results that are not written take no bank
 ])
 def test_core_agrees(name, seed, kinds):
     case = compare(CORES[name], seed, kinds=kinds, size=4, channels=4)

@@ -7,17 +7,28 @@ import pytest
 from amaranth.sim import Simulator
 
 from systolith.hw.config import Config
-from systolith.hw.latency import ALIGNED_LATENCY, VECTOR_LATENCY
+from systolith.hw.latency import read_latency
 from systolith.hw.memory import UnifiedMemory
+from systolith.hw.shallow_memory import ShallowMemory
+from tests.hw.shallow import SHALLOW
 
 CONFIGS = {
     "dual": Config(rows=5, columns=3, post_lanes=3, banks=3, bank_words=64, frame_bytes=64),
     "single": Config(rows=4, columns=2, post_lanes=1, banks=2, bank_words=64, frame_bytes=64,
                      bank_ports="single", alignment=2),
+    "shallow": Config(rows=5, columns=4, post_lanes=2, banks=3, bank_words=64, frame_bytes=64,
+                      **SHALLOW),
+    "shallow single": Config(rows=4, columns=2, post_lanes=1, banks=2, bank_words=64,
+                             frame_bytes=64, bank_ports="single", alignment=2, **SHALLOW),
     "one bank": Config(rows=2, columns=2, post_lanes=2, banks=1, bank_words=128, frame_bytes=64),
     "16 bit": Config(rows=4, columns=4, post_lanes=2, banks=2, bank_words=64, frame_bytes=64,
                      operand_bits=16),
 }
+
+
+def memory(config, readers):
+    """The memory of a configuration."""
+    return (ShallowMemory if config.shallow else UnifiedMemory)(config, readers)
 
 
 class Flat:
@@ -55,7 +66,7 @@ def needed(config, address, vector):
 def reader(dut, flat, name, vector, rng, reads):
     config = flat.config
     port = getattr(dut, name)
-    latency = VECTOR_LATENCY if vector else ALIGNED_LATENCY
+    latency = read_latency(config, vector=vector)
     unit = config.alignment if vector else config.lanes
     top = config.memory_elements - config.lanes
 
@@ -90,7 +101,7 @@ def reader(dut, flat, name, vector, rng, reads):
 def test_readers_see_their_vectors(config):
     rng = random.Random(1)
     flat = Flat(config, rng)
-    dut = UnifiedMemory(config, {"a": False, "b": True, "c": True})
+    dut = memory(config, {"a": False, "b": True, "c": True})
     reads = {"a": 0, "b": 0, "c": 0}
     filled = []
 
@@ -118,7 +129,7 @@ def test_readers_see_their_vectors(config):
 def test_vector_and_word_writes(config):
     rng = random.Random(2)
     flat = Flat(config, rng)
-    dut = UnifiedMemory(config, {"a": False})
+    dut = memory(config, {"a": False})
     high = 1 << config.operand_bits
 
     async def bench(ctx):
@@ -141,7 +152,7 @@ def test_vector_and_word_writes(config):
             ctx.set(dut.a.valid, 1)
             ctx.set(dut.a.address, word * config.lanes)
             ctx.set(dut.a.need, needed(config, word * config.lanes, False))
-            await ctx.tick().repeat(ALIGNED_LATENCY)
+            await ctx.tick().repeat(read_latency(config, vector=False))
             got = [ctx.get(dut.a.data[i]) for i in range(config.lanes)]
             assert got == flat.vector(word * config.lanes), word
 

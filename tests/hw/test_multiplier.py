@@ -14,8 +14,10 @@ from amaranth.sim import Simulator
 from systolith.boards.targets import TARGETS
 from systolith.hw.array import SystolicArray
 from systolith.hw.latency import WIDE_STAGES
-from systolith.hw.multiplier import delayed, multiply_array, multiply_wide
+from systolith.hw.multiplier import delayed, multiply_array, multiply_held, multiply_wide
 from systolith.hw.requantize import Requantize
+from systolith.hw.shallow_array import ShallowArray
+from systolith.hw.shallow_lanes import ShallowLanes
 from tests.hw.primitives import ECP5, ICE40, mult18x18d, sb_mac16, wrong_jobs
 
 
@@ -108,6 +110,21 @@ def array_job(platform, bits, lanes, stages):
                    m, platform, operands, kind="dsp", stages=stages, name=name))
 
 
+def held_job(platform, bits, lanes):
+    """Every other second operand is taken; a right answer is where the portable form agrees."""
+    name = f"held_{bits}_{lanes}"
+
+    def multiply(m, operands):
+        take = Signal(name=f"{name}_take")
+        m.d.sync += take.eq(~take)
+        held, portable = (multiply_held(m, where, operands, take=take, name=f"{name}_{i}")
+                          for i, where in enumerate((platform, None)))
+        return [delayed(m, a * b, 2, f"{name}_exact") ^ (x != y)
+                for (a, b), x, y in zip(operands, held, portable, strict=True)]
+
+    return Job(name, (signed(bits), signed(bits)), 2, multiply, lanes)
+
+
 def wide_job(platform, a, b):
     name = f"wide_{a.width}{'su'[not a.signed]}_{b.width}{'su'[not b.signed]}"
     return Job(name, (a, b), WIDE_STAGES,
@@ -134,6 +151,7 @@ def test_ecp5_primitives():
 @pytest.mark.slow
 def test_ice40_primitives():
     jobs = [array_job(ICE40, 8, lanes, stages) for lanes in (2, 3) for stages in (3, 4)]
+    jobs += [held_job(ICE40, 8, lanes) for lanes in (2, 3)]
     assert wrong_jobs([*jobs, *wide_jobs(ICE40, 16), MISTAKEN], sb_mac16()) == ["mistaken"]
 
 
@@ -150,6 +168,7 @@ def primitives(fragment):
 def test_dsp_budget(name, platform, cell, used, available):
     """Array and requantisers of a board leave room among the DSPs of its part."""
     c = TARGETS[name].config
-    blocks = [SystolicArray(c), *(Requantize(c) for _ in range(c.post_lanes))]
+    blocks = ([ShallowArray(c), ShallowLanes(c)] if c.shallow else
+              [SystolicArray(c), *(Requantize(c) for _ in range(c.post_lanes))])
     counts = Counter(kind for block in blocks for kind in primitives(Fragment.get(block, platform)))
     assert counts[cell] == used <= available

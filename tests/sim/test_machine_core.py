@@ -14,6 +14,7 @@ from systolith.sw.assembler import assemble
 from systolith.sw.nests import LoadNest, Loop, PostNest, ResidualAdd, StreamNest, Token
 from systolith.sw.timing import Standstill, measure
 from tests.hw.core_bench import run_core
+from tests.hw.shallow import SHALLOW
 
 _SMALL = {"banks": 2, "bank_words": 256, "frame_bytes": 64, "accumulator_depth": 32,
           "program_words": 1024}
@@ -23,6 +24,9 @@ CORES = {
                     accumulator_bits=20, fifo_depth=8, **_SMALL),
     "odd": Config(rows=5, columns=3, post_lanes=1, prefetch_descriptors=False, **_SMALL),
     "window": Config(rows=9, columns=3, post_lanes=3, window=True, window_width=8, **_SMALL),
+    "shallow": Config(rows=5, columns=4, post_lanes=2, **SHALLOW, **_SMALL),
+    "shallow steps": Config(rows=4, columns=2, post_lanes=1, bank_ports="single", alignment=2,
+                            accumulator_bits=20, fifo_depth=8, **SHALLOW, **_SMALL),
     "wide operands": Config(rows=4, columns=2, post_lanes=2, operand_bits=16, **_SMALL),
 }
 #: Groups of one nest, at most.

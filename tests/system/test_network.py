@@ -15,6 +15,9 @@ CONFIGS = {
     "window": Config(rows=9, columns=4, post_lanes=2, window=True, window_width=32, **BASE),
     "small": Config(rows=4, columns=2, post_lanes=1, bank_ports="single", alignment=2,
                     prefetch_descriptors=False, multiplier_stages=3, fifo_depth=8, **BASE),
+    "shallow": Config(rows=4, columns=2, post_lanes=1, bank_ports="single", alignment=2,
+                      residual=False, prefetch_descriptors=False, pipelining="shallow",
+                      multiplier_stages=2, fifo_depth=8, **BASE),
 }
 
 

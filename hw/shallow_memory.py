@@ -1,0 +1,195 @@
+"""The unified memory of shallow pipelines: granted, addressed and read in one cycle."""
+
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from systolith.hw.bank import lanes_together, single_port
+from systolith.hw.config import Config
+from systolith.hw.memory import Rotator, UnifiedMemory
+
+__all__ = ["ShallowMemory"]
+
+
+class ShallowMemory(UnifiedMemory):
+    """``UnifiedMemory`` without registers beside the memories and one for a vector write.
+
+    A bank is read in the cycle of the grant, and its data go through the rotator in the next. A
+    vector write waits for a cycle, so that what POST makes of a sum does not add to the arbiter.
+    """
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        banks = [_Bank(self.config) for _ in range(self.config.banks)]
+        for b, bank in enumerate(banks):
+            m.submodules[f"bank{b}"] = bank
+        writing = self._writes(m, banks)
+        self._reads(m, banks, writing if self.config.bank_ports == "single" else 0)
+        return m
+
+    def _writes(self, m, banks):
+        """Let POST's vectors or DMA's words through to the banks; return which are written."""
+        c = self.config
+        lane_data, lane_mask = self._lanes_written(m)
+        address, valid = Signal(c.address_bits, name="written_address"), Signal(name="written")
+        m.d.sync += [address.eq(self.vector_write.address), valid.eq(self.vector_write.mask.any())]
+        bank, after, word, offset, straddle = self._split_written(m, address)
+        wrapped = self._wrapped(offset)
+        word_bank, word_address = self.word_address[len(word):], self.word_address[:len(word)]
+        writing, blocked = Signal(c.banks), Signal(c.banks)
+        for b, port in enumerate(banks):
+            by_vector, by_word = Signal(name=f"vector_to{b}"), Signal(name=f"word_to{b}")
+            lanes = Mux(straddle, Mux(bank == b, ~wrapped, wrapped), -1)
+            m.d.comb += [
+                by_vector.eq(valid & ((bank == b) | (straddle & (after == b)))),
+                by_word.eq(self.word_valid & ~self.word_ready & (word_bank == b) & ~by_vector),
+                blocked[b].eq(by_vector & (word_bank == b)), writing[b].eq(by_vector | by_word),
+                port.write_enable.eq(Mux(by_vector, lane_mask & lanes,
+                                         Mux(by_word, self.word_mask, 0))),
+                port.write_address.eq(Mux(by_vector, word, word_address)),
+                port.write_wrap.eq(Mux(by_vector, wrapped, 0)),
+                port.write_data.eq(Mux(by_vector, lane_data, self.word_data.as_value())),
+            ]
+        m.d.sync += self.word_ready.eq(self.word_valid & ~blocked.any() & ~self.word_ready)
+        return writing
+
+    def _lanes_written(self, m):
+        """Return POST's elements and mask where they belong in a word, when they are written."""
+        c = self.config
+        elements, mask = self.vector_write.data, self.vector_write.mask
+        amount = self.vector_write.address[:c.lane_bits]
+        if c.post_lanes == 1:                    # in every lane; the mask says in which it belongs
+            element, lanes = Signal.like(elements[0]), Signal(c.lanes)
+            m.d.sync += [element.eq(elements[0]), lanes.eq(mask << amount)]
+            return element.replicate(c.lanes), lanes
+        m.submodules.write_rotator = rotator = Rotator(
+            shape=c.operand_bits + 1, lanes=c.lanes, inverse=True, registers=1)
+        for lane in range(c.post_lanes):
+            m.d.comb += rotator.i[lane].eq(Cat(elements[lane], mask[lane]))
+        m.d.comb += rotator.amount.eq(amount)
+        return (Cat(rotator.o[lane][:c.operand_bits] for lane in range(c.lanes)),
+                Cat(rotator.o[lane][c.operand_bits] for lane in range(c.lanes)))
+
+    def _reads(self, m, banks, writing):
+        """Grant in order of priority; give each bank the address of its one winner."""
+        c = self.config
+        claims = []
+        for name, vector in self.readers.items():
+            port = getattr(self, name)
+            bank, after, word, offset, straddle = self._split(m, port.address, name)
+            blocked = Signal(name=f"{name}_blocked")
+            m.d.comb += [
+                blocked.eq(Cat((port.need & writing).any(), *(
+                    claim & (port.need & other.need).any() for claim, other, *_ in claims)).any()),
+                port.grant.eq(port.valid & ~blocked),
+            ]
+            # a claim on one bank keeps others out even if it is refused: somebody has the bank;
+            # a word never takes the next one: its offset is 0
+            claims.append((port.grant if vector else port.valid, port, vector, word,
+                           offset if vector else Const(0)))
+            m.submodules[f"{name}_reader"] = reader = _Reader(c, vector=vector)
+            m.d.comb += [
+                reader.bank.eq(bank), reader.next_bank.eq(after), reader.offset.eq(offset),
+                reader.straddle.eq(straddle), port.data.eq(reader.data),
+                *(reader.banks[b].eq(bank_port.read_data) for b, bank_port in enumerate(banks)),
+            ]
+            m.d.sync += port.data_valid.eq(port.grant)
+        for b, bank_port in enumerate(banks):
+            self._pick(m, b, bank_port, claims)
+
+    def _pick(self, m, b, bank_port, claims):
+        """Give a bank the address of the first in priority that claims it, else the last one's.
+
+        That does not wait for the grants. The next word is added beside the arbiter.
+        """
+        m.d.comb += bank_port.read.eq(Cat(
+            port.valid & port.need[b] for _, port, *_ in claims).any())
+        for claim, port, vector, word, offset in reversed(claims):
+            with m.If(1 if port is claims[-1][1] else claim & port.need[b]):
+                m.d.comb += [bank_port.read_address.eq(word),
+                             bank_port.read_wrap.eq(self._wrapped(offset))]
+                if vector:
+                    m.d.comb += bank_port.read_next.eq(word + 1)
+
+
+class _Bank(wiring.Component):
+    """A bank whose lanes read ``address`` or, where ``wrap`` is set, the word behind it.
+
+    Data read appear in the cycle after ``read``. The lanes are those of ``Bank``, without its
+    registers.
+    """
+
+    def __init__(self, config: Config):
+        self.config = config
+        word_bits = (config.bank_words - 1).bit_length()
+        row = data.ArrayLayout(config.operand_bits, config.lanes)
+        super().__init__({
+            "read": In(1), "read_wrap": In(config.lanes), "write_wrap": In(config.lanes),
+            **{name: In(word_bits) for name in ("read_address", "read_next", "write_address")},
+            "write_enable": In(config.lanes), "write_data": In(row), "read_data": Out(row),
+        })
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        c = self.config
+        write_next = Signal.like(self.write_address)
+        m.d.comb += write_next.eq(self.write_address + 1)
+        share = lanes_together(c)
+        memory = single_port if c.bank_ports == "single" else _dual_port
+        for lane in range(0, c.lanes, share):
+            lanes, upper = slice(lane, lane + share), lane + share - 1
+            read_address, write_address = (Signal.like(self.write_address, name=f"{kind}{lane}")
+                                           for kind in ("read", "write"))
+            m.d.comb += [
+                read_address.eq(Mux(self.read_wrap[upper], self.read_next, self.read_address)),
+                write_address.eq(Mux(self.write_wrap[upper], write_next, self.write_address)),
+            ]
+            out = memory(m, platform, lane, c, read=self.read, read_address=read_address,
+                         write_address=write_address, enable=self.write_enable[lanes],
+                         written=Cat(self.write_data[i] for i in range(lane, lane + share)))
+            m.d.comb += Cat(self.read_data[i] for i in range(lane, lane + share)).eq(out)
+        return m
+
+
+def _dual_port(m, platform, lane, config, *, read, read_address, write_address, enable, written):
+    m.submodules[f"lane{lane}"] = memory = Memory(shape=len(written), depth=config.bank_words,
+                                                  init=[])
+    w, r = memory.write_port(), memory.read_port()
+    m.d.comb += [w.en.eq(enable), w.addr.eq(write_address), w.data.eq(written), r.en.eq(read),
+                 r.addr.eq(read_address)]
+    return r.data
+
+
+class _Reader(wiring.Component):
+    """The way back of one reader: picks its bank's data and, for vectors, rotates them.
+
+    Takes note of a read and delivers in the next cycle.
+    """
+
+    def __init__(self, config: Config, *, vector: bool):
+        self.config, self.vector = config, vector
+        row = data.ArrayLayout(config.operand_bits, config.lanes)
+        super().__init__({
+            "bank": In(range(config.banks)), "next_bank": In(range(config.banks)),
+            "offset": In(config.lane_bits), "straddle": In(1),
+            "banks": In(row).array(config.banks), "data": Out(row),
+        })
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        c = self.config
+        bank, next_bank, offset, straddle = (
+            Signal.like(value, name=f"late_{value.name}", reset_less=True)
+            for value in (self.bank, self.next_bank, self.offset, self.straddle))
+        m.d.sync += [bank.eq(self.bank), next_bank.eq(self.next_bank), offset.eq(self.offset),
+                     straddle.eq(self.straddle)]
+        if not self.vector:
+            m.d.comb += self.data.eq(Array(self.banks[b] for b in range(c.banks))[bank])
+            return m
+        m.submodules.rotator = rotator = Rotator(shape=c.operand_bits, lanes=c.lanes, registers=0)
+        for lane in range(c.lanes):
+            pick = Mux(straddle & (lane < offset), next_bank, bank)
+            m.d.comb += rotator.i[lane].eq(Array(self.banks[b][lane] for b in range(c.banks))[pick])
+        m.d.comb += [rotator.amount.eq(offset), self.data.eq(rotator.o)]
+        return m
