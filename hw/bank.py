@@ -11,9 +11,11 @@ from systolith.hw.config import Config
 __all__ = ["Bank", "lane_groups", "lanes_together", "single_port"]
 
 
-def lane_groups(config: Config) -> int:
-    """Return how many groups of neighbouring lanes have their addresses from registers apart."""
-    return 4 if config.bank_ports == "dual" and config.lanes >= 8 else 1
+def lane_groups(config: Config) -> list[slice]:
+    """Return the groups of neighbouring lanes that have their addresses from registers apart."""
+    groups = 4 if config.bank_ports == "dual" and config.lanes >= 8 else 1
+    size = config.lanes // groups
+    return [slice(start, start + size) for start in range(0, config.lanes, size)]
 
 
 def lanes_together(config: Config) -> int:
@@ -52,7 +54,7 @@ class Bank(wiring.Component):
         row = data.ArrayLayout(config.operand_bits, config.lanes)
         super().__init__({
             "read": In(1), "read_wrap": In(config.lanes), "write_wrap": In(config.lanes),
-            **{name: In(word_bits).array(lane_groups(config)) for name in
+            **{name: In(word_bits).array(len(lane_groups(config))) for name in
                ("read_address", "read_next", "write_address", "write_next")},
             "write_enable": In(config.lanes), "write_data": In(row), "read_data": Out(row),
         })
@@ -73,7 +75,7 @@ class Bank(wiring.Component):
         for lane in range(0, c.lanes, share):
             lanes = slice(lane, lane + share)
             upper = lane + share - 1
-            group = lane * lane_groups(c) // c.lanes
+            group = lane * len(lane_groups(c)) // c.lanes
             read_address = lane_address(self.read_wrap[upper], self.read_address[group],
                                         self.read_next[group], f"read_address{lane}")
             write_address = lane_address(self.write_wrap[upper], self.write_address[group],

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 from systolith.hw.bank import Bank, lane_groups
 from systolith.hw.config import Config
 from systolith.hw.latency import BANK_LATENCY, CLAIM_LATENCY, read_latency
-from systolith.hw.replica import replica
+from systolith.hw.replica import copy_of, replica
 
 __all__ = ["Reader", "Rotator", "UnifiedMemory",
            "banks_needed", "read_port", "vector_write_port"]
@@ -110,24 +110,26 @@ class Reader(wiring.Component):
 
         latency = read_latency(c, vector=self.vector)
         m.d.comb += self.data_valid.eq(delayed(self.granted, latency, "granted"))
-        there = 1 + BANK_LATENCY
-        bank, next_bank = (delayed(self.bank, there, "bank"),
-                           delayed(self.next_bank, there, "next_bank"))
-        offset, straddle = (delayed(self.offset, there, "offset"),
-                            delayed(self.straddle, there, "straddle"))
         word = Signal.like(self.data)
-        for lane in range(c.lanes):
-            # Lanes are far apart: each has a choice of its own, one bit a bank.
-            pick = replica(c.banks, name=f"pick{lane}")
-            choice = Mux(straddle & (lane < offset), next_bank, bank) if self.vector else bank
-            m.d.sync += pick.eq(Cat(choice == b for b in range(c.banks)))
-            m.d.sync += word[lane].eq(reduce(or_, (
-                self.banks[b][lane] & pick[b].replicate(c.operand_bits) for b in range(c.banks))))
+        granted = [(delayed(value, BANK_LATENCY, name), name) for value, name in
+                   ((self.bank, "bank"), (self.next_bank, "next_bank"),
+                    (self.straddle, "straddle"), (self.offset, "offset"))]
+        for g, lanes in enumerate(lane_groups(c)):
+            bank, next_bank, straddle, offset = (copy_of(m, value, name=f"{name}_of{g}")
+                                                 for value, name in granted)
+            for lane in range(lanes.start, lanes.stop):
+                # lanes are far apart: each has a choice of its own, one bit a bank
+                choice = Mux(straddle & (lane < offset), next_bank, bank) if self.vector else bank
+                pick = copy_of(m, Cat(choice == b for b in range(c.banks)), name=f"pick{lane}")
+                m.d.sync += word[lane].eq(reduce(or_, (
+                    self.banks[b][lane] & pick[b].replicate(c.operand_bits)
+                    for b in range(c.banks))))
+        offset = delayed(self.offset, 3 + BANK_LATENCY, "amount")
         if not self.vector:
             m.d.comb += self.data.eq(word)
             return m
         m.submodules.rotator = rotator = Rotator(shape=c.operand_bits, lanes=c.lanes)
-        m.d.comb += [rotator.i.eq(word), rotator.amount.eq(delayed(offset, 2, "amount")),
+        m.d.comb += [rotator.i.eq(word), rotator.amount.eq(offset),
                      self.data.eq(rotator.o)]
         return m
 
@@ -228,13 +230,11 @@ class UnifiedMemory(wiring.Component):
 
         # decided; now each bank takes what it was decided on, each group of lanes for itself
         def late(value, name, group):
-            after = replica(len(value), name=f"late_{name}{group}")
-            m.d.sync += after.eq(value)
-            return after
+            return copy_of(m, value, name=f"late_{name}{group}")
 
         wrapped, first = self._wrapped(offset), Cat(bank == b for b in range(c.banks))
         ports = [self._group_addresses(m, port, "write") for port in banks]
-        for g, lanes in enumerate(self._groups()):
+        for g, lanes in enumerate(lane_groups(c)):
             elements = slice(lanes.start * c.operand_bits, lanes.stop * c.operand_bits)
             wraps = late(wrapped[lanes], "wrapped", g)
             firsts, straddles = late(first, "first", g), late(straddle, "straddle", g)
@@ -258,16 +258,11 @@ class UnifiedMemory(wiring.Component):
                 ]
         return by_vector | by_word
 
-    def _groups(self):
-        """Return the lanes of each group."""
-        size = self.config.lanes // lane_groups(self.config)
-        return [slice(start, start + size) for start in range(0, self.config.lanes, size)]
-
     def _group_addresses(self, m, port, kind):
         """Return a bank's registers for a word and the one after it, for each group of lanes."""
         bits = (self.config.bank_words - 1).bit_length()
         addresses = []
-        for g in range(lane_groups(self.config)):
+        for g in range(len(lane_groups(self.config))):
             word = replica(bits, name=f"{kind}_word{g}")
             after = replica(bits, name=f"{kind}_after{g}")
             m.d.comb += [getattr(port, f"{kind}_address")[g].eq(word),
@@ -293,8 +288,8 @@ class UnifiedMemory(wiring.Component):
                 port.grant.eq(port.valid & ~blocked),
             ]
             grants.append((port.grant, port.need))
-            winners.append([self._winner(m, port, word, offset, f"{name}{g}")
-                            for g in range(lane_groups(c))])
+            winners.append([self._winner(m, port, word, self._wrapped(offset)[lanes], f"{name}{g}")
+                            for g, lanes in enumerate(lane_groups(c))])
             m.submodules[f"{name}_reader"] = reader = Reader(c, vector=vector)
             m.d.comb += [
                 reader.granted.eq(port.grant), reader.bank.eq(bank), reader.next_bank.eq(after),
@@ -306,19 +301,15 @@ class UnifiedMemory(wiring.Component):
             m.d.sync += bank_port.read.eq(Cat(wins[b] for (wins, *_), *_ in winners).any())
             groups = self._group_addresses(m, bank_port, "read")
             for g, (lanes, (first_word, after_it)) in enumerate(
-                    zip(self._groups(), groups, strict=True)):
+                    zip(lane_groups(c), groups, strict=True)):
                 for winner in winners:
-                    wins, word, next_word, offset = winner[g]
+                    wins, word, next_word, wrapped = winner[g]
                     with m.If(wins[b]):
                         m.d.sync += [first_word.eq(word), after_it.eq(next_word),
-                                     bank_port.read_wrap[lanes].eq(self._wrapped(offset)[lanes])]
+                                     bank_port.read_wrap[lanes].eq(wrapped)]
 
-    def _winner(self, m, port, word, offset, name):
-        """Return what won which banks, registered: one copy for each group of lanes."""
-        wins = replica(len(port.need), name=f"{name}_wins")
-        at = replica(len(word), name=f"{name}_word")
-        after = replica(len(word), name=f"{name}_next")
-        first = replica(len(offset), name=f"{name}_offset")
-        m.d.sync += [wins.eq(Mux(port.grant, port.need, 0)), at.eq(word), after.eq(word + 1),
-                     first.eq(offset)]
-        return wins, at, after, first
+    def _winner(self, m, port, word, wrapped, name):
+        """Return, registered, what a reader won in which banks: one copy for a group of lanes."""
+        return tuple(copy_of(m, value, name=f"{name}_{what}") for value, what in
+                     ((Mux(port.grant, port.need, 0), "wins"), (word, "word"),
+                      ((word + 1)[:len(word)], "next"), (wrapped, "wrapped")))

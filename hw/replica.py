@@ -1,8 +1,8 @@
 """Registers that hold the same value in several places, so that each place has one nearby."""
 
-from amaranth.hdl import Signal
+from amaranth.hdl import Module, Signal, Value
 
-__all__ = ["REPLICA", "replica"]
+__all__ = ["REPLICA", "copy_of", "replica"]
 
 #: Attribute of these registers' wires. Synthesis would make one of registers that are always
 #: equal: the scripts of :mod:`systolith.boards` keep those with the attribute.
@@ -10,5 +10,12 @@ REPLICA = "replica"
 
 
 def replica(shape, *, name: str) -> Signal:
-    """Return a register to keep beside its equals."""
+    """Return a register to keep beside its equals; the data path needs no reset."""
     return Signal(shape, name=name, reset_less=True, attrs={REPLICA: 1})
+
+
+def copy_of(m: Module, value: Value, *, name: str) -> Signal:
+    """Return ``value`` a cycle later, in a register to keep beside its equals."""
+    after = replica(len(value), name=name)
+    m.d.sync += after.eq(value)
+    return after
