@@ -5,7 +5,9 @@ from amaranth.lib import data, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
+from systolith.hw.bank import lane_groups
 from systolith.hw.config import Config
+from systolith.hw.lane_buffer import LaneBuffer
 from systolith.hw.latency import read_latency
 from systolith.hw.memory import banks_needed, read_port
 
@@ -52,9 +54,6 @@ class FetchQueue(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        # the FIFO keeps one more entry in its output register
-        m.submodules.fifo = fifo = SyncFIFOBuffered(width=self.width + self.tag_width,
-                                                    depth=self.depth + 1)
         credits = Signal(range(self.depth + 1), init=self.depth)
         taking = Signal()
         ask = self._ask if self.config.shallow else self._queue
@@ -66,12 +65,22 @@ class FetchQueue(wiring.Component):
             later = Signal(self.tag_width, name=f"tag{stage}", reset_less=True)
             m.d.sync += later.eq(tag)
             tag = later
+        word = self.memory.data.as_value()[:self.width]
+        # the FIFO keeps one more entry in its output register
+        kept = Cat(tag, word) if self.config.shallow else Cat(tag)
+        m.submodules.fifo = fifo = SyncFIFOBuffered(width=len(kept), depth=self.depth + 1)
         m.d.comb += [
-            fifo.w_en.eq(self.memory.data_valid),
-            fifo.w_data.eq(Cat(self.memory.data.as_value()[:self.width], tag)),
+            fifo.w_en.eq(self.memory.data_valid), fifo.w_data.eq(kept), fifo.r_en.eq(self.take),
             self.valid.eq(fifo.r_rdy), self.level.eq(fifo.level),
-            Cat(self.data, self.data_tag).eq(fifo.r_data), fifo.r_en.eq(self.take),
+            self.data_tag.eq(fifo.r_data[:self.tag_width]),
         ]
+        if self.config.shallow:
+            m.d.comb += self.data.eq(fifo.r_data[self.tag_width:])
+        else:
+            m.submodules.words = words = LaneBuffer(
+                width=self.width, depth=self.depth, groups=len(lane_groups(self.config)))
+            m.d.comb += [words.write.eq(self.memory.data_valid), words.written.eq(word),
+                         words.take.eq(taking), self.data.eq(words.word)]
         return m
 
     def _ask(self, m, credits):

@@ -9,9 +9,9 @@ __all__ = ["REPLICA", "copy_of", "replica"]
 REPLICA = "replica"
 
 
-def replica(shape, *, name: str) -> Signal:
-    """Return a register to keep beside its equals; the data path needs no reset."""
-    return Signal(shape, name=name, reset_less=True, attrs={REPLICA: 1})
+def replica(shape, *, name: str, reset_less: bool = True) -> Signal:
+    """Return a register to keep beside its equals; on the data path it needs no reset."""
+    return Signal(shape, name=name, reset_less=reset_less, attrs={REPLICA: 1})
 
 
 def copy_of(m: Module, value: Value, *, name: str) -> Signal:
