@@ -1,4 +1,4 @@
-"""The data of a FIFO: pointers of its own for each group of lanes, and no enable over all of them."""
+"""The data of a FIFO: pointers for each group of lanes, no enable over all of them."""
 
 from amaranth.hdl import Cat, Module
 from amaranth.lib import wiring

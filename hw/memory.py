@@ -111,16 +111,20 @@ class Reader(wiring.Component):
         latency = read_latency(c, vector=self.vector)
         m.d.comb += self.data_valid.eq(delayed(self.granted, latency, "granted"))
         word = Signal.like(self.data)
-        granted = [(delayed(value, BANK_LATENCY, name), name) for value, name in
-                   ((self.bank, "bank"), (self.next_bank, "next_bank"),
-                    (self.straddle, "straddle"), (self.offset, "offset"))]
+        bank, next_bank, straddle, offset = (
+            delayed(value, BANK_LATENCY, name) for value, name in
+            ((self.bank, "bank"), (self.next_bank, "next_bank"), (self.straddle, "straddle"),
+             (self.offset, "offset")))
+        straddles = straddle if self.vector else 0
         for g, lanes in enumerate(lane_groups(c)):
-            bank, next_bank, straddle, offset = (copy_of(m, value, name=f"{name}_of{g}")
-                                                 for value, name in granted)
+            # lanes are far apart: each has a choice of its own, one bit a bank
+            first, after = (copy_of(m, Cat(value == b for b in range(c.banks)), name=f"{name}{g}")
+                            for value, name in ((bank, "first_of"), (next_bank, "after_of")))
+            over = copy_of(m, Cat(straddles & (lane < offset)
+                                  for lane in range(lanes.start, lanes.stop)), name=f"over_of{g}")
             for lane in range(lanes.start, lanes.stop):
-                # lanes are far apart: each has a choice of its own, one bit a bank
-                choice = Mux(straddle & (lane < offset), next_bank, bank) if self.vector else bank
-                pick = copy_of(m, Cat(choice == b for b in range(c.banks)), name=f"pick{lane}")
+                choice = Mux(over[lane - lanes.start], after, first)
+                pick = copy_of(m, choice, name=f"pick{lane}")
                 m.d.sync += word[lane].eq(reduce(or_, (
                     self.banks[b][lane] & pick[b].replicate(c.operand_bits)
                     for b in range(c.banks))))
@@ -298,10 +302,12 @@ class UnifiedMemory(wiring.Component):
                 *(reader.banks[b].eq(bank_port.read_data) for b, bank_port in enumerate(banks)),
             ]
         for b, bank_port in enumerate(banks):
-            m.d.sync += bank_port.read.eq(Cat(wins[b] for (wins, *_), *_ in winners).any())
             groups = self._group_addresses(m, bank_port, "read")
             for g, (lanes, (first_word, after_it)) in enumerate(
                     zip(lane_groups(c), groups, strict=True)):
+                reads = copy_of(m, Cat(winner[g][0][b] for winner in winners).any(),
+                                name=f"bank{b}_reads{g}")
+                m.d.comb += bank_port.read[g].eq(reads)
                 for winner in winners:
                     wins, word, next_word, wrapped = winner[g]
                     with m.If(wins[b]):

@@ -16,7 +16,7 @@ from systolith.hw.latency import (
     SLOT_DELAY,
     post_read_latency,
 )
-from systolith.hw.replica import replica
+from systolith.hw.replica import copy_of, replica
 from systolith.hw.requantize import Requantize
 
 __all__ = ["ChannelParameters", "PostLanes", "ResidualScale"]
@@ -64,7 +64,7 @@ class PostLanes(wiring.Component):
         Static during a nest; ``scales`` are those of residual, result and sum.
     with_residual : :py:`In(1)`
         Static.
-    slots : :py:`In(RESIDUAL_CYCLES)`
+    next_slots : :py:`In(RESIDUAL_CYCLES)`
         One bit is set, each cycle the next; without a residual it is bit 0.
     valid, data : Out
         Finished results, one for each ``last`` step.
@@ -82,7 +82,7 @@ class PostLanes(wiring.Component):
             "fill": In(1), "zero": In(wide), "low": In(wide), "high": In(wide),
             "residual_zero": In(wide), "scales": In(data.ArrayLayout(ResidualScale, 3)),
             "sum_zero": In(wide), "sum_low": In(wide), "sum_high": In(wide),
-            "with_residual": In(1), "slots": In(RESIDUAL_CYCLES), "valid": Out(1),
+            "with_residual": In(1), "next_slots": In(RESIDUAL_CYCLES), "valid": Out(1),
             "data": Out(data.ArrayLayout(signed(c.operand_bits), c.post_lanes)),
         })
 
@@ -94,7 +94,8 @@ class PostLanes(wiring.Component):
         last = _history(m, self.last, POST_LATENCY, "last")
         step = _history(m, self.step, DRAIN_LATENCY + 2, "step")
         for lane in range(c.post_lanes):
-            result = self._lane(m, lane, step)
+            slots = copy_of(m, self.next_slots, name=f"slots{lane}") if c.residual else None
+            result = self._lane(m, lane, step, slots)
             self._pool(m, lane, result, alive, first)
         finished = alive[POST_LATENCY] & last[POST_LATENCY]
         if c.residual:
@@ -103,7 +104,7 @@ class PostLanes(wiring.Component):
         m.d.comb += self.valid.eq(finished)
         return m
 
-    def _bounds(self, m, lane):
+    def _bounds(self, m, lane, slots):
         """Return zero point, least and greatest value of the results that leave the requantiser."""
         zero, low, high = (replica(signed(16), name=f"{name}{lane}")
                            for name in ("zero_now", "low_now", "high_now"))
@@ -112,13 +113,13 @@ class PostLanes(wiring.Component):
             # an operand of slot k leaves 1 + latency cycles later; its zero point is added then,
             # its bounds are for the cycle after
             leaving = _ADDED + REQUANTIZE_LATENCY
-            with m.If(self.with_residual & self.slots[leaving % RESIDUAL_CYCLES]):
+            with m.If(self.with_residual & slots[leaving % RESIDUAL_CYCLES]):
                 m.d.sync += zero.eq(self.sum_zero)
-            with m.If(self.with_residual & self.slots[(leaving + 1) % RESIDUAL_CYCLES]):
+            with m.If(self.with_residual & slots[(leaving + 1) % RESIDUAL_CYCLES]):
                 m.d.sync += [low.eq(self.sum_low), high.eq(self.sum_high)]
         return zero, low, high
 
-    def _lane(self, m, lane, step):
+    def _lane(self, m, lane, step, slots):
         """Build one lane up to its saturated result."""
         c = self.config
         columns = [s * c.post_lanes + lane for s in range(c.post_steps)]
@@ -140,14 +141,14 @@ class PostLanes(wiring.Component):
 
         zeroed = Signal(signed(33), name=f"zeroed{lane}")
         result = Signal(signed(c.operand_bits), name=f"result{lane}")
-        zero, low, high = self._bounds(m, lane)
+        zero, low, high = self._bounds(m, lane, slots)
         m.d.sync += zeroed.eq(scale.y + zero)
         m.d.sync += result.eq(Mux(zeroed < low, low, Mux(zeroed > high, high, zeroed)))
         if c.residual:
-            self._residual(m, lane, scale, result)
+            self._residual(m, lane, scale, result, slots)
         return result
 
-    def _residual(self, m, lane, scale, result):
+    def _residual(self, m, lane, scale, result, slots):
         """Give the other three slots of the requantiser their operands and scales."""
         # operands less their zero points, each in the cycle before its slot
         age = RESULT_INPUT - 3 - post_read_latency(self.config)
@@ -165,11 +166,11 @@ class PostLanes(wiring.Component):
         chosen = replica(ResidualScale, name=f"scale{lane}")
         others = {_RESIDUAL: residual << _LIFT, _RESULT: again << _LIFT, _ADDED: total}
         for (slot, x), parameters in zip(others.items(), self.scales, strict=True):
-            with m.If(self.slots[slot - 1]):
+            with m.If(slots[slot - 1]):
                 m.d.sync += chosen.eq(parameters)
-            with m.If(self.slots[slot]):
+            with m.If(slots[slot]):
                 m.d.sync += scale.x.eq(x)
-        with m.If(~self.slots[_SUM]):
+        with m.If(~slots[_SUM]):
             m.d.sync += [scale.multiplier.eq(chosen.multiplier), scale.left.eq(0),
                          scale.right.eq(chosen.right)]
 
