@@ -89,7 +89,8 @@ class Descriptor(wiring.Component):
         ]
         counter = Signal(self.config.token_bits)
         m.d.comb += counter.eq(Array(self.completed)[token.wait_engine.as_value()])
-        m.d.sync += satisfied.eq(Mux(self.pending & ~self.take,
+        # a nest comes at the earliest in the cycle after the one before it was taken
+        m.d.sync += satisfied.eq(Mux(self.pending,
                                      ~token.wait | (counter >= token.wait_count[:len(counter)]), 0))
         with m.If(self.take):
             m.d.sync += self.pending.eq(0)
