@@ -38,7 +38,7 @@ def conv(builder: Builder, node: Node) -> Value:
     hwc = levels.reshape(outputs, depth, *geometry.kernel).transpose(0, 2, 3, 1)
     draft = ConvDraft(
         **builder.labels(node, source.tensor), weights=hwc, scale=scale,
-        bias=integer_bias(node, node.operand(2), scale), stride=geometry.stride,
+        bias=integer_bias(node, node.operand(2), scale), lift=True, stride=geometry.stride,
         pads=_sum(source.pads, geometry.pads), dilation=geometry.dilation, groups=groups)
     return builder.add_draft(draft, (*geometry.result, outputs), source.rank)
 
@@ -79,7 +79,8 @@ def _dense(builder: Builder, node: Node, transposed: bool) -> Value:
         h, w, _ = builder.pin(node, x, x.elements.reshape(
             builder.slot(x).shape or (1, -1, x.shape[-1])))
         levels, shape = levels[:, None, None], (h, w, len(levels))
-    draft = ConvDraft(**builder.labels(node, x.tensor), weights=levels, scale=scale, bias=bias)
+    draft = ConvDraft(**builder.labels(node, x.tensor), weights=levels, scale=scale, bias=bias,
+                      lift=True)
     result = builder.add_draft(draft, shape, 1)
     return result.rearranged(np.arange(np.prod(shape)).reshape(*x.shape[:-1], shape[2]))
 

@@ -76,7 +76,7 @@ class Draft(ABC):
             Largest magnitude of what each of them multiplies.
         lift : bool
             Shift left as far as 32 bits allow, so that of the two roundings only the last one
-            shows. TFLite does not, but small sums need it: divided by 4, one in eight is off.
+            shows: onnxruntime rounds once. TFLite's convolutions show both.
         """
         try:
             parts = np.array([quantize_multiplier(float(factor)) for factor in factors], np.int64)
@@ -107,6 +107,8 @@ class ConvDraft(Draft):
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
+    #: Round once; see :meth:`Draft.requant`.
+    lift: bool = False
 
     def scale_channels(self, factor: np.ndarray, shift: np.ndarray) -> None:
         """Turn the real result y into ``factor * y + shift``, float64[o] each, exactly folded."""
@@ -130,7 +132,8 @@ class ConvDraft(Draft):
         least, most = -128 - zero_point, 127 - zero_point
         largest = np.maximum(np.abs(self.bias + most * positive + least * negative),
                              np.abs(self.bias + least * positive + most * negative))
-        requant = self.requant(self.scale / output.scale, np.maximum(largest, abs(self.bias)))
+        requant = self.requant(self.scale / output.scale, np.maximum(largest, abs(self.bias)),
+                               self.lift)
         return Conv(**self.common(output), weights=self.weights.astype(np.int8),
                     bias=self.bias.astype(np.int32), requant=requant, stride=self.stride,
                     pads=self.pads, dilation=self.dilation, groups=self.groups)

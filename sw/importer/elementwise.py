@@ -101,7 +101,7 @@ def _affine(builder: Builder, node: Node, x: Activation, factor: np.ndarray,
     scale = input_scale(builder, x) * np.where(zero, 1, np.abs(factor)) / UNIT
     weights = (np.sign(factor) * UNIT).astype(np.int8).reshape(channels, 1, 1, 1)
     draft = ConvDraft(**builder.labels(node, slot.name), weights=weights, scale=scale,
-                      bias=real_bias(shift, scale), groups=channels)
+                      bias=real_bias(shift, scale), groups=channels, lift=True)
     return builder.add_draft(draft, slot.shape, 3).rearranged(slot.places[x.elements])
 
 

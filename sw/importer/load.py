@@ -10,7 +10,6 @@ from systolith.sw.errors import ModelError
 from systolith.sw.importer.check import check_model, first_line, input_type, model_inputs
 from systolith.sw.importer.reader import import_onnx
 from systolith.sw.ir import Graph
-from systolith.sw.quantize import quantize
 
 __all__ = ["load_model"]
 
@@ -56,6 +55,8 @@ def load_model(path: str | Path,
             f"{path}: the model is not quantised: give some hundred typical inputs ({shapes}, "
             "float32) to calibrate it: --calibrate X.npy, or load_model(path, calibration=array)")
     else:
+        from systolith.sw.quantize import quantize  # onnxruntime, and quantize imports this package
+
         model = quantize(model, str(path), calibration)
     return import_onnx(model, str(path))
 

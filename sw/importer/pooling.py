@@ -92,7 +92,7 @@ def _sum_conv(builder: Builder, node: Node, x: Activation, source: Map,
     channels = source.shape[2]
     weights = np.full((channels, *geometry.kernel, 1), UNIT, np.int8)
     draft = ConvDraft(
-        **builder.labels(node, source.tensor), weights=weights, groups=channels,
+        **builder.labels(node, source.tensor), weights=weights, groups=channels, lift=True,
         stride=geometry.stride, pads=geometry.pads, bias=np.zeros(channels, np.int64),
         scale=np.full(channels, input_scale(builder, x) / (UNIT * math.prod(geometry.kernel))))
     return builder.add_draft(draft, (*geometry.result, channels), source.rank)

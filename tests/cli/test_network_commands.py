@@ -69,6 +69,21 @@ def test_compile_with_nan_in_the_calibration(systolith, tmp_path, images):
     assert run.code == 3 and "NaN" in run.err and not output.exists()
 
 
+def test_compile_of_a_float_model(systolith, tmp_path):
+    """The way of a PyTorch user: export, calibrate, run."""
+    with np.load(LENET / "digits.npz") as digits:
+        x = (digits["images"][:120] / np.float32(255)).astype(np.float32)[:, None]
+        labels = digits["labels"][100:120]
+    typical, program = tmp_path / "typical.npy", tmp_path / "lenet.sth"
+    write_array(typical, x[:100])
+    write_array(tmp_path / "x.npy", x[100:])
+    assert systolith("compile", LENET / "lenet_float.onnx", "-t", "ulx3s-85f", "-o", program,
+                     "--calibrate", typical).code == 0
+    assert systolith("run", program, "--device", "machine:", "--input", tmp_path / "x.npy",
+                     "--output", tmp_path / "y.npy").code == 0
+    assert np.array_equal(read_array(tmp_path / "y.npy").argmax(axis=1), labels)
+
+
 def test_compile_into_a_missing_folder(systolith, tmp_path):
     run = systolith("compile", MODEL, "-t", "ulx3s-85f", "-o", tmp_path / "no" / "o.sth")
     assert run.code == 1 and "folder of the output file does not exist" in run.err

@@ -18,7 +18,7 @@ from tests.onnx_models import Model, difference, quantized, random_model, refere
 NETWORKS = {}
 #: Share of elements that may differ by 1 from onnxruntime. An average of few elements is often
 #: a tie, which TFLite rounds away from zero and ONNX to even.
-RARELY, AVERAGE = 0.03, 0.3
+RARELY, AVERAGE = 0.005, 0.3
 
 
 def network(shape, **options):
