@@ -176,9 +176,10 @@ class PostEngine(wiring.Component):
                 with m.If(d.ready):
                     m.next = "START"
             with m.State("START"):
-                m.d.comb += walker.start.eq(1)
-                m.d.sync += fetching.eq(control.reload & drains)
-                m.next = "GROUP"
+                m.d.comb += walker.start.eq(d.start)
+                m.d.sync += fetching.eq(d.start & control.reload & drains)
+                with m.If(d.start):
+                    m.next = "GROUP"
             with m.State("GROUP"):
                 with m.If(control.fill | full.bit_select(self.drain_store, 1)
                           & (~control.reload | parameters.ready)):
