@@ -5,7 +5,8 @@ instruction-level model and RTL are compared with it by equality.
 
 References
 ----------
-TensorFlow Lite ``reference/integer_ops/{conv,depthwise_conv,fully_connected,pooling,add}.h``.
+TensorFlow Lite ``reference/integer_ops/{conv,depthwise_conv,fully_connected,pooling,add}.h``,
+``transpose_conv.h`` there.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,10 +16,21 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from systolith.sw import ports
 from systolith.sw.errors import DataError
-from systolith.sw.ir import Add, Conv, Graph, Op, Pool, Requant, Tensor
+from systolith.sw.ir import (
+    Add,
+    Concat,
+    Conv,
+    Graph,
+    Op,
+    Pool,
+    Requant,
+    Select,
+    Tensor,
+    TransposedConv,
+)
 from systolith.sw.numerics import ADD_LEFT_SHIFT, requantize, saturate
 
-__all__ = ["accumulate", "run", "run_model", "run_op"]
+__all__ = ["accumulate", "run", "run_model", "run_op", "scatter"]
 
 #: Elements of one unrolled convolution operand: bounds the memory a batch takes.
 _CHUNK_ELEMENTS = 1 << 23
@@ -75,6 +87,12 @@ def run_op(graph: Graph, op: Op, operands: list[np.ndarray]) -> np.ndarray:
     match op:
         case Conv():
             result = _rescale(accumulate(op, operands[0], inputs[0]), op.requant, output)
+        case TransposedConv():
+            result = _rescale(scatter(op, operands[0], inputs[0]), op.requant, output)
+        case Select():
+            result = operands[0][:, op.rows][:, :, op.columns][..., op.channels]
+        case Concat():
+            result = _concat(op, operands, inputs, output)
         case Pool(mode="max"):
             padded = _pad(operands[0], op.pads, -128)
             result = np.maximum.reduce(list(_taps(padded, op.kernel, op.stride)))
@@ -122,6 +140,45 @@ def accumulate(op: Conv, x: np.ndarray, tensor: Tensor) -> np.ndarray:
         sums[start:start + step] = product.reshape(
             groups, -1, h, w, outputs // groups).transpose(1, 2, 3, 0, 4)
     return sums.reshape(n, h, w, outputs) + op.bias.astype(np.int64)
+
+
+def scatter(op: TransposedConv, x: np.ndarray, tensor: Tensor) -> np.ndarray:
+    """Return the exact accumulators of a transposed convolution, int64[n, h, w, o].
+
+    Parameters
+    ----------
+    op : TransposedConv
+        The convolution.
+    x : int8[n, h, w, c]
+        Its input.
+    tensor : Tensor
+        The input's zero point.
+    """
+    outputs, kh, kw, depth = op.weights.shape
+    n, h, w, _ = x.shape
+    weights = op.weights.astype(np.float64).reshape(op.groups, -1, kh, kw, depth)
+    pixels = (x.astype(np.float64) - tensor.zero_point).reshape(n, h, w, op.groups, depth)
+    spans = [(size - 1) * stride + 1 for size, stride in zip((h, w), op.stride, strict=True)]
+    whole = [max(span + dilation * (kernel - 1), crop + size) for span, dilation, kernel, crop, size
+             in zip(spans, op.dilation, (kh, kw), op.crop, op.size, strict=True)]
+    sums = np.zeros((n, *whole, outputs))
+    for ky, kx in np.ndindex(kh, kw):
+        y, x0 = ky * op.dilation[0], kx * op.dilation[1]
+        product = np.einsum("nhwgi,goi->nhwgo", pixels, weights[:, :, ky, kx])
+        sums[:, y:y + spans[0]:op.stride[0], x0:x0 + spans[1]:op.stride[1]] += product.reshape(
+            n, h, w, outputs)
+    (top, left), (rows, columns) = op.crop, op.size
+    return sums[:, top:top + rows, left:left + columns].astype(np.int64) + op.bias.astype(np.int64)
+
+
+def _concat(op: Concat, operands: list[np.ndarray], inputs: list[Tensor],
+            output: Tensor) -> np.ndarray:
+    parts = []
+    for i, (x, tensor) in enumerate(zip(operands, inputs, strict=True)):
+        requant = Requant(*(values[i:i + 1] for values in (
+            op.requant.multiplier, op.requant.left, op.requant.right)))
+        parts.append(_rescale(x.astype(np.int64) - tensor.zero_point, requant, output))
+    return np.concatenate(parts, axis=1 + op.axis)
 
 
 def _average(op: Pool, x: np.ndarray, source: Tensor, output: Tensor) -> np.ndarray:

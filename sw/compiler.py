@@ -41,7 +41,8 @@ def compile_graph(graph: Graph, config: Config) -> Program:
     verify(graph)
     steps = fuse(graph)
     maps = _maps(graph, steps, config)
-    plans = [lower_step(step, maps[step.x], graph, config) for step in steps]
+    plans = [lower_step(step, [maps[name] for name in step.core.inputs], graph, config)
+             for step in steps]
     constants = [[pack_constants(plan, config) for plan in of_step] for of_step in plans]
     memory, constants = _place(graph, steps, maps, constants, config)
     nests, words = _emit(graph, steps, plans, constants, memory, config)
@@ -76,9 +77,15 @@ def _place(graph: Graph, steps: list[Step], maps: dict[str, Map],
     # parameters first: POST reads them beside the weights, so they had better lie apart
     flat = [c for of_step in constants for c in of_step]
     readers = [i for i, of_step in enumerate(constants) for _ in of_step]
-    sizes = [c.parameters.size for c in flat] + [c.tiles.size for c in flat]
-    memory = plan_memory(graph, steps, maps, sizes, config, readers * 2)
-    parameters, tiles = (iter(memory.constants[i:]) for i in (0, len(flat)))
+    arrays = [c.parameters for c in flat] + [c.tiles for c in flat]
+    # what several plans of a step have in common is stored once
+    keys = [(reader, array.tobytes()) for reader, array in zip(readers * 2, arrays, strict=True)]
+    sizes = {key: array.size for key, array in zip(keys, arrays, strict=True)}
+    memory = plan_memory(graph, steps, maps, list(sizes.values()), config,
+                         [reader for reader, _ in sizes])
+    addresses = dict(zip(sizes, memory.constants, strict=True))
+    parameters, tiles = (iter([addresses[key] for key in part])
+                         for part in (keys[:len(flat)], keys[len(flat):]))
     placed = [[replace(c, tile_address=next(tiles), parameter_address=next(parameters))
                for c in of_step] for of_step in constants]
     return memory, placed

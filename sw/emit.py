@@ -157,9 +157,10 @@ class Emitter:
         self.nests.append(LoadNest(base=constant.tile_address, loops=loops))
 
     def _stream(self, step: Step, plan: Plan, piece: Piece) -> None:
-        source = _seen(self.maps[step.x], plan)
+        name = step.core.inputs[plan.source]
+        source = _seen(self.maps[name], plan)
         y, x = plan.y, plan.x
-        rows_read = (0, self.maps[step.x].tensor.shape[0]) if plan.blocks else (y.start, y.end)
+        rows_read = (0, self.maps[name].tensor.shape[0]) if plan.blocks else (y.start, y.end)
         if plan.window:
             rows, columns = plan.window
             loops = [Loop((x.count - 1) * x.stride + columns, source.stride(0, 1)),
@@ -181,15 +182,16 @@ class Emitter:
             loops=[*loops, *reduction, Loop(piece.groups[1] - piece.groups[0], plan.group_stride)],
             pass_level=2, group_level=2 + len(reduction), window=window,
             hold=piece.hold, keep=piece.keep,
-            relocate=self.relocated.get(step.x, Relocate.NONE),
-            token=self._token(step.x, *rows_read, piece.channels)))
+            relocate=self.relocated.get(name, Relocate.NONE),
+            token=self._token(name, *rows_read, piece.channels)))
 
     def _drain(self, step: Step, plan: Plan, constant: Constants,
                groups: tuple[int, int]) -> None:
         """Emit the drain of some groups of a tile: from the first to before the last."""
         config, target = self.config, _seen(self.maps[step.output], plan)
         rows, columns = plan.results
-        (pool_h, pool_w), (step_h, step_w) = plan.pool_kernel, plan.pool_stride
+        (pool_h, pool_w), (pool_dy, pool_dx) = plan.pool_kernel, plan.pool_stride
+        dy, dx = plan.step
         residual = self.maps[step.residual] if step.residual else None
 
         def loop(count, acc, dy, dx, elements=0):
@@ -199,8 +201,8 @@ class Emitter:
         pools = [] if plan.pool is None else [Loop(pool_w, acc=1), Loop(pool_h, acc=plan.x.count)]
         steps = [] if config.post_steps == 1 else [loop(config.post_steps, 0, 0, 0,
                                                         config.post_lanes)]
-        loops = [*pools, *steps, loop(columns, step_w, 0, 1),
-                 loop(rows, step_h * plan.x.count, 1, 0)]
+        loops = [*pools, *steps, loop(columns, pool_dx, 0, dx),
+                 loop(rows, pool_dy * plan.x.count, dy, 0)]
         oy, ox = plan.origin
         channel = plan.channel + groups[0] * config.columns
         params = groups[0] * config.param_words * config.lanes
@@ -210,7 +212,7 @@ class Emitter:
             add = self._addition(step, residual.at(oy, ox, channel))
             bounds = _bounds([step.core]) if step.add else _ALL
         ends = groups[1] == plan.groups
-        self._post(step.output, (oy, oy + rows), PostNest(
+        self._post(step.output, (oy, oy + (rows - 1) * dy + 1), PostNest(
             base=target.at(oy, ox, channel),
             loops=[*loops, loop(groups[1] - groups[0], 0, 0, 0, config.columns)],
             group_level=len(loops), pool_level=len(pools),

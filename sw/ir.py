@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-__all__ = ["Add", "Conv", "Graph", "HostStep", "Op", "Pool", "Port", "Requant", "Tensor"]
+__all__ = ["Add", "Concat", "Conv", "Graph", "HostStep", "Op", "Pool", "Port", "Requant", "Select",
+           "Tensor", "TransposedConv"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +74,51 @@ class Conv(Op):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TransposedConv(Op):
+    """``y = sat(requantize(bias + sum((x - z_x) * w)) + z_y)``, every input pixel spread by w.
+
+    Input pixel i adds to the results ``i * stride + k * dilation - crop`` for each tap k; what
+    falls outside ``size`` is lost.
+    """
+
+    #: int8[o, kh, kw, i / groups]
+    weights: np.ndarray
+    #: int32[o]
+    bias: np.ndarray
+    requant: Requant
+    stride: tuple[int, int]
+    #: Rows at the top and columns at the left that are cut off.
+    crop: tuple[int, int] = (0, 0)
+    #: Height and width of the result.
+    size: tuple[int, int]
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Select(Op):
+    """``y[h, w, c] = x[rows[h], columns[w], channels[c]]``: slices, nearest resizing, broadcasts.
+
+    Result and input have one scale and zero point.
+    """
+
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
+    channels: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Concat(Op):
+    """Feature maps side by side along an axis of (h, w, c).
+
+    Part i becomes ``sat(requantize(x - z_x) + z_y)`` with element i of the rescaling.
+    """
+
+    axis: int
+    requant: Requant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Pool(Op):
     """Maximum or average over windows; padding elements never take part.
 
@@ -104,9 +150,11 @@ class Add(Op):
 class HostStep:
     """Work the host does on a model's input or output.
 
-    ``kind``: ``quantize``, ``dequantize``, ``softmax``, ``softmax_int8``, ``table``.
+    ``kind``: ``quantize``, ``dequantize``, ``softmax``, ``sigmoid``, ``tanh``, ``hard_sigmoid``,
+    ``hard_swish``, ``softmax_int8``, ``table``.
     ``attributes`` for quantize: ``ties_away`` (1: from zero, as TFLite rounds; else to even, as
     ONNX does); for softmax: ``axis`` (in the port's own batchless shape, negative); for
+    hard_sigmoid: ``alpha`` and ``beta`` of ``alpha * x + beta``, cut off at 0 and 1; for
     softmax_int8, which reads and writes integers: ``beta``, ``scale`` and ``zero_point`` of the
     result; for table, which does so too: ``levels``, the results of -128 to 127.
     """
@@ -156,8 +204,11 @@ class Graph:
         return [op for op in self.ops if tensor in op.inputs]
 
     def macs(self, op: Op) -> int:
-        """Multiply-accumulates of an operation (0 for pooling and addition)."""
-        if not isinstance(op, Conv):
+        """Multiply-accumulates of an operation (0 for those without weights).
+
+        Of a transposed convolution those of its cropped results too.
+        """
+        if not isinstance(op, Conv | TransposedConv):
             return 0
-        h, w, _ = self.tensors[op.output].shape
+        h, w, _ = self.tensors[op.output if isinstance(op, Conv) else op.x].shape
         return h * w * int(op.weights.size)

@@ -107,6 +107,25 @@ def _softmax(values: np.ndarray, attributes: Mapping[str, Any], tensor: Tensor) 
     return powers / powers.sum(axis=axis, keepdims=True)
 
 
+def _sigmoid(values: np.ndarray, attributes: Mapping[str, Any], tensor: Tensor) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        return 1 / (1 + np.exp(-values))
+
+
+def _tanh(values: np.ndarray, attributes: Mapping[str, Any], tensor: Tensor) -> np.ndarray:
+    return np.tanh(values)
+
+
+def _hard_sigmoid(values: np.ndarray, attributes: Mapping[str, Any],
+                  tensor: Tensor) -> np.ndarray:
+    alpha, beta = np.float32(attributes["alpha"]), np.float32(attributes["beta"])
+    return np.clip(alpha * values + beta, np.float32(0), np.float32(1))
+
+
+def _hard_swish(values: np.ndarray, attributes: Mapping[str, Any], tensor: Tensor) -> np.ndarray:
+    return values * _hard_sigmoid(values, {"alpha": 1 / 6, "beta": 0.5}, tensor)
+
+
 def _table(values: np.ndarray, attributes: Mapping[str, Any], tensor: Tensor) -> np.ndarray:
     return np.array(attributes["levels"], np.int8)[values.astype(np.int16) + 128]
 
@@ -143,4 +162,5 @@ def _scale(attributes: Mapping[str, Any], tensor: Tensor) -> tuple[np.float32, n
 
 
 _STEPS = {"quantize": _quantize, "dequantize": _dequantize, "softmax": _softmax,
-          "softmax_int8": _softmax_int8, "table": _table}
+          "softmax_int8": _softmax_int8, "sigmoid": _sigmoid, "tanh": _tanh,
+          "hard_sigmoid": _hard_sigmoid, "hard_swish": _hard_swish, "table": _table}

@@ -11,7 +11,7 @@ __all__ = ["Step", "fuse"]
 class Step:
     """An operation on the array, and what POST does to its result on the way to memory."""
 
-    #: Conv, Pool or Add; the latter two (and what follows them) read their input as it is.
+    #: The operation whose sums the array makes.
     core: Op
     pool: Pool | None = None
     add: Add | None = None
@@ -23,7 +23,7 @@ class Step:
 
     @property
     def x(self) -> str:
-        """Tensor that streams through the array."""
+        """Tensor that streams through the array (the first of several)."""
         return self.core.x
 
     @property
@@ -43,7 +43,8 @@ class Step:
     @property
     def inputs(self) -> list[str]:
         """Tensors read from memory."""
-        return [self.x] + ([self.residual] if self.residual else [])
+        streamed = [self.x] if isinstance(self.core, Add) else [*self.core.inputs]
+        return streamed + ([self.residual] if self.residual else [])
 
 
 def fuse(graph: Graph) -> list[Step]:

@@ -7,10 +7,24 @@ saturated throughout and a wrong bit anywhere shows at the output. ``random_inpu
 With hypothesis: ``@given(st.integers(0, 2**32 - 1))`` and ``np.random.default_rng(seed)``.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from systolith.sim import golden
-from systolith.sw.ir import Add, Conv, Graph, Op, Pool, Port, Requant, Tensor
+from systolith.sw.ir import (
+    Add,
+    Concat,
+    Conv,
+    Graph,
+    Op,
+    Pool,
+    Port,
+    Requant,
+    Select,
+    Tensor,
+    TransposedConv,
+)
 from systolith.sw.numerics import ADD_LEFT_SHIFT, quantize_multiplier
 
 #: Layer kinds ``random_graph`` draws from.
@@ -18,6 +32,8 @@ KINDS = ("conv", "pointwise", "depthwise", "grouped", "dilated", "max", "average
          "rescale", "add", "global", "dense")
 #: Pairs of layers that the compiler makes one step of; ``KINDS`` hardly ever gives such a pair.
 FUSED = ("pooled", "residual")
+#: Layers whose results are written elsewhere than one behind the other.
+PLACED = ("transposed", "select", "concat")
 #: Standard deviation of results, in steps of the output: spread over the range, tails saturate.
 SPREAD = 50
 
@@ -30,7 +46,7 @@ def random_graph(rng, *, kinds=KINDS, layers=4, size=12, channels=12, one_dimens
     rng : numpy.random.Generator
         Decides everything; equal states give equal networks.
     kinds : sequence of str
-        Which of ``KINDS`` and ``FUSED`` may occur.
+        Which of ``KINDS``, ``FUSED`` and ``PLACED`` may occur.
     layers : int
         Layers after the input. ``global`` and ``dense`` leave a 1 x 1 map.
     size, channels : int
@@ -137,6 +153,12 @@ class _Builder:
                 self.pooled()
             case "residual":
                 self.residual()
+            case "transposed":
+                self.transposed()
+            case "select":
+                self.select()
+            case "concat":
+                self.concat()
             case _:
                 raise ValueError(f"unknown layer kind {kind!r}")
 
@@ -172,16 +194,84 @@ class _Builder:
         draft = Conv(name="", kind="", inputs=(self.x,), output="", weights=weights,
                      bias=np.zeros(outputs, np.int32), requant=requant(np.ones(outputs)),
                      groups=groups, **window)
-        sums = golden.accumulate(draft, self.values[self.x], source)
+        self.scaled(draft, golden.accumulate(draft, self.values[self.x], source))
+
+    def scaled(self, draft, sums):
+        """Append a convolution, its bias and rescaling made for the sums it has without."""
+        outputs = len(draft.weights)
         spread = np.maximum(sums.std(axis=(0, 1, 2)), 100)
         bias = self.rng.normal(0, 0.3, outputs) * spread - sums.mean(axis=(0, 1, 2))
         output = self.tensor((*sums.shape[1:3], outputs))
         factors = SPREAD * self.rng.uniform(0.5, 1.5, outputs) / spread
         bias -= output.zero_point / factors     # centred in the int8 range
-        self.append(Conv(
-            name=f"conv{len(self.graph.ops)}", kind="Conv", inputs=(self.x,), output=output.name,
-            weights=weights, bias=np.rint(bias).astype(np.int32), requant=requant(factors),
-            groups=groups, **window, **self.bounds(output)))
+        self.append(replace(
+            draft, name=f"conv{len(self.graph.ops)}", kind="Conv", output=output.name,
+            bias=np.rint(bias).astype(np.int32), requant=requant(factors),
+            **self.bounds(output)))
+
+    def transposed(self):
+        """Spread every pixel by a kernel; some phases may have no taps, some results no pixel."""
+        source = self.graph.tensors[self.x]
+        h, w, c = source.shape
+        groups = int(self.rng.choice([g for g in (1, 1, 2, c) if c % g == 0]))
+        outputs = groups * int(self.rng.integers(1, 1 + max(1, self.channels // groups)))
+        if groups == c:
+            outputs = c
+        axes = []
+        for length in (h, w):
+            stride, dilation = int(self.rng.integers(1, 4)), int(self.rng.choice([1, 1, 2]))
+            kernel, crop = int(self.rng.integers(1, 5)), int(self.rng.integers(0, 3))
+            span = (length - 1) * stride + dilation * (kernel - 1) + 1
+            size = max(1, span - crop + int(self.rng.integers(-2, 3)))
+            axes.append((kernel, stride, crop, size, dilation))
+        kernel, stride, crop, size, dilation = zip(*axes, strict=True)
+        weights = self.rng.integers(-127, 128, (outputs, *kernel, c // groups)).astype(np.int8)
+        draft = TransposedConv(
+            name="", kind="", inputs=(self.x,), output="", weights=weights,
+            bias=np.zeros(outputs, np.int32), requant=requant(np.ones(outputs)), groups=groups,
+            stride=stride, crop=crop, size=size, dilation=dilation)
+        self.scaled(draft, golden.scatter(draft, self.values[self.x], source))
+
+    def select(self):
+        """Slice, resize or shuffle along each axis."""
+        source = self.graph.tensors[self.x]
+        picked = [self.picked(length) for length in source.shape]
+        output = self.tensor([len(p) for p in picked], like=source)
+        self.append(Select(name=f"select{len(self.graph.ops)}", kind="Slice", inputs=(self.x,),
+                           output=output.name, rows=picked[0], columns=picked[1],
+                           channels=picked[2]))
+
+    def picked(self, length):
+        """Return indices along an axis: all, a slice, resized by a fraction, or any."""
+        match self.rng.integers(5):
+            case 0 | 1:
+                return tuple(range(length))
+            case 2:
+                begin = int(self.rng.integers(length))
+                return tuple(range(begin, length, int(self.rng.integers(1, 3))))
+            case 3:
+                size = int(self.rng.integers(1, 2 * length + 1))
+                return tuple(i * length // size for i in range(size))
+            case _:
+                return tuple(int(i) for i in self.rng.integers(0, length, length))
+
+    def concat(self):
+        """Join the current map and others of its height and width, along any axis."""
+        shape = self.graph.tensors[self.x].shape
+        axis = int(self.rng.integers(3))
+        def fits(t):
+            return all(t.shape[i] == shape[i] for i in range(3) if i != axis)
+        others = [t.name for t in self.graph.tensors.values() if fits(t)]
+        names = [self.x, *self.rng.choice(others, int(self.rng.integers(1, 3)))]
+        sources = [self.graph.tensors[str(name)] for name in names]
+        shape = list(shape)
+        shape[axis] = sum(t.shape[axis] for t in sources)
+        like = sources[0] if self.rng.integers(2) else None
+        output = self.tensor(shape, like=like)
+        factors = [t.scale / output.scale for t in sources]
+        self.append(Concat(name=f"concat{len(self.graph.ops)}", kind="Concat",
+                           inputs=tuple(t.name for t in sources), output=output.name, axis=axis,
+                           requant=requant(factors), **self.bounds(output)))
 
     def pool(self, mode, window=None):
         source = self.graph.tensors[self.x]

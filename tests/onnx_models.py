@@ -58,6 +58,12 @@ class Model:
         return self.node("Gemm", x, self.normal(outputs, inputs),
                          self.constant(self.rng.normal(0, 0.3, outputs)), transB=1, **attributes)
 
+    def fake_quantize(self, x, scale, zero_point, dtype=np.int8):
+        """Append QuantizeLinear and DequantizeLinear."""
+        parameters = self.constant(scale), self.constant(zero_point, dtype)
+        return self.node("DequantizeLinear", self.node("QuantizeLinear", x, *parameters),
+                         *parameters)
+
     def batch_norm(self, x, channels):
         parts = [self.rng.normal(0, 1, channels), self.rng.normal(0, 0.3, channels),
                  self.rng.normal(0, 0.3, channels), self.rng.uniform(0.5, 2, channels)]

@@ -163,7 +163,10 @@ class Model:
 _VERSIONS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 4, "ADD": 2, "SUB": 2,
              "AVERAGE_POOL_2D": 2, "MAX_POOL_2D": 2, "MEAN": 2, "SOFTMAX": 2, "PAD": 2, "PADV2": 2,
              "QUANTIZE": 2, "DEQUANTIZE": 2, "CONCATENATION": 2, "RELU": 2, "RELU6": 2,
-             "LOGISTIC": 2, "TANH": 2, "LEAKY_RELU": 2, "TRANSPOSE": 2}
+             "LOGISTIC": 2, "TANH": 2, "LEAKY_RELU": 2, "TRANSPOSE": 2, "TRANSPOSE_CONV": 3,
+             "RESIZE_NEAREST_NEIGHBOR": 3, "STRIDED_SLICE": 2, "SLICE": 2, "SPLIT": 2,
+             "SPLIT_V": 2, "MUL": 2, "GATHER": 2, "MIRROR_PAD": 2, "PRELU": 1,
+             "SPACE_TO_DEPTH": 2}
 
 
 def _offsets(writer, offsets):

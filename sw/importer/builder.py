@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Container, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from systolith.sw.importer.drafts import Clamp, Draft, PoolDraft
+from systolith.sw.importer.drafts import Clamp, Draft, PoolDraft, SelectDraft
 from systolith.sw.importer.node import Node, RefusedError
+from systolith.sw.importer.separation import separate
 from systolith.sw.importer.values import PADDING, Activation, Cell, Quantization, State
 from systolith.sw.ir import Op, Tensor
 
@@ -91,8 +92,30 @@ class Builder:
             node.refuse("its input is nothing but padding", "remove the node")
         top, left = int(rows[0]), int(columns[0])
         inner = hwc[top:rows[-1] + 1, left:columns[-1] + 1]
+        x = self.whole(node, x.rearranged(inner))
+        inner, tensor = x.elements, x.tensor
         pads = (top, left, hwc.shape[0] - 1 - int(rows[-1]), hwc.shape[1] - 1 - int(columns[-1]))
-        return Map(x.tensor, self.pin(node, x, inner), pads, len(x.shape))
+        return Map(tensor, self.pin(node, x, inner), pads, 1 + len(spatial))
+
+    def whole(self, node: Node, x: Activation) -> Activation:
+        """Return x or, where it is not all rows, columns and channels in order, a map of its own.
+
+        What does not pick rows, columns and channels one by one stays as it is.
+        """
+        slot = self.slot(x)
+        complete = slot.shape is None and np.array_equal(
+            np.sort(x.elements, axis=None), np.arange(slot.natural.size))
+        if complete or (x.elements == PADDING).any():
+            return x
+        self.pin_naturally(node, x)
+        picked = separate(slot.places[x.elements], slot.shape)
+        if picked is None or (picked.rows, picked.columns, picked.channels) == tuple(
+                tuple(range(length)) for length in slot.shape):
+            return x
+        draft = SelectDraft(**self.labels(node, slot.name) | {"kind": "Select"}, rows=picked.rows,
+                            columns=picked.columns, channels=picked.channels)
+        result = self.add_draft(draft, picked.shape, 3, like=x)
+        return replace(x, tensor=result.tensor, elements=picked.elements, exclusive=True)
 
     def pin(self, node: Node, x: Activation, inner: np.ndarray) -> tuple[int, int, int]:
         """Require that elements int64[h, w, c] are a whole feature map in memory order."""

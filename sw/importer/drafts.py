@@ -10,10 +10,11 @@ import numpy as np
 
 from systolith.sw.importer.node import Node
 from systolith.sw.importer.values import Quantization
-from systolith.sw.ir import Add, Conv, Op, Pool, Requant, Tensor
+from systolith.sw.ir import Add, Concat, Conv, Op, Pool, Requant, Select, Tensor, TransposedConv
 from systolith.sw.numerics import ADD_LEFT_SHIFT, average_multiplier, quantize_multiplier
 
-__all__ = ["AddDraft", "Clamp", "ConvDraft", "Draft", "PoolDraft"]
+__all__ = ["AddDraft", "Clamp", "ConcatDraft", "ConvDraft", "Draft", "PoolDraft", "SelectDraft",
+           "TransposedDraft", "pass_through"]
 
 _INT32 = 1 << 31
 
@@ -121,6 +122,11 @@ class ConvDraft(Draft):
 
     def finish(self, tensors: Mapping[str, Tensor]) -> Op:
         """Return the convolution; see :meth:`Draft.finish`."""
+        return Conv(**self.weighted(tensors), stride=self.stride, pads=self.pads,
+                    dilation=self.dilation, groups=self.groups)
+
+    def weighted(self, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Return the fields that every operation with weights has."""
         output = tensors[self.output]
         zero_point = tensors[self.inputs[0]].zero_point
         weights = self.weights.astype(np.int64)
@@ -134,9 +140,51 @@ class ConvDraft(Draft):
                              np.abs(self.bias + least * positive + most * negative))
         requant = self.requant(self.scale / output.scale, np.maximum(largest, abs(self.bias)),
                                self.lift)
-        return Conv(**self.common(output), weights=self.weights.astype(np.int8),
-                    bias=self.bias.astype(np.int32), requant=requant, stride=self.stride,
-                    pads=self.pads, dilation=self.dilation, groups=self.groups)
+        return self.common(output) | {"weights": self.weights.astype(np.int8),
+                                      "bias": self.bias.astype(np.int32), "requant": requant}
+
+
+@dataclass(kw_only=True, slots=True)
+class TransposedDraft(ConvDraft):
+    """A transposed convolution; its ``pads`` are not used."""
+
+    crop: tuple[int, int]
+    size: tuple[int, int]
+
+    def finish(self, tensors: Mapping[str, Tensor]) -> Op:
+        """Return the convolution; see :meth:`Draft.finish`."""
+        return TransposedConv(**self.weighted(tensors), stride=self.stride, crop=self.crop,
+                              size=self.size, dilation=self.dilation, groups=self.groups)
+
+
+@dataclass(kw_only=True, slots=True)
+class SelectDraft(Draft):
+    """Some rows, columns and channels of a map, on its scale."""
+
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
+    channels: tuple[int, ...]
+
+    def finish(self, tensors: Mapping[str, Tensor]) -> Op:
+        """Return the selection."""
+        return Select(**self.common(tensors[self.output]), rows=self.rows, columns=self.columns,
+                      channels=self.channels)
+
+
+@dataclass(kw_only=True, slots=True)
+class ConcatDraft(Draft):
+    """Maps side by side, each rescaled to the result's scale."""
+
+    axis: int
+
+    def finish(self, tensors: Mapping[str, Tensor]) -> Op:
+        """Return the concatenation; see :meth:`Draft.finish`."""
+        output = tensors[self.output]
+        parts = [tensors[name] for name in self.inputs]
+        factors = np.array([part.scale / output.scale for part in parts])
+        largest = np.array([max(127 - part.zero_point, 128 + part.zero_point) for part in parts])
+        return Concat(**self.common(output), axis=self.axis,
+                      requant=self.requant(factors, largest, lift=True))
 
 
 @dataclass(kw_only=True, slots=True)
@@ -186,3 +234,19 @@ class AddDraft(Draft):
             self.node.refuse("its result's scale is a millionth of its operands'",
                              "quantise the model again with representative calibration data")
         return Add(**self.common(output), requant=self.requant(factors, np.zeros(3, np.int64)))
+
+
+def pass_through(channels: int, scale: float, sign: int = 1) -> dict[str, object]:
+    """Return the fields of a :class:`ConvDraft` whose accumulators are its input, ``q - z``.
+
+    Parameters
+    ----------
+    channels : int
+        Channels of input and result.
+    scale : float
+        Scale of the input.
+    sign : int
+        -1 for accumulators ``z - q``.
+    """
+    return {"weights": np.full((channels, 1, 1, 1), sign, np.int8), "groups": channels,
+            "bias": np.zeros(channels, np.int64), "scale": np.full(channels, scale)}

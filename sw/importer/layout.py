@@ -89,11 +89,11 @@ def unsqueeze(builder: Builder, node: Node, elements: np.ndarray) -> np.ndarray:
 
 
 def pad(builder: Builder, node: Node) -> Value:
-    """Import Pad with zeros (the zero point, on integers); the next node takes it over."""
+    """Import Pad: zeros (the zero point, on integers) are taken over by the next node."""
     x = node.activation()
     mode = node.attribute("mode", "constant")
-    if mode != "constant":
-        node.refuse(f"its mode is {mode!r}", "only constant zero padding is supported")
+    if mode not in ("constant", "reflect", "edge", "wrap"):
+        node.refuse(f"its mode is {mode!r}", "ONNX knows constant, reflect, edge and wrap")
     amounts = node.integers(1, "pads", "list of pads") or []
     axes = list(range(len(x.shape) + 1))
     if node.operand(3) is not None:
@@ -102,12 +102,21 @@ def pad(builder: Builder, node: Node) -> Value:
     if len(amounts) != 2 * len(axes):
         node.refuse(f"it has {len(amounts)} pads for {len(axes)} axes", "correct the model")
     widths[axes] = np.reshape(amounts, (2, -1)).T
-    if widths[0].any() or (widths < 0).any():
-        node.refuse("it pads the batch or cuts elements off", "pad height and width only")
-    if not widths.any():
-        return x
-    _check_zero(builder, node, x)
-    return x.rearranged(np.pad(x.elements, widths[1:], constant_values=PADDING))
+    if widths[0].any():
+        node.refuse("it pads the batch", _BATCH)
+    cut = np.maximum(-widths[1:], 0)
+    kept = x.elements[tuple(slice(begin, length - end) for (begin, end), length in zip(
+        cut, x.shape, strict=True))]
+    widths = np.maximum(widths[1:], 0)
+    if not kept.size or (mode == "reflect" and (widths >= np.transpose([kept.shape])).any()):
+        node.refuse("it cuts off or reflects more elements than there are", "correct the model")
+    if mode != "constant":
+        if x.state is State.HOST:
+            node.quantized()
+        return x.rearranged(np.pad(kept, widths, mode=mode))
+    if widths.any():
+        _check_zero(builder, node, x)
+    return x.rearranged(np.pad(kept, widths, constant_values=PADDING))
 
 
 def _check_zero(builder: Builder, node: Node, x: Activation) -> None:

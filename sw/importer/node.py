@@ -26,6 +26,8 @@ class Node:
     #: Name of the first output.
     output: str
     attributes: dict[str, Any] = field(default_factory=dict)
+    #: How many outputs the model names.
+    outputs: int = 1
 
     def refuse(self, reason: str, advice: str) -> NoReturn:
         """Raise the refusal of this node: why, and what the user can do."""
@@ -74,8 +76,8 @@ class Node:
         reason = {
             State.RAW: "it computes on the model's float input",
             State.PENDING: "its input is a float result that was never quantised",
-            State.HOST: "it follows an operation that the host runs (Softmax), which may only "
-                        "stand at the end",
+            State.HOST: "it follows an operation that the host runs (Softmax, Sigmoid...), "
+                        "which may only stand at the end",
             State.INTEGER: "it computes on integers without their scale",
         }[x.state]
         advice = {

@@ -62,17 +62,28 @@ def global_average_pool(builder: Builder, node: Node) -> Value:
 
 
 def reduce_mean(builder: Builder, node: Node) -> Value:
-    """Import ReduceMean over all spatial axes: a global average."""
+    """Import ReduceMean over height, width or both."""
     x = node.quantized()
     rank = len(x.shape) + 1
     axes = node.integers(1, "axes", "list of axes")
-    if rank < 3 or axes is None or sorted(a % rank for a in axes) != list(range(2, rank)):
-        node.refuse("it reduces other axes than all the spatial ones",
-                    "only the mean over height and width is supported")
-    result = global_average_pool(builder, node)
+    axes = sorted({axis % rank for axis in axes or ()})
+    if rank < 3 or not axes or axes[0] < 2:
+        node.refuse("it reduces other axes than the spatial ones",
+                    "only the mean over height, width or both is supported")
+    if axes == list(range(2, rank)):
+        result = global_average_pool(builder, node)
+    else:
+        source = builder.as_map(node, x)
+        if any(source.pads):
+            node.refuse("it follows a Pad", "average over all of height and width, or without it")
+        kernel = tuple(n if axis in axes else 1 for axis, n in ((2, source.shape[0]),
+                                                               (3, source.shape[1])))
+        size = tuple(n - k + 1 for n, k in zip(source.shape, kernel, strict=False))
+        result = _average(builder, node, x, source, Geometry(
+            kernel, (1, 1), (1, 1), (0, 0, 0, 0), (0, 0), size))
     if node.attribute("keepdims", 1):
         return result
-    return result.rearranged(result.elements.ravel())
+    return result.rearranged(result.elements.squeeze(tuple(axis - 1 for axis in axes)))
 
 
 def _average(builder: Builder, node: Node, x: Activation, source: Map,

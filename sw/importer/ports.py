@@ -36,6 +36,7 @@ def output_port(node: Node, builder: Builder) -> Port:
     if x.state is not State.INTEGER and x.state is not State.HOST:
         steps = (HostStep(kind="dequantize"),)
         node.quantized()
+    x = builder.whole(node, x)
     slot = builder.slot(x)
     places = None
     if not (x.elements == PADDING).any():

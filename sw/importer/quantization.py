@@ -131,11 +131,11 @@ def _parameters(node: Node, scale: Value | None, zero_point: Value | None,
     if node.attribute("block_size", 0):
         node.refuse("it quantises in blocks", _AGAIN)
     scales = np.atleast_1d(scale.array).astype(np.float64)
-    if not (np.isfinite(scales).all() and (scales > 0).all()):
+    if not (scales.size and np.isfinite(scales).all() and (scales > 0).all()):
         node.refuse("a scale is not a positive number", _AGAIN)
     zeros = np.zeros(scales.shape, default)
     if zero_point is not None:
-        zeros = np.atleast_1d(zero_point.array)
+        zeros = zero_point.array.ravel()
     if zeros.dtype.name not in ("int8", "uint8", "int32"):
         node.refuse(f"it quantises to {zeros.dtype}", _AGAIN)
     if scales.ndim > 1 or zeros.size not in (1, scales.size):

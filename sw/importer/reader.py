@@ -7,7 +7,17 @@ from typing import Any
 from onnx import ModelProto, NodeProto, ValueInfoProto, helper
 
 from systolith.sw.errors import ModelError, UnsupportedError
-from systolith.sw.importer import convolution, elementwise, layout, pooling, quantization
+from systolith.sw.importer import (
+    activations,
+    convolution,
+    elementwise,
+    joining,
+    layout,
+    pooling,
+    quantization,
+    selection,
+    transposed,
+)
 from systolith.sw.importer.builder import Builder
 from systolith.sw.importer.check import check_model, input_type, model_inputs
 from systolith.sw.importer.constants import fold, initializers
@@ -19,24 +29,25 @@ from systolith.sw.passes.verify import verify
 
 __all__ = ["HANDLERS", "import_onnx"]
 
-#: Operator -> function of (builder, node) that returns the value of its first output.
-HANDLERS = {**convolution.HANDLERS, **pooling.HANDLERS, **elementwise.HANDLERS,
-            **layout.HANDLERS, **quantization.HANDLERS}
+#: Operator -> function of (builder, node) that returns its first output, or a tuple of outputs.
+HANDLERS = {**convolution.HANDLERS, **transposed.HANDLERS, **pooling.HANDLERS,
+            **elementwise.HANDLERS, **activations.HANDLERS, **layout.HANDLERS,
+            **selection.HANDLERS, **joining.HANDLERS, **quantization.HANDLERS}
 
 _DOMAINS = ("", "ai.onnx", "com.microsoft")
 _STATIC = ("it quantises while it runs", "quantise the model statically, with calibration data")
+_ACTIVATIONS = ("the only activations are Relu, Clip, LeakyRelu, PRelu",
+                "train with one of them (Sigmoid, Tanh, HardSwish may stand at the end)")
 #: Operators people try, and what to do instead.
 _REASONS = {
     "ConvInteger": _STATIC,
     "DynamicQuantizeLinear": _STATIC,
     "MatMulInteger": _STATIC,
-    "Concat": ("joining feature maps is not supported", "replace it by an Add, or split the model"),
-    "ConvTranspose": ("transposed convolution is not supported",
-                      "use Conv, and upsampling outside the model"),
-    "Sigmoid": ("the only activations are Relu and Clip", "train with Relu or Clip"),
-    "HardSwish": ("the only activations are Relu and Clip", "train with Relu or Clip"),
-    "LeakyRelu": ("the only activations are Relu and Clip", "train with Relu or Clip"),
-    "PRelu": ("the only activations are Relu and Clip", "train with Relu or Clip"),
+    "Elu": _ACTIVATIONS,
+    "Gelu": _ACTIVATIONS,
+    "Mish": _ACTIVATIONS,
+    "Selu": _ACTIVATIONS,
+    "Softplus": _ACTIVATIONS,
 }
 _UNKNOWN = (
     "the operator is not supported",
@@ -86,15 +97,15 @@ class _Reader:
                 self._node(proto)
             except RefusedError as refusal:
                 self.problems.append(str(refusal))
-        tensors, ops, problems = self.builder.finish()
-        outputs = []
+        outputs, refused = [], []
         for info in self.model.graph.output:
             try:
                 outputs += self._output(info)
             except RefusedError as refusal:
-                problems.append(str(refusal))
-        if self.problems or problems:
-            raise UnsupportedError(self.name, [*self.problems, *problems])
+                refused.append(str(refusal))
+        tensors, ops, problems = self.builder.finish()
+        if self.problems or problems or refused:
+            raise UnsupportedError(self.name, [*self.problems, *problems, *refused])
         if not ops:
             raise ModelError(f"{self.name}: the model computes nothing: its outputs are its inputs "
                              "or constants; check that the right graph was exported")
@@ -124,12 +135,16 @@ class _Reader:
             label.refuse(*_REASONS.get(proto.op_type, _UNKNOWN))
         if not known:
             return
-        extra = [name for name in proto.output[1:] if self.uses[name]]
+        attributes = {a.name: _text(helper.get_attribute_value(a)) for a in proto.attribute}
+        node = replace(label, inputs=tuple(inputs), attributes=attributes,
+                       outputs=len(proto.output))
+        found = HANDLERS[proto.op_type](self.builder, node)
+        found = found if isinstance(found, tuple) else (found,)
+        extra = [name for name in proto.output[len(found):] if self.uses[name]]
         if extra:
             label.refuse(f"its output {extra[0]!r} is used too", "only the first is supported")
-        attributes = {a.name: _text(helper.get_attribute_value(a)) for a in proto.attribute}
-        node = replace(label, inputs=tuple(inputs), attributes=attributes)
-        self.values[proto.output[0]] = HANDLERS[proto.op_type](self.builder, node)
+        self.values.update((name, value) for name, value in zip(
+            proto.output, found, strict=False) if name)
 
     def _operand(self, name: str) -> Value | None:
         value = self.values[name]

@@ -1,6 +1,7 @@
 """Depthwise convolution, sums and copies: every output channel sees one input channel."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from systolith.sw.lowering.plan import Axis, Parameters, Plan, Reduction
 from systolith.sw.maps import Map
 from systolith.sw.numerics import average_multiplier
 
-__all__ = ["lower_add", "lower_average", "lower_depthwise", "lower_max"]
+__all__ = ["lower_add", "lower_average", "lower_copy", "lower_depthwise", "lower_max"]
 
 #: Taps of the window unit along each axis.
 _WINDOW = 3
@@ -87,7 +88,7 @@ def lower_max(pool: Pool, source: Map, results: tuple[int, int], config: Config)
     for y0, y in clipped_axis(results[0], h, pool.kernel[0], pool.stride[0], top):
         for x0, x in clipped_axis(results[1], w, pool.kernel[1], pool.stride[1], left):
             window = (y.span, x.span), pool.stride
-            plans += _copy(_positions(y), _positions(x), source, config, origin=(y0, x0),
+            plans += lower_copy(_positions(y), _positions(x), source, config, origin=(y0, x0),
                            pool=None if window[0] == (1, 1) and pool.stride == (1, 1) else window)
     return plans
 
@@ -95,7 +96,7 @@ def lower_max(pool: Pool, source: Map, results: tuple[int, int], config: Config)
 def lower_add(add: Add, source: Map, results: tuple[int, int], config: Config) -> list[Plan]:
     """Return the plans that bring an addition's first operand to POST."""
     h, w = results
-    return _copy(Axis(h, 0, 1, 1), Axis(w, 0, 1, 1), source, config)
+    return lower_copy(Axis(h, 0, 1, 1), Axis(w, 0, 1, 1), source, config)
 
 
 def _positions(axis: Axis) -> Axis:
@@ -103,10 +104,15 @@ def _positions(axis: Axis) -> Axis:
     return Axis(axis.end - axis.start, axis.start, 1, 1)
 
 
-def _copy(y, x, source, config, **rest) -> list[Plan]:
-    channels = source.tensor.shape[2]
-    return _diagonal(np.ones((channels, 1, 1), np.int64), y, x,
-                     Parameters.identity(channels, -source.tensor.zero_point), source, config,
+def lower_copy(y: Axis, x: Axis, source: Map, config: Config, *, channels: int | None = None,
+               parameters: Parameters | None = None, **rest: Any) -> list[Plan]:
+    """Return the plans that bring the pixels at ``y`` and ``x`` to POST.
+
+    All channels or the first ones, unchanged or with other ``parameters``.
+    """
+    channels = source.tensor.shape[2] if channels is None else channels
+    parameters = parameters or Parameters.identity(channels, -source.tensor.zero_point)
+    return _diagonal(np.ones((channels, 1, 1), np.int64), y, x, parameters, source, config,
                      shared=True, **rest)
 
 

@@ -4,19 +4,24 @@ from dataclasses import replace
 
 from systolith.hw.config import Config
 from systolith.sw.errors import CapacityError
-from systolith.sw.ir import Add, Conv, Graph, Pool
+from systolith.sw.ir import Add, Concat, Conv, Graph, Pool, Select, TransposedConv
 from systolith.sw.lowering.channelwise import lower_add, lower_average, lower_depthwise, lower_max
 from systolith.sw.lowering.dense import lower_dense
+from systolith.sw.lowering.placing import lower_concat, lower_select
 from systolith.sw.lowering.plan import Plan
+from systolith.sw.lowering.transposed import lower_transposed, transposed_halo
 from systolith.sw.maps import Halo, Map
+from systolith.sw.numerics import ADD_LEFT_SHIFT
 from systolith.sw.steps import Step
 
 __all__ = ["lower_step", "needed_halo"]
 
 
 def needed_halo(step: Step, graph: Graph) -> Halo:
-    """Return the halo a step's convolution reads around its input; pooling needs none."""
+    """Return the halo a step's convolution reads around its input; others need none."""
     conv = step.core
+    if isinstance(conv, TransposedConv):
+        return transposed_halo(conv, graph.tensors[conv.x].shape[:2])
     if not isinstance(conv, Conv):
         return Halo()
     h, w, _ = graph.tensors[conv.x].shape
@@ -30,24 +35,36 @@ def needed_halo(step: Step, graph: Graph) -> Halo:
     return Halo(top, left, after(h, rows, 0, top), after(w, columns, 1, left))
 
 
-def lower_step(step: Step, source: Map, graph: Graph, config: Config) -> list[Plan]:
+def lower_step(step: Step, sources: list[Map], graph: Graph, config: Config) -> list[Plan]:
     """Return the plans of a step, checked against the widths of accumulators and requantiser.
+
+    ``sources`` are the inputs of its core.
 
     Raises
     ------
     CapacityError
         If a sum could overflow, or the configuration lacks a unit.
     """
-    core = step.core
+    core, source = step.core, sources[0]
     if step.residual and not config.residual:
         raise CapacityError(f"{(step.add or core).name}: {config.describe()} has no unit for "
                             "adding feature maps; use a target with residual = true")
+    if step.residual and config.operand_bits + ADD_LEFT_SHIFT > 31:
+        raise CapacityError(f"{(step.add or core).name}: a sum of maps of {config.operand_bits} "
+                            f"bits, lifted by {ADD_LEFT_SHIFT} bits before it is rescaled, can "
+                            "leave 32 bits; add 8-bit maps, or leave the addition out")
     h, w, _ = graph.tensors[core.output].shape
     match core:
         case Conv() if 1 < core.groups == source.tensor.shape[2] == len(core.weights):
             plans = lower_depthwise(core, source, (h, w), config)
         case Conv():
             plans = lower_dense(core, source, (h, w), config)
+        case TransposedConv():
+            plans = lower_transposed(core, source, config)
+        case Select():
+            plans = lower_select(core, source, config)
+        case Concat():
+            plans = lower_concat(core, sources, config)
         case Pool(mode="max"):
             plans = lower_max(core, source, (h, w), config)
         case Pool():

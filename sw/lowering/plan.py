@@ -79,8 +79,11 @@ class Plan:
     #: Windows along height and width; each gives one sum in the accumulators.
     y: Axis
     x: Axis
-    #: Place of the first result in the output map.
+    #: Place of the first result in the output map, and rows and columns from one to the next.
     origin: tuple[int, int] = (0, 0)
+    step: tuple[int, int] = (1, 1)
+    #: Which of the operation's inputs is read.
+    source: int = 0
     #: Channel offset of the vectors, and what it grows by from group to group.
     base: int = 0
     group_stride: int = 0
@@ -122,7 +125,8 @@ class Plan:
                 for axis, (begin, end), kernel, stride in
                 zip((self.y, self.x), (rows, columns), self.pool_kernel, self.pool_stride,
                     strict=True)]
-        origin = self.origin[0] + rows[0], self.origin[1] + columns[0]
+        origin = (self.origin[0] + rows[0] * self.step[0],
+                  self.origin[1] + columns[0] * self.step[1])
         return replace(self, y=axes[0], x=axes[1], origin=origin)
 
     @property

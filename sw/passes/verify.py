@@ -2,7 +2,18 @@
 
 import numpy as np
 
-from systolith.sw.ir import Add, Conv, Graph, Op, Pool, Requant, Tensor
+from systolith.sw.ir import (
+    Add,
+    Concat,
+    Conv,
+    Graph,
+    Op,
+    Pool,
+    Requant,
+    Select,
+    Tensor,
+    TransposedConv,
+)
 
 __all__ = ["result_shape", "verify"]
 
@@ -42,6 +53,14 @@ def result_shape(op: Op, inputs: list[Tensor]) -> tuple[int, int, int]:
                     len(op.weights))
         case Pool():
             return *_windows((h, w), op.kernel, op.stride, op.pads, (1, 1)), c
+        case TransposedConv():
+            return *op.size, len(op.weights)
+        case Select():
+            return len(op.rows), len(op.columns), len(op.channels)
+        case Concat():
+            shape = [h, w, c]
+            shape[op.axis] = sum(tensor.shape[op.axis] for tensor in inputs)
+            return tuple(shape)
         case _:
             return h, w, c
 
@@ -60,7 +79,18 @@ def _check_op(op: Op, inputs: list[Tensor], output: Tensor) -> None:
     _require(-128 <= op.low <= op.high <= 127, op, f"has the bounds {op.low}..{op.high}")
     match op:
         case Conv():
-            _check_conv(op, inputs[0].shape[2])
+            _check_weights(op, inputs[0].shape[2])
+            _require(min(op.pads) >= 0, op, "has an impossible window")
+        case TransposedConv():
+            _check_weights(op, inputs[0].shape[2])
+            _require(min(op.crop) >= 0, op, "has an impossible window")
+        case Select():
+            _check_select(op, inputs[0], output)
+        case Concat():
+            others = [tuple(n for axis, n in enumerate(tensor.shape) if axis != op.axis)
+                      for tensor in inputs]
+            _require(len(set(others)) == 1, op, "joins maps that do not fit")
+            _check_requant(op, op.requant, len(inputs))
         case Pool():
             _check_pool(op, inputs[0], output)
         case Add():
@@ -70,15 +100,22 @@ def _check_op(op: Op, inputs: list[Tensor], output: Tensor) -> None:
             _require(not op.requant.left.any(), op, "shifts left")
 
 
-def _check_conv(op: Conv, channels: int) -> None:
+def _check_weights(op: Conv | TransposedConv, channels: int) -> None:
     outputs = len(op.weights)
     _require(op.weights.dtype == np.int8 and op.weights.ndim == 4, op, "has no int8 weights")
     _require(op.weights.shape[3] * op.groups == channels and outputs % op.groups == 0, op,
              f"has weights {op.weights.shape} in {op.groups} groups for {channels} channels")
     _require(op.bias.shape == (outputs,) and op.bias.dtype == np.int32, op,
              "has no int32 bias for each channel")
-    _require(min(*op.stride, *op.dilation) > 0 <= min(op.pads), op, "has an impossible window")
+    _require(min(*op.stride, *op.dilation) > 0, op, "has an impossible window")
     _check_requant(op, op.requant, outputs)
+
+
+def _check_select(op: Select, source: Tensor, output: Tensor) -> None:
+    for picked, length in zip((op.rows, op.columns, op.channels), source.shape, strict=True):
+        _require(all(0 <= i < length for i in picked), op, "selects what its input does not have")
+    _require((source.scale, source.zero_point) == (output.scale, output.zero_point), op,
+             "changes the scale without a rescaling")
 
 
 def _check_pool(op: Pool, source: Tensor, output: Tensor) -> None:

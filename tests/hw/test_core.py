@@ -11,7 +11,7 @@ from systolith.sw.errors import CapacityError
 from tests.compiled import CONFIGS, random_case
 from tests.hw.core_bench import run_core
 from tests.hw.shallow import SHALLOW
-from tests.networks import FUSED, KINDS
+from tests.networks import FUSED, KINDS, PLACED
 
 _SMALL = {"rows": 4, "columns": 4, "post_lanes": 2, "banks": 2, "bank_words": 128,
           "frame_bytes": 64, "accumulator_depth": 64}
@@ -105,6 +105,17 @@ def test_random_networks(name, seed):
         if compare(config, attempt, jobs=1 + seed % 2, kinds=kinds):
             return
     pytest.fail("no network of ten is small enough")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", PLACED)
+@pytest.mark.parametrize("name", CORES)
+def test_results_written_elsewhere(name, kind):
+    config = CORES[name]
+    for seed in range(200, 230):
+        if compare(config, seed, kinds=[kind, "conv", kind], layers=2, size=5, channels=6):
+            return
+    pytest.fail("no network of thirty is small enough")
 
 
 @pytest.mark.slow

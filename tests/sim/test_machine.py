@@ -16,7 +16,7 @@ from systolith.sw.errors import CapacityError
 from systolith.sw.nests import LoadNest, Loop, PostNest, StreamNest, Token
 from systolith.sw.program_view import IllegalInstruction
 from tests.compiled import CONFIGS, random_case
-from tests.networks import FUSED, KINDS
+from tests.networks import FUSED, KINDS, PLACED
 
 IMAGES = 3
 CONFIG = Config(rows=4, columns=2, post_lanes=2, banks=1, bank_words=64, program_words=256,
@@ -94,24 +94,33 @@ def test_steps_that_overlap(name):
     assert sum(fit) >= 12
 
 
+@pytest.mark.parametrize("kind", PLACED)
+@pytest.mark.parametrize("name", CONFIGS)
+def test_results_written_elsewhere(name, kind):
+    """Results at a stride, in part of a map, or behind those of another operation."""
+    fit = [compare(CONFIGS[name], seed, parity=seed % 2, kinds=(kind, kind, "conv", "max"),
+                   layers=3, size=6, channels=10) for seed in range(12)]
+    assert sum(fit) >= (4 if name == "steps" else 8)
+
+
 @settings(max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1), name=st.sampled_from(sorted(CONFIGS)),
        layers=st.integers(1, 6), parity=st.integers(0, 1), all_outputs=st.booleans())
 def test_any_network(seed, name, layers, parity, all_outputs):
     compare(CONFIGS[name], seed, parity, layers=layers, all_outputs=all_outputs, size=10,
-            channels=10, kinds=KINDS + FUSED)
+            channels=10, kinds=KINDS + FUSED + PLACED)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 def test_many_random_networks(name):
     fit = [compare(CONFIGS[name], seed, parity=seed % 2, all_outputs=seed % 3 == 0, size=12,
-                   channels=12, kinds=KINDS + FUSED) for seed in range(1000, 1080)]
+                   channels=12, kinds=KINDS + FUSED + PLACED) for seed in range(1000, 1080)]
     assert sum(fit) >= 60
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS + FUSED)
+@pytest.mark.parametrize("kind", KINDS + FUSED + PLACED)
 def test_each_kind_alone(kind):
     """Every kind of layer, one after the other of it, on every configuration."""
     for name, config in CONFIGS.items():

@@ -309,7 +309,7 @@ def test_addition_is_one_operation():
 def test_batch_norm_before_its_quantisation_is_folded():
     m = Model((2, 6, 6))
     y = m.batch_norm(quantised_conv(m, "x"), 3)
-    model, data = m.finish(fake_quantize(m, y, 0.03, 3)), m.data()
+    model, data = m.finish(m.fake_quantize(y, 0.03, 3)), m.data()
     assert [type(op) for op in import_onnx(model, "test.onnx").ops] == [Conv]
     found, = difference(model, data)
     assert abs(found).max() <= 1 and np.mean(found != 0) < RARELY
@@ -342,7 +342,7 @@ def test_constant_added_behind_a_quantisation_is_an_operation(form):
 def test_constant_added_before_a_quantisation_is_a_bias():
     m = Model((2, 6, 6))
     y = m.node("Add", quantised_conv(m, "x"), m.constant(m.rng.normal(0, 1, (3, 1, 1))))
-    model, data = m.finish(fake_quantize(m, y, 0.05, 3)), m.data()
+    model, data = m.finish(m.fake_quantize(y, 0.05, 3)), m.data()
     assert [type(op) for op in import_onnx(model, "test.onnx").ops] == [Conv]
     found, = difference(model, data)
     assert abs(found).max() <= 1 and np.mean(found != 0) < RARELY
@@ -352,7 +352,7 @@ def test_pool_before_its_quantisation():
     """Conv, Relu, MaxPool, QuantizeLinear: the maximum commutes with rounding."""
     m = Model((2, 6, 6))
     x = m.node("Relu", quantised_conv(m, "x"))
-    y = fake_quantize(m, m.node("MaxPool", x, kernel_shape=[2, 2]), 0.05, 3)
+    y = m.fake_quantize(m.node("MaxPool", x, kernel_shape=[2, 2]), 0.05, 3)
     model, data = m.finish(y), m.data()
     found, = difference(model, data)
     assert abs(found).max() <= 1 and np.mean(found != 0) < RARELY
@@ -361,21 +361,15 @@ def test_pool_before_its_quantisation():
 
 def test_change_of_scale_is_an_operation():
     m = Model((2, 6, 6))
-    x = fake_quantize(m, quantised_conv(m, "x"), 0.05, 3)
-    model, data = m.finish(fake_quantize(m, m.node("Relu", x), 0.07, -100)), m.data()
+    x = m.fake_quantize(quantised_conv(m, "x"), 0.05, 3)
+    model, data = m.finish(m.fake_quantize(m.node("Relu", x), 0.07, -100)), m.data()
     found, = difference(model, data)
     assert abs(found).max() <= 1 and np.mean(found != 0) < RARELY
     assert [op.kind for op in import_onnx(model, "test.onnx").ops] == ["Conv", "QuantizeLinear"]
-
-
-def fake_quantize(m, x, scale, zero_point, dtype=np.int8):
-    """Append QuantizeLinear and DequantizeLinear."""
-    parameters = m.constant(scale), m.constant(zero_point, dtype)
-    return m.node("DequantizeLinear", m.node("QuantizeLinear", x, *parameters), *parameters)
 
 
 def quantised_conv(m, x):
     """Append a convolution of 2 to 3 channels with a quantised input and no quantised result."""
     weights = m.constant(m.rng.integers(-127, 128, (3, 2, 3, 3)), np.int8)
     w = m.node("DequantizeLinear", weights, m.constant(np.full(3, 0.003)), axis=0)
-    return m.node("Conv", fake_quantize(m, x, 0.03, -4), w)
+    return m.node("Conv", m.fake_quantize(x, 0.03, -4), w)

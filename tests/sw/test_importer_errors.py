@@ -35,16 +35,16 @@ def replace_constant(proto, name, change):
 
 def test_all_unsupported_nodes_are_listed():
     m = Model((3, 6, 6))
-    x = m.node("LeakyRelu", m.conv("x", 5, 3, (3, 3)))
-    x = m.node("Sigmoid", m.conv(x, 5, 5, (3, 3)))
+    x = m.node("Elu", m.conv("x", 5, 3, (3, 3)))
+    x = m.node("Softplus", m.conv(x, 5, 5, (3, 3)))
     problems = refused(quantized(m.finish(x), m.data()), "2 nodes cannot be mapped")
     assert [p.split(":")[0] for p in problems] == [
-        "node 'node_leakyrelu1' (LeakyRelu)", "node 'node_sigmoid3' (Sigmoid)"]
+        "node 'node_elu1' (Elu)", "node 'node_softplus3' (Softplus)"]
 
 
 @pytest.mark.parametrize("op, inputs, attributes, message", [
-    ("ConvTranspose", 2, {}, "transposed convolution"),
-    ("Tanh", 0, {}, r"\(Tanh\): the operator is not supported"),
+    ("Erf", 0, {}, r"\(Erf\): the operator is not supported"),
+    ("Resize", 0, {"mode": "linear"}, "mode is 'linear'"),
     ("MaxPool", 0, {"kernel_shape": [2, 2], "dilations": [2, 2]}, "dilated"),
     ("AveragePool", 0, {"kernel_shape": [3, 3], "pads": [1, 1, 0, 0], "strides": [2, 2],
                         "ceil_mode": 1, "count_include_pad": 1}, "counts some padding"),
@@ -54,6 +54,8 @@ def test_all_unsupported_nodes_are_listed():
 def test_operator_outside_the_supported(op, inputs, attributes, message):
     m = Model((4, 7, 7))
     weights = [m.normal(4, 4, 3, 3)] if inputs else []
+    if op == "Resize":
+        weights = ["", m.constant([1, 1, 2, 2])]
     y = m.node(op, m.conv("x", 4, 4, (1, 1)), *weights, **attributes)
     refused(quantized(m.finish(y), m.data()), message)
 
@@ -70,11 +72,12 @@ def test_product_of_activations():
     refused(quantized(m.finish(m.node("MatMul", x, x)), m.data()), "both operands are activations")
 
 
-def test_broadcast_addition():
-    m = Model((4, 4, 4))
+def test_addition_of_other_ranks():
+    m = Model((4, 4, 4), batch=1)
     x = m.conv("x", 4, 4, (1, 1))
-    y = m.node("Add", x, m.node("GlobalAveragePool", x))
-    refused(quantized(m.finish(y), m.data()), "broadcasting")
+    y = m.node("Flatten", m.node("GlobalAveragePool", x))
+    refused(quantized(m.finish(m.node("Add", x, y)), m.data(1), prepare=False),
+            "same number of dimensions")
 
 
 def test_average_without_padding_and_a_finer_scale():
@@ -152,6 +155,49 @@ def test_accumulator_beyond_32_bits():
     proto, _ = small()
     replace_constant(proto, "c0_quantized", lambda b: np.full_like(b, (1 << 31) - 1))
     refused(proto, "may leave 32 bits")
+
+
+def test_joins_slices_and_slopes_that_cannot_be():
+    m = Model((4, 6, 6), batch=2)
+    x = m.conv("x", 4, 4, (1, 1))
+    joined = m.node("Concat", x, m.conv("x", 4, 4, (1, 1)), axis=0)
+    cut = m.node("Slice", x, m.integers(0), m.integers(1), m.integers(0))
+    empty = m.node("Slice", x, m.integers(9), m.integers(12), m.integers(1))
+    product = m.node("Mul", x, x)
+    slopes = m.node("PRelu", x, m.normal(4, 6, 6))
+    batch = m.node("Gather", x, m.integers(0), axis=0)
+    proto = m.finish(joined, cut, empty, product, slopes, batch)
+    proto = fully_quantized(proto, m)
+    problems = refused(proto, "6 nodes cannot be mapped")
+    for text, (op, message) in zip(problems, [
+            ("Concat", "the batch must stay"), ("Slice", "slices the batch"),
+            ("Slice", "nothing is left"), ("Mul", "products of feature maps"),
+            ("PRelu", "differs from pixel to pixel"), ("Gather", "along the batch")], strict=True):
+        assert f"({op})" in text and message in text
+
+
+def fully_quantized(proto, m):
+    """Quantise the convolutions of a model by hand; nothing is run, so shapes may be any."""
+    nodes = []
+    for node in proto.graph.node:
+        if node.op_type == "Conv":
+            parameters = m.constant(0.1), m.constant(3, np.int8)
+            weights = m.constant(np.ones((4, 4, 1, 1)), np.int8), m.constant(0.1)
+            name = node.output[0]
+            nodes += [
+                helper.make_node("QuantizeLinear", ["x", *parameters], [f"{name}_xq"]),
+                helper.make_node("DequantizeLinear", [f"{name}_xq", *parameters], [f"{name}_x"]),
+                helper.make_node("DequantizeLinear", weights, [f"{name}_w"]),
+                helper.make_node("Conv", [f"{name}_x", f"{name}_w"], [f"{name}_y"]),
+                helper.make_node("QuantizeLinear", [f"{name}_y", *parameters], [f"{name}_q"]),
+                helper.make_node("DequantizeLinear", [f"{name}_q", *parameters], [name])]
+        else:
+            nodes.append(node)
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
+    del proto.graph.initializer[:]
+    proto.graph.initializer.extend(m.initializers)
+    return proto
 
 
 @pytest.mark.parametrize("attributes, message", [

@@ -11,14 +11,15 @@ from hypothesis import strategies as st
 from systolith.hw.config import Config
 from systolith.sw.compiler import compile_graph
 from systolith.sw.errors import CapacityError
-from systolith.sw.ir import Conv, Graph, Pool, Tensor
+from systolith.sw.ir import Concat, Conv, Graph, Pool, Tensor, TransposedConv
 from systolith.sw.lowering.geometry import clipped_axis, conv_axis
 from systolith.sw.lowering.lower import lower_step, needed_halo
+from systolith.sw.lowering.placing import affine_runs
 from systolith.sw.lowering.plan import Axis, Parameters, Plan
 from systolith.sw.maps import Halo, Map
 from systolith.sw.steps import Step, fuse
 from tests.compiled import CONFIGS
-from tests.networks import FUSED, KINDS, random_graph, requant
+from tests.networks import FUSED, KINDS, PLACED, random_graph, requant
 
 NARROW = Config(rows=4, columns=2, post_lanes=2, accumulator_bits=20, banks=1, bank_words=64,
                 frame_bytes=64)
@@ -65,17 +66,38 @@ def test_part_of_an_axis(count, start, stride, span, data):
     assert axis.end == windows(axis)[-1][1]
 
 
+@given(st.lists(st.integers(0, 12), min_size=1, max_size=24))
+def test_affine_runs_are_the_indices(indices):
+    runs = affine_runs(tuple(indices))
+    found = {run.first + i * run.step: run.start + i * run.stride
+             for run in runs for i in range(run.count)}
+    assert found == dict(enumerate(indices)) and sum(run.count for run in runs) == len(indices)
+    assert all(run.stride >= 0 for run in runs)
+
+
+@pytest.mark.parametrize("indices, count", [
+    (range(9), 1), (range(2, 9, 3), 1), ([4] * 7, 1), ([i // 2 for i in range(20)], 2),
+    ([i * 2 // 3 for i in range(30)], 3), ([0, 0, 0, 0, 1, 1, 1, 1], 2), ([3, 2, 1, 0], 4)])
+def test_affine_runs_are_few(indices, count):
+    assert len(affine_runs(tuple(indices))) == count
+
+
 # -- plans --------------------------------------------------------------------------------------
 
 def lowered(seed, config):
     """Yield (graph, step, source map, plans) of a random network."""
-    graph = random_graph(np.random.default_rng(seed), kinds=KINDS + FUSED, layers=6, size=9,
-                         channels=9)
+    graph = random_graph(np.random.default_rng(seed), kinds=KINDS + FUSED + PLACED, layers=6,
+                         size=9, channels=9)
     unit = config.alignment
     for step in fuse(graph):
-        tensor = graph.tensors[step.x]
-        source = Map(tensor, needed_halo(step, graph), -(-tensor.shape[2] // unit) * unit)
-        yield graph, step, source, lower_step(step, source, graph, config)
+        sources = []
+        for tensor in (graph.tensors[name] for name in step.core.inputs):
+            stored = -(-tensor.shape[2] // unit) * unit
+            sources.append(Map(tensor, needed_halo(step, graph), stored))
+        try:
+            yield graph, step, sources[0], lower_step(step, sources, graph, config)
+        except CapacityError as error:
+            assert "writes at multiples of" in str(error)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -90,7 +112,9 @@ def test_every_result_is_planned_once(seed, name):
                 rows, columns, channels = 1, 1, columns * plan.channels
             else:
                 channels = plan.channels
-            seen[y:y + rows, x:x + columns, plan.channel:plan.channel + channels] += 1
+            dy, dx = plan.step
+            seen[y:y + rows * dy:dy, x:x + columns * dx:dx,
+                 plan.channel:plan.channel + channels] += 1
             assert 0 < plan.valid(config) <= config.columns
             assert plan.tiles.shape[0] in (1, plan.groups)
             assert plan.tiles.shape[2:] == (config.rows, config.columns)
@@ -102,14 +126,20 @@ def test_every_result_is_planned_once(seed, name):
 def test_windows_stay_within_the_halo(seed):
     """No convolution reads outside its halo, and no side of it is larger than what is read."""
     for _, step, source, plans in lowered(seed, CONFIGS["tall"]):
-        if not isinstance(step.core, Conv):
+        if not isinstance(step.core, Conv | TransposedConv):
             assert not source.halo
             continue
         h, w, _ = source.tensor.shape
         for plan in plans:
             assert plan.y.start >= -source.halo.top and plan.x.start >= -source.halo.left
             assert plan.y.end <= h + source.halo.bottom and plan.x.end <= w + source.halo.right
-        if not step.pool:                # a maximum may leave the last sums out
+        if isinstance(step.core, TransposedConv):
+            for axis, size, before, after in ((0, h, source.halo.top, source.halo.bottom),
+                                              (1, w, source.halo.left, source.halo.right)):
+                axes = [(plan.y, plan.x)[axis] for plan in plans]
+                assert max(0, *(-a.start for a in axes)) == before
+                assert max(0, *(a.end - size for a in axes)) == after
+        elif not step.pool:              # a maximum may leave the last sums out
             y, x = plans[0].y, plans[0].x
             assert (max(0, y.end - h), max(0, x.end - w)) == (source.halo.bottom, source.halo.right)
             assert (y.start, x.start) == (-source.halo.top, -source.halo.left)
@@ -128,7 +158,7 @@ def single(op, shape, config, width=None):
         tensors["y"] = replace(tensors["x"], name="y", shape=(rows, columns, c))
     graph = Graph(name="one", tensors=tensors, ops=[op], inputs=[], outputs=[])
     source = Map(tensors["x"], Halo(right=(width or w) - w), c)
-    return lower_step(Step(op), source, graph, config)
+    return lower_step(Step(op), [source], graph, config)
 
 
 def convolution(kh, kw, channels):
@@ -256,3 +286,29 @@ def test_compiler_refuses_additions_without_the_unit(kinds, name):
     graph = random_graph(np.random.default_rng(0), kinds=kinds, layers=1)
     with pytest.raises(CapacityError, match=f"{name}: .* has no unit for adding feature maps"):
         compile_graph(graph, Config(residual=False))
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_sum_of_wide_operands_is_refused(fused):
+    """A 16-bit operand, lifted by 20 bits, does not fit the 32 bits that are rescaled."""
+    network = random_graph(np.random.default_rng(3), kinds=("residual",) if fused else ("add",),
+                           layers=1)
+    step = fuse(network)[-1]
+    assert bool(step.add) == fused
+    inputs = [network.tensors[name] for name in step.core.inputs]
+    sources = [Map(tensor, needed_halo(step, network), tensor.shape[2]) for tensor in inputs]
+    assert lower_step(step, sources, network, Config())
+    with pytest.raises(CapacityError, match="16 bits, lifted by 20 bits .* can leave 32 bits; add"):
+        lower_step(step, sources, network, Config(operand_bits=16))
+
+
+def test_part_at_a_channel_that_cannot_be_written():
+    """Two 8-bit elements share an address of a 16-bit memory."""
+    tensors = {name: Tensor(name=name, shape=(2, 2, channels), scale=1.0, zero_point=0)
+               for name, channels in (("a", 3), ("b", 2), ("y", 5))}
+    concat = Concat(name="join", kind="Concat", inputs=("a", "b"), output="y", axis=2,
+                    requant=requant([1, 1]))
+    network = Graph(name="odd", tensors=tensors, ops=[concat], inputs=[], outputs=[])
+    maps = [Map(tensors[name], Halo(), 4) for name in ("a", "b")]
+    with pytest.raises(CapacityError, match="join: its part 1 begins at channel 3, .* even"):
+        lower_step(Step(concat), maps, network, CONFIGS["steps"])

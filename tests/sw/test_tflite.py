@@ -4,62 +4,12 @@ import numpy as np
 import pytest
 import tflite
 
-from systolith.hw.config import Config
 from systolith.sim import golden
-from systolith.sim.machine_device import MachineDevice
-from systolith.sw.compiler import compile_graph
-from systolith.sw.device import Device
 from systolith.sw.importer.tflite import import_tflite
+from tests.tflite_check import check, inputs, result_size, spread, window
 from tests.tflite_models import NONE, RELU, RELU6, RELU_N1_TO_1, SAME, VALID, Model, reference
 
-IMAGES = 12
 SEEDS = range(4)
-
-
-def inputs(model, numbers, images=IMAGES):
-    """Return random inputs of a model, extreme ones among them."""
-    arrays = []
-    for i in numbers:
-        tensor = model.tensors[i]
-        if tensor.dtype == "float32":
-            x = model.rng.normal(0, 3, (images, *tensor.shape[1:])).astype(np.float32)
-        else:
-            limits = np.iinfo(tensor.dtype)
-            x = model.rng.integers(limits.min, limits.max + 1, (images, *tensor.shape[1:]),
-                                   dtype=tensor.dtype)
-            x[0], x[1] = limits.min, limits.max
-        arrays.append(x)
-    return arrays
-
-
-def check(model, xs, ys, arrays=None, machine=False):
-    """Compare all outputs of a model with the reference kernels'."""
-    data = model.finish(xs, ys)
-    arrays = inputs(model, xs) if arrays is None else arrays
-    graph = import_tflite(data, "m.tflite")
-    feed = {model.tensors[i].name: array for i, array in zip(xs, arrays, strict=True)}
-    outputs = golden.run_model(graph, feed)
-    for got, expected in zip(outputs, reference(data, *arrays), strict=True):
-        assert got.dtype == expected.dtype
-        np.testing.assert_array_equal(got, expected)
-    if machine:
-        config = Config()
-        with Device(MachineDevice(config)) as device:
-            device.load(compile_graph(graph, config))
-            ran = device.run(*arrays)
-        for got, expected in zip(ran.outputs, outputs, strict=True):
-            np.testing.assert_array_equal(got, expected)
-    return graph
-
-
-def window(**options):
-    return {"Padding": VALID, "StrideH": 1, "StrideW": 1} | options
-
-
-def spread(model, x, weights, depth):
-    """Return a scale of the result that most accumulators reach and some leave."""
-    t, w = model.tensors[x], model.tensors[weights]
-    return float(t.scale[0] * np.median(w.scale) * 40 * np.sqrt(depth) * model.rng.uniform(.3, 2))
 
 
 CONVS = {
@@ -84,19 +34,11 @@ def test_conv_2d(name, activation, per_channel):
     m = Model(np.random.default_rng(activation))
     x = m.map(shape)
     w = m.weights(weights, 0, per_channel)
-    y = m.tensor((1, *_result(shape, weights[1:3], options), weights[0]), scale=spread(
+    y = m.tensor((1, *result_size(shape, weights[1:3], options), weights[0]), scale=spread(
         m, x, w, np.prod(weights[1:])), zero_point=int(m.rng.integers(-128, 128)))
     m.op("CONV_2D", [x, w, m.bias(x, w)], y, "Conv2DOptions", FusedActivationFunction=activation,
          **options)
     check(m, [x], [y], machine=activation == RELU6 and per_channel)
-
-
-def _result(shape, kernel, options):
-    sizes = []
-    for n, k, axis in zip(shape, kernel, "HW", strict=False):
-        stride, span = options[f"Stride{axis}"], options.get(f"Dilation{axis}Factor", 1) * (k - 1)
-        sizes.append(-(-(n if options["Padding"] == SAME else n - span) // stride))
-    return sizes
 
 
 @pytest.mark.parametrize("multiplier", [1, 2, 5])
@@ -107,7 +49,7 @@ def test_depthwise_conv_2d(multiplier, padding, per_channel):
     channels, options = 5, window(Padding=padding, StrideH=2, StrideW=2)
     x = m.map((9, 8, channels))
     w = m.weights((1, 3, 4, channels * multiplier), 3, per_channel)
-    y = m.tensor((1, *_result((9, 8), (3, 4), options), channels * multiplier),
+    y = m.tensor((1, *result_size((9, 8), (3, 4), options), channels * multiplier),
                  scale=spread(m, x, w, 12), zero_point=int(m.rng.integers(-128, 128)))
     m.op("DEPTHWISE_CONV_2D", [x, w, m.bias(x, w)], y, "DepthwiseConv2DOptions",
          DepthMultiplier=multiplier, FusedActivationFunction=RELU, **options)
@@ -197,7 +139,7 @@ def test_pooling(kind, kernel, stride, padding, activation):
     m = Model(np.random.default_rng(kernel[0]))
     options = window(Padding=padding, StrideH=stride[0], StrideW=stride[1])
     x = m.map((9, 8, 6), scale=0.05)
-    y = m.map((*_result((9, 8), kernel, options), 6), like=x)
+    y = m.map((*result_size((9, 8), kernel, options), 6), like=x)
     m.op(kind, [x], y, "Pool2DOptions", FilterHeight=kernel[0], FilterWidth=kernel[1],
          FusedActivationFunction=activation, **options)
     check(m, [x], [y], machine=activation == NONE)

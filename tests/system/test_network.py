@@ -22,12 +22,15 @@ CONFIGS = {
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kinds, seed", [
+    (("conv", "depthwise", "max", "dense", "add"), 5),
+    (("conv", "transposed", "select", "concat"), 6)], ids=["usual", "placed"])
 @pytest.mark.parametrize("name", CONFIGS)
-def test_random_network(tmp_path, name):
+def test_random_network(tmp_path, name, kinds, seed):
     config = CONFIGS[name]
-    rng = np.random.default_rng(5)
-    kinds = ["conv", "depthwise", "max", "dense"] + (["add"] if config.residual else [])
-    graph = random_graph(rng, kinds=kinds, layers=5, size=8, channels=6)
+    rng = np.random.default_rng(seed)
+    kinds = [kind for kind in kinds if kind != "add" or config.residual]
+    graph = random_graph(rng, kinds=kinds, layers=5 if "max" in kinds else 3, size=8, channels=6)
     program = compile_graph(graph, config)
     shape = graph.inputs[0].shape
     x = rng.integers(-128, 128, (3, *shape)).astype(np.int8)

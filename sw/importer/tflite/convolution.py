@@ -1,8 +1,9 @@
-"""CONV_2D, DEPTHWISE_CONV_2D and FULLY_CONNECTED.
+"""CONV_2D, DEPTHWISE_CONV_2D, TRANSPOSE_CONV and FULLY_CONNECTED.
 
 References
 ----------
-``tensorflow/lite/kernels/internal/reference/integer_ops/{conv,depthwise_conv}.h``; the rescaling
+``tensorflow/lite/kernels/internal/reference/integer_ops/{conv,depthwise_conv,transpose_conv}.h``;
+the rescaling
 factors: ``PopulateConvolutionQuantizationParams`` in ``tensorflow/lite/kernels/kernel_util.cc``.
 FULLY_CONNECTED is that of LiteRT 2.3, measured at the steps of its results: it multiplies in double
 precision and rounds once, where ``integer_ops/fully_connected.h`` of TensorFlow rounds twice.
@@ -14,9 +15,10 @@ import numpy as np
 
 from systolith.sw.importer.builder import Builder
 from systolith.sw.importer.convolution import flat_weights
-from systolith.sw.importer.drafts import ConvDraft
+from systolith.sw.importer.drafts import ConvDraft, TransposedDraft
 from systolith.sw.importer.geometry import Geometry, read_geometry
 from systolith.sw.importer.tflite.drafts import FullyConnectedDraft
+from systolith.sw.importer.tflite.layout import whole
 from systolith.sw.importer.tflite.operation import Operation, add_draft, as_map
 from systolith.sw.importer.values import Activation, Value
 
@@ -69,6 +71,35 @@ def _conv(builder: Builder, node: Operation, levels: np.ndarray, scales: np.ndar
     return add_draft(builder, node, draft, (*geometry.result, outputs))
 
 
+def transpose_conv(builder: Builder, node: Operation) -> Value:
+    """Import TRANSPOSE_CONV: the size of the result, weights [o, kh, kw, i], map, bias."""
+    size = node.whole_numbers(0, "list of sizes")
+    levels, scales = node.weights(1, 0)
+    x = whole(builder, node, node.feature_map(2))
+    source = as_map(builder, node, x)
+    if levels.ndim != 4 or levels.shape[3] != source.shape[2] or len(size) != 4:
+        node.refuse(f"its weights {levels.shape} do not fit an input of {source.shape[2]} channels",
+                    "correct the model")
+    outputs, *kernel, _ = levels.shape
+    stride = (node.attribute("StrideH"), node.attribute("StrideW"))
+    if min(*stride, *size) < 1:
+        node.refuse("its stride or size is below 1", "correct the model")
+    draft = TransposedDraft(
+        **builder.labels(node, source.tensor), weights=levels, bias=node.bias(3, outputs),
+        scale=builder.slot(x).cell.value.scale * scales, clamps=node.clamps(), stride=stride,
+        crop=tuple(_cropped(node, *axis) for axis in zip(
+            size[1:3], kernel, stride, strict=True)),
+        size=tuple(size[1:3]))
+    return add_draft(builder, node, draft, (*size[1:3], outputs))
+
+
+def _cropped(node: Operation, size: int, kernel: int, stride: int) -> int:
+    """Return what is cut off before the first result: as the convolution that ends there pads."""
+    padding = _PADDINGS.get(node.attribute("Padding"))
+    length = -(-size // stride) if padding == "SAME_UPPER" else (size - kernel + stride) // stride
+    return max(0, (length - 1) * stride + kernel - size) // 2
+
+
 def _sum(pads: tuple[int, int, int, int], geometry: Geometry) -> tuple[int, int, int, int]:
     top, left, bottom, right = (p + q for p, q in zip(pads, geometry.pads, strict=True))
     return top, left, bottom, right
@@ -108,4 +139,4 @@ def _pixels(builder: Builder, node: Operation, rows: Activation) -> tuple[int, i
 
 
 HANDLERS = {"CONV_2D": conv_2d, "DEPTHWISE_CONV_2D": depthwise_conv_2d,
-            "FULLY_CONNECTED": fully_connected}
+            "TRANSPOSE_CONV": transpose_conv, "FULLY_CONNECTED": fully_connected}

@@ -8,9 +8,9 @@ import numpy as np
 
 from systolith.sw.importer.drafts import ConvDraft, Draft
 from systolith.sw.ir import Op, Pool, Requant, Tensor
-from systolith.sw.numerics import requantize
+from systolith.sw.numerics import quantize_multiplier, requantize
 
-__all__ = ["FullyConnectedDraft", "MeanDraft", "ScaledDraft", "pass_through"]
+__all__ = ["FullyConnectedDraft", "MeanDraft", "ProductDraft", "ScaledDraft", "fit_products"]
 
 #: Largest distance between a result and its zero point.
 _LEVELS = 255
@@ -51,6 +51,64 @@ class ScaledDraft(ConvDraft):
     def requant(self, factors: np.ndarray, largest: np.ndarray, lift: bool = False) -> Requant:
         """Return the Requant of the factor given; see :meth:`Draft.requant`."""
         return Draft.requant(self, np.full(factors.shape, self.factor), largest, lift)
+
+
+@dataclass(kw_only=True, slots=True)
+class ProductDraft(ConvDraft):
+    """A convolution of 1 x 1 whose rescaling is given: see :func:`fit_products`."""
+
+    rescaling: Requant
+
+    def requant(self, factors: np.ndarray, largest: np.ndarray, lift: bool = False) -> Requant:
+        """Return the Requant given; see :meth:`Draft.requant`."""
+        if ((largest << self.rescaling.left.astype(np.int64)) >= 1 << 31).any():
+            self.node.refuse("its accumulator may leave 32 bits", "quantise the model again")
+        return self.rescaling
+
+
+def fit_products(constants: np.ndarray, factor: float,
+                 zero_point: int) -> tuple[np.ndarray, Requant] | None:
+    """Return int8[c] weights and a rescaling that give a map's products with constants.
+
+    That is ``requantize((q - zero_point) * constant)`` for every q. Constants beyond int8 are
+    halved and lifted again, exactly, where they are even; for odd ones a multiplier of the map
+    itself is looked for that agrees for every q. None: there is none.
+
+    Parameters
+    ----------
+    constants : int64[c]
+        -255 to 255.
+    factor : float
+        What TFLite rescales the products with.
+    zero_point : int
+        Of the map.
+
+    Raises
+    ------
+    ValueError
+        See :func:`quantize_multiplier`.
+    """
+    levels = np.arange(-128, 128) - zero_point
+    plain = quantize_multiplier(factor)
+    weights, parts = [], []
+    for constant in (int(n) for n in constants):
+        multiplier, left, right = plain
+        weight = constant
+        if not -128 <= constant <= 127:
+            wanted = requantize(levels * constant, *plain)
+            weight = (constant > 0) - (constant < 0)
+            near = quantize_multiplier(factor * abs(constant))
+            tries = [(weight, (near[0] + delta, *near[1:])) for delta in (0, -1, 1, -2, 2)]
+            if constant % 2 == 0:
+                tries.insert(0, (constant // 2, (multiplier, left + 1, right)))
+            found = next(((w, p) for w, p in tries if p[0] < 1 << 31 and p[1] <= 15
+                          and np.array_equal(requantize(levels * w, *p), wanted)), None)
+            if found is None:
+                return None
+            weight, (multiplier, left, right) = found
+        weights.append(weight)
+        parts.append((multiplier, left, right))
+    return np.array(weights, np.int8), Requant(*np.array(parts, np.int32).T)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -140,19 +198,3 @@ def _steps_agree(requant: list[np.ndarray], steps: np.ndarray, largest: np.ndarr
             right = result < reached if before else result >= reached
             agree &= (~possible | right).all(axis=1)
     return agree
-
-
-def pass_through(channels: int, scale: float, sign: int = 1) -> dict[str, object]:
-    """Return the fields of a :class:`ConvDraft` whose accumulators are its input, ``q - z``.
-
-    Parameters
-    ----------
-    channels : int
-        Channels of input and result.
-    scale : float
-        Scale of the input.
-    sign : int
-        -1 for accumulators ``z - q``.
-    """
-    return {"weights": np.full((channels, 1, 1, 1), sign, np.int8), "groups": channels,
-            "bias": np.zeros(channels, np.int64), "scale": np.full(channels, scale)}

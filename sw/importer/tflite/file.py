@@ -28,18 +28,27 @@ _OPTIONS = {
     "DEPTHWISE_CONV_2D": ("DepthwiseConv2DOptions", (
         "Padding", "StrideH", "StrideW", "DilationHFactor", "DilationWFactor",
         "FusedActivationFunction")),
+    "DEPTH_TO_SPACE": ("DepthToSpaceOptions", ("BlockSize",)),
     "FULLY_CONNECTED": ("FullyConnectedOptions", ("WeightsFormat", "KeepNumDims",
                                                   "FusedActivationFunction")),
     "LEAKY_RELU": ("LeakyReluOptions", ("Alpha",)),
     "MAX_POOL_2D": ("Pool2DOptions", ("Padding", "StrideH", "StrideW", "FilterHeight",
                                       "FilterWidth", "FusedActivationFunction")),
+    "GATHER": ("GatherOptions", ("Axis", "BatchDims")),
     "MEAN": ("ReducerOptions", ("KeepDims",)),
+    "MIRROR_PAD": ("MirrorPadOptions", ("Mode",)),
+    "MUL": ("MulOptions", ("FusedActivationFunction",)),
     "PACK": ("PackOptions", ("Axis",)),
+    "RESIZE_NEAREST_NEIGHBOR": ("ResizeNearestNeighborOptions", ("AlignCorners",
+                                                                 "HalfPixelCenters")),
     "SOFTMAX": ("SoftmaxOptions", ("Beta",)),
+    "SPACE_TO_DEPTH": ("SpaceToDepthOptions", ("BlockSize",)),
     "SQUEEZE": ("SqueezeOptions", ()),
     "STRIDED_SLICE": ("StridedSliceOptions", ("BeginMask", "EndMask", "EllipsisMask",
                                               "NewAxisMask", "ShrinkAxisMask")),
     "SUB": ("SubOptions", ("FusedActivationFunction",)),
+    "TRANSPOSE_CONV": ("TransposeConvOptions", ("Padding", "StrideH", "StrideW",
+                                                "FusedActivationFunction")),
 }
 
 

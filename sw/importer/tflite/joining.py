@@ -1,15 +1,17 @@
-"""CONCATENATION, by additions: each part is written into a map of zeros, and the maps are added.
+"""CONCATENATION and SPACE_TO_DEPTH: maps of one scale, side by side; DEPTH_TO_SPACE.
 
-Exact, because between maps of one scale and zero point TFLite's ADD only adds.
+References
+----------
+``tensorflow/lite/kernels/internal/reference/{space_to_depth,depth_to_space}.h``.
 """
 
 import numpy as np
 
 from systolith.sw.importer.builder import Builder
-from systolith.sw.importer.drafts import AddDraft, ConvDraft
-from systolith.sw.importer.tflite.drafts import pass_through
+from systolith.sw.importer.drafts import ConcatDraft, TransposedDraft
+from systolith.sw.importer.joining import picking_weights
 from systolith.sw.importer.tflite.layout import whole
-from systolith.sw.importer.tflite.operation import Operation, add_draft, check_size
+from systolith.sw.importer.tflite.operation import Operation, add_draft, as_map
 from systolith.sw.importer.values import Activation, Value
 
 __all__ = ["HANDLERS"]
@@ -32,41 +34,57 @@ def concatenation(builder: Builder, node: Operation) -> Value:
         node.refuse(f"it joins maps of the shapes {[x.shape for x in parts]} along axis "
                     f"{node.attribute('Axis')}", "the batch must stay the first dimension, and "
                     "the other axes must agree")
-    lengths = [x.shape[axis] for x in parts]
-    result = None
-    for i, x in enumerate(parts):
-        placed = _place(builder, node, x, axis + 3 - rank, sum(lengths[:i]), sum(lengths))
-        result = placed if result is None else _add(builder, node, result, placed)
-    shape = [*parts[0].shape]
-    shape[axis] = sum(lengths)
-    return result.rearranged(result.elements.reshape(shape))
+    return parts[0] if len(parts) == 1 else _join(builder, node, parts, axis)
 
 
-def _place(builder: Builder, node: Operation, x: Activation, axis: int, before: int,
-           total: int) -> Activation:
-    """Return a map with zeros around x along an axis of (h, w, c), ``total`` long."""
-    shape = (*[1] * (3 - len(x.shape)), *x.shape)
-    builder.pin(node, x, x.elements.reshape(shape))
-    slot = builder.slot(x)
-    if shape[axis] == total:
-        return x.rearranged(x.elements.reshape(shape))
-    scale = slot.cell.value.scale
-    after = total - before - shape[axis]
-    fields, pads = pass_through(shape[2], scale), (0, 0, 0, 0)
-    if axis == 2:
-        check_size(node, total, shape[2])
-        weights = np.eye(total, shape[2], -before, np.int8)
-        fields = {"weights": weights[:, None, None], "bias": np.zeros(total, np.int64),
-                  "scale": np.full(total, scale)}
-    else:
-        pads = (before, 0, after, 0) if axis == 0 else (0, before, 0, after)
-    draft = ConvDraft(**builder.labels(node, slot.name), **fields, pads=pads)
-    return add_draft(builder, node, draft, (*shape[:axis], total, *shape[axis + 1:]))
+def _join(builder: Builder, node: Operation, parts: list[Activation], axis: int) -> Activation:
+    """Return whole maps joined along an axis of their batchless shape."""
+    rank = len(parts[0].shape)
+    shapes = [builder.pin(node, x, x.elements.reshape(*[1] * (3 - rank), *x.shape)) for x in parts]
+    draft = ConcatDraft(**builder.labels(node, *(x.tensor for x in parts)), axis=axis + 3 - rank)
+    shape = list(shapes[0])
+    shape[draft.axis] = sum(part[draft.axis] for part in shapes)
+    result = add_draft(builder, node, draft, tuple(shape))
+    return result.rearranged(result.elements.reshape(shape[3 - rank:]))
 
 
-def _add(builder: Builder, node: Operation, a: Activation, b: Activation) -> Activation:
-    draft = AddDraft(**builder.labels(node, a.tensor, b.tensor))
-    return add_draft(builder, node, draft, a.shape)
+def space_to_depth(builder: Builder, node: Operation) -> Value:
+    """Import SPACE_TO_DEPTH: the pixels of each block become one, in the order of their rows."""
+    x, block = _blocks(builder, node)
+    if {n % block for n in x.shape[:2]} != {0}:
+        node.refuse(f"its blocks of {block} do not divide {x.shape[0]} x {x.shape[1]}",
+                    "correct the model")
+    parts = [builder.whole(node, x.rearranged(x.elements[i::block, j::block]))
+             for i in range(block) for j in range(block)]
+    return parts[0] if block == 1 else _join(builder, node, parts, 2)
 
 
-HANDLERS = {"CONCATENATION": concatenation}
+def depth_to_space(builder: Builder, node: Operation) -> Value:
+    """Import DEPTH_TO_SPACE: a transposed convolution that picks a channel for each phase."""
+    x, block = _blocks(builder, node)
+    source = as_map(builder, node, x)
+    h, w, channels = source.shape
+    if channels % block ** 2:
+        node.refuse(f"its {channels} channels do not fill blocks of {block} x {block}",
+                    "correct the model")
+    outputs = channels // block ** 2
+    draft = TransposedDraft(
+        **builder.labels(node, source.tensor), stride=(block, block), crop=(0, 0),
+        weights=picking_weights(np.arange(channels).reshape(block, block, outputs)),
+        bias=np.zeros(outputs, np.int64),
+        scale=np.full(outputs, builder.slot(x).cell.value.scale), size=(h * block, w * block))
+    return add_draft(builder, node, draft, (h * block, w * block, outputs))
+
+
+def _blocks(builder: Builder, node: Operation) -> tuple[Activation, int]:
+    x, block = whole(builder, node, node.feature_map()), node.attribute("BlockSize")
+    if len(x.shape) != 3 or block < 1:
+        node.refuse("it needs a map of height, width, channels and a block size",
+                    "correct the model")
+    if builder.slot(x).cell.value != node.quantization():
+        node.refuse("its result has another scale than its input", "convert the model again")
+    return x, block
+
+
+HANDLERS = {"CONCATENATION": concatenation, "SPACE_TO_DEPTH": space_to_depth,
+            "DEPTH_TO_SPACE": depth_to_space}

@@ -1,12 +1,11 @@
-"""RESHAPE, SQUEEZE, EXPAND_DIMS, TRANSPOSE, PAD and CONCATENATION: what only moves elements."""
+"""RESHAPE, SQUEEZE, EXPAND_DIMS, TRANSPOSE and PAD: what only moves elements."""
 
 from collections.abc import Callable
 
 import numpy as np
 
 from systolith.sw.importer.builder import Builder
-from systolith.sw.importer.drafts import ConvDraft
-from systolith.sw.importer.tflite.drafts import pass_through
+from systolith.sw.importer.drafts import ConvDraft, pass_through
 from systolith.sw.importer.tflite.operation import Operation, add_draft, as_map, check_size
 from systolith.sw.importer.values import PADDING, Activation, State, Value
 
@@ -16,9 +15,9 @@ _BATCH = "the batch must stay the first dimension"
 
 
 def whole(builder: Builder, node: Operation, x: Activation) -> Activation:
-    """Return a feature map with the zeros of the PAD before it written to memory."""
+    """Return a feature map that lies in memory with the zeros of the PAD before it, and no more."""
     if not (x.elements == PADDING).any():
-        return x
+        return builder.whole(node, x)
     source = as_map(builder, node, x)
     top, left, bottom, right = source.pads
     h, w, channels = source.shape
@@ -104,6 +103,19 @@ def pad(builder: Builder, node: Operation, elements: np.ndarray) -> np.ndarray:
     return np.pad(elements, widths[1:], constant_values=PADDING)
 
 
+def mirror_pad(builder: Builder, node: Operation, elements: np.ndarray) -> np.ndarray:
+    """Pad with what lies beside the edge: MIRROR_PAD."""
+    widths = np.array(node.whole_numbers(1, "list of pads"))
+    mode = {0: "reflect", 1: "symmetric"}.get(node.attribute("Mode"))
+    if widths.size != 2 * (elements.ndim + 1) or mode is None:
+        node.refuse(f"it has {widths.size} pads for {elements.ndim + 1} axes", "correct the model")
+    widths = widths.reshape(-1, 2)
+    room = np.array(elements.shape)[:, None] - (mode == "reflect")
+    if widths[0].any() or (widths < 0).any() or (widths[1:] > room).any():
+        node.refuse("it pads the batch, or with more than there is", "correct the model")
+    return np.pad(elements, widths[1:], mode=mode)
+
+
 HANDLERS = {
     "RESHAPE": arranged(reshape),
     "SQUEEZE": arranged(squeeze),
@@ -111,4 +123,5 @@ HANDLERS = {
     "TRANSPOSE": arranged(transpose),
     "PAD": arranged(pad),
     "PADV2": arranged(pad),
+    "MIRROR_PAD": arranged(mirror_pad),
 }

@@ -8,8 +8,6 @@ References
 
 import math
 
-import numpy as np
-
 from systolith.sw.importer.builder import Builder
 from systolith.sw.importer.drafts import PoolDraft
 from systolith.sw.importer.geometry import read_geometry
@@ -56,17 +54,22 @@ def _check_count(node: Operation, count: int) -> None:
 
 
 def mean(builder: Builder, node: Operation) -> Value:
-    """Import MEAN over height and width."""
+    """Import MEAN over height, width or both."""
     x = whole(builder, node, node.feature_map())
     rank = len(x.shape) + 1
-    axes = sorted(axis % rank for axis in node.whole_numbers(1, "list of axes"))
-    if rank != 4 or axes != [1, 2]:
+    axes = sorted({axis % rank for axis in node.whole_numbers(1, "list of axes")})
+    if rank not in (3, 4) or not axes or not set(axes) <= set(range(1, rank - 1)):
         node.refuse(f"it reduces the axes {axes} of {rank}",
-                    "only the mean over height and width is supported")
-    source = as_map(builder, node, x)
-    draft = MeanDraft(**builder.labels(node, source.tensor), kernel=source.shape[:2])
-    result = add_draft(builder, node, draft, (1, 1, source.shape[2]))
-    return result if node.attribute("KeepDims") else result.rearranged(np.ravel(result.elements))
+                    "only the mean over height, width or both is supported")
+    source = as_map(builder, node, x.rearranged(x.elements.reshape((1, *x.shape)[-3:])))
+    *sizes, channels = source.shape
+    kernel = tuple(n if axis + rank - 4 in axes else 1 for axis, n in enumerate(sizes, 1))
+    draft = MeanDraft(**builder.labels(node, source.tensor), kernel=kernel)
+    result = add_draft(builder, node, draft, (
+        *(n - k + 1 for n, k in zip(sizes, kernel, strict=True)), channels))
+    kept = [1 if axis in axes else n for axis, n in enumerate(x.shape, 1)
+            if node.attribute("KeepDims") or axis not in axes]
+    return result.rearranged(result.elements.reshape(kept))
 
 
 HANDLERS = {"AVERAGE_POOL_2D": average_pool, "MAX_POOL_2D": max_pool, "MEAN": mean}

@@ -12,11 +12,14 @@ from systolith.sw.importer.node import RefusedError
 from systolith.sw.importer.ports import input_port, output_port
 from systolith.sw.importer.quantization import OFFSETS
 from systolith.sw.importer.tflite import (
+    activations,
     convolution,
     elementwise,
     joining,
     layout,
     pooling,
+    quantization,
+    selection,
     shapes,
     tables,
 )
@@ -37,20 +40,15 @@ __all__ = ["HANDLERS", "import_tflite"]
 
 #: Operator -> function of (builder, operation) that returns the value of its result.
 HANDLERS = {**convolution.HANDLERS, **pooling.HANDLERS, **elementwise.HANDLERS,
-            **layout.HANDLERS, **joining.HANDLERS, **shapes.HANDLERS,
-            **tables.HANDLERS}
+            **activations.HANDLERS, **quantization.HANDLERS, **layout.HANDLERS,
+            **selection.HANDLERS, **joining.HANDLERS, **shapes.HANDLERS, **tables.HANDLERS}
 
-_ACTIVATIONS = ("the only activations are RELU, RELU6, RELU_N1_TO_1, LEAKY_RELU",
+_ACTIVATIONS = ("the only activations are RELU, RELU6, RELU_N1_TO_1, LEAKY_RELU, PRELU",
                 "train with one of them (LOGISTIC, TANH and HARD_SWISH may stand at the end)")
 #: Operators people try, and what to do instead.
 _REASONS = {
     "ELU": _ACTIVATIONS,
     "GELU": _ACTIVATIONS,
-    "PRELU": _ACTIVATIONS,
-    "TRANSPOSE_CONV": ("transposed convolution is not supported",
-                       "use CONV_2D, and upsampling outside the model"),
-    "MUL": ("products of feature maps are not supported",
-            "fold a constant factor into the convolution before it"),
 }
 _UNKNOWN = (
     "the operator is not supported",
@@ -170,16 +168,23 @@ class _Reader:
             node.refuse(*_REASONS.get(operator.kind, _UNKNOWN))
         if any(i is not None and i not in self.values for i in operator.inputs):
             return
-        if any(self.uses[i] for i in operator.outputs[1:]):
-            node.refuse("its second output is used too", "only the first is supported")
-        node = replace(node, inputs=tuple(map(self._operand, operator.inputs)))
+        node = replace(node, inputs=tuple(map(self._operand, operator.inputs)),
+                       outputs=len(operator.outputs))
         if not node.inputs:
             node.refuse("it has no operands", "convert the model again")
-        value = HANDLERS[operator.kind](self.builder, node)
-        if isinstance(value, Activation) and value.shape != result.shape[1:]:
-            node.refuse(f"its result has the shape {list(result.shape)} in the file, but it "
-                        f"computes {['n', *value.shape]}", "convert the model again")
-        self.values[operator.outputs[0]] = value
+        found = HANDLERS[operator.kind](self.builder, node)
+        found = found if isinstance(found, tuple) else (found,)
+        if any(self.uses[i] for i in operator.outputs[len(found):]):
+            node.refuse("its second output is used too", "only the first is supported")
+        for i, value in zip(operator.outputs, found, strict=False):
+            shape = self.file.tensors[i].shape
+            if i != operator.outputs[0] and (
+                    node.quantization_of(self.file.tensors[i]) != node.quantization()):
+                node.refuse("its results have different scales", "convert the model again")
+            if isinstance(value, Activation) and value.shape != shape[1:]:
+                node.refuse(f"its result has the shape {list(shape)} in the file, but it computes "
+                            f"{['n', *value.shape]}", "convert the model again")
+            self.values[i] = value
 
     def _operand(self, i: int | None) -> Value | None:
         value = None if i is None else self.values[i]

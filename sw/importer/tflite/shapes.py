@@ -1,4 +1,4 @@
-"""SHAPE, STRIDED_SLICE and PACK on constants: how converters spell a Flatten of any batch."""
+"""SHAPE, STRIDED_SLICE and PACK of sizes: how converters spell a Flatten of any batch."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from systolith.sw.importer.builder import Builder
 from systolith.sw.importer.tflite.operation import Operation
 from systolith.sw.importer.values import Activation, Constant, Value
 
-__all__ = ["HANDLERS"]
+__all__ = ["HANDLERS", "slice_of_sizes"]
 
 
 def shape(builder: Builder, node: Operation) -> Value:
@@ -17,12 +17,11 @@ def shape(builder: Builder, node: Operation) -> Value:
     return Constant(np.array([builder.batch, *x.shape], np.int32))
 
 
-def strided_slice(builder: Builder, node: Operation) -> Value:
+def slice_of_sizes(node: Operation) -> Value:
     """Import STRIDED_SLICE of a list of sizes."""
     value = node.operand(0)
     if not isinstance(value, Constant) or value.array.ndim != 1:
-        node.refuse("slicing feature maps is not supported", "cut the model there, or use a "
-                    "convolution that selects")
+        node.refuse("it slices a constant", "convert the model again")
     bounds = [node.whole_numbers(i, what) for i, what in
               ((1, "begin"), (2, "end"), (3, "stride"))]
     masks = [node.attribute(name) for name in ("EllipsisMask", "NewAxisMask")]
@@ -46,4 +45,4 @@ def pack(builder: Builder, node: Operation) -> Value:
     return Constant(np.array([value.array for value in node.inputs]))
 
 
-HANDLERS = {"SHAPE": shape, "STRIDED_SLICE": strided_slice, "PACK": pack}
+HANDLERS = {"SHAPE": shape, "PACK": pack}
