@@ -4,9 +4,10 @@ import re
 
 __all__ = ["prepare"]
 
-#: A read port whose value at an address being written is neither asked to be the new (the
+#: A clocked read port whose value at an address being written is neither asked to be the new (the
 #: transparency mask) nor marked as unused; both masks are one bit, for the one write port.
-_COLLIDING = re.compile(r"(parameter \\TRANSPARENCY_MASK 1'0\n\s*parameter \\COLLISION_X_MASK) 1'0")
+_COLLIDING = re.compile(r"(parameter \\TRANSPARENCY_MASK 1'0\n\s*parameter \\COLLISION_X_MASK) 1'0"
+                        r"(?=\n(?:\s*parameter .*\n)*?\s*parameter \\CLK_ENABLE 1\n)")
 
 
 def prepare(rtlil: str) -> str:

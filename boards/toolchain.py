@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from systolith.boards.floorplan import ECP5_85F_SITES, Sites
+from systolith.hw.replica import REPLICA
 
 __all__ = ["ECP5_85F", "ICE40_UP5K", "Toolchain"]
 
@@ -48,6 +49,7 @@ class Toolchain:
         """
         return "\n".join((
             "read_rtlil top.il",
+            f"setattr -set keep 1 a:{REPLICA} %ci1:+$dff a:{REPLICA} %d",
             f"{self.synthesis} -top top",
             *(f'setattr -set BEL "{site}" top/{cell}' for cell, site in places.items()),
             "tee -q -o cells.json stat -json",

@@ -7,13 +7,16 @@ from amaranth.lib.wiring import In, Out
 
 from systolith.hw.block_ram import BlockRam
 from systolith.hw.config import Config
+from systolith.hw.replica import copy_of
 
 __all__ = ["Bank", "lane_groups", "lanes_together", "single_port"]
 
 
-def lane_groups(config: Config) -> int:
-    """Return how many groups of neighbouring lanes have their addresses from registers apart."""
-    return 4 if config.bank_ports == "dual" and config.lanes >= 8 else 1
+def lane_groups(config: Config) -> list[slice]:
+    """Return the groups of neighbouring lanes that have their addresses from registers apart."""
+    groups = 4 if config.bank_ports == "dual" and config.lanes >= 8 else 1
+    size = config.lanes // groups
+    return [slice(start, start + size) for start in range(0, config.lanes, size)]
 
 
 def lanes_together(config: Config) -> int:
@@ -35,7 +38,7 @@ class Bank(wiring.Component):
 
     Members
     -------
-    read : :py:`In(1)`
+    read : :py:`In(groups)`
     read_address, read_next, write_address, write_next : :py:`In(word bits).array(groups)`
         Word of the first element of the vector, and the word after it; for each group of lanes the
         same, since the groups are far from each other.
@@ -50,9 +53,10 @@ class Bank(wiring.Component):
         self.config = config
         word_bits = (config.bank_words - 1).bit_length()
         row = data.ArrayLayout(config.operand_bits, config.lanes)
+        groups = len(lane_groups(config))
         super().__init__({
-            "read": In(1), "read_wrap": In(config.lanes), "write_wrap": In(config.lanes),
-            **{name: In(word_bits).array(lane_groups(config)) for name in
+            "read": In(groups), "read_wrap": In(config.lanes), "write_wrap": In(config.lanes),
+            **{name: In(word_bits).array(groups) for name in
                ("read_address", "read_next", "write_address", "write_next")},
             "write_enable": In(config.lanes), "write_data": In(row), "read_data": Out(row),
         })
@@ -60,9 +64,8 @@ class Bank(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         c = self.config
-        read, written = Signal(), Signal.like(self.write_data)
-        enable = Signal.like(self.write_enable)
-        m.d.sync += [read.eq(self.read), written.eq(self.write_data), enable.eq(self.write_enable)]
+        written, enable = Signal.like(self.write_data), Signal.like(self.write_enable)
+        m.d.sync += [written.eq(self.write_data), enable.eq(self.write_enable)]
 
         def lane_address(wrap, address, after, name):
             chosen = Signal(len(address), name=name)
@@ -73,7 +76,8 @@ class Bank(wiring.Component):
         for lane in range(0, c.lanes, share):
             lanes = slice(lane, lane + share)
             upper = lane + share - 1
-            group = lane * lane_groups(c) // c.lanes
+            group = lane * len(lane_groups(c)) // c.lanes
+            read = copy_of(m, self.read[group], name=f"read{lane}")
             read_address = lane_address(self.read_wrap[upper], self.read_address[group],
                                         self.read_next[group], f"read_address{lane}")
             write_address = lane_address(self.write_wrap[upper], self.write_address[group],

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from systolith.hw.config import Config
 from systolith.hw.isa import ENGINE_REGISTERS, Engine, GoHeader
+from systolith.hw.latency import take_latency
 from systolith.hw.memory_nest import MemoryNest
 
 __all__ = ["Descriptor", "descriptor_port"]
@@ -38,7 +39,10 @@ class Descriptor(wiring.Component):
     ready : :py:`Out(1)`
         A nest is pending and its token is there.
     take : :py:`In(1)`
-        Start it (while ``ready``); ``registers`` are its registers from the next cycle on.
+        Take it (while ``ready``).
+    taken, start : :py:`Out(1)`
+        It was taken and has not started; it starts, and ``registers`` are its registers from this
+        cycle on, ``take_latency`` cycles after ``take``.
     pending : :py:`Out(1)`
         A GO has been given and not taken.
     """
@@ -48,6 +52,7 @@ class Descriptor(wiring.Component):
         self.names = [r.name for r in ENGINE_REGISTERS[engine]]
         super().__init__({
             "port": In(descriptor_port(engine)), "idle": In(1), "take": In(1), "ready": Out(1),
+            "taken": Out(1), "start": Out(1),
             "completed": In(data.ArrayLayout(config.token_bits, len(Engine))), "pending": Out(1),
             "registers": Out(data.ArrayLayout(32, len(self.names))),
         })
@@ -73,10 +78,17 @@ class Descriptor(wiring.Component):
                       for n in self.names)
         with m.If(self.port.write):
             m.d.sync += words[self.port.index].eq(self.port.word)
+        taken = self.take
+        for cycle in range(take_latency(self.config) - 1):
+            later = Signal(name=f"taken{cycle}")
+            m.d.sync += later.eq(taken)
+            taken = later
+        m.d.sync += self.start.eq(taken)
+        m.d.comb += self.taken.eq(taken if prefetch else 0)
         for i, word in enumerate(words):
             if prefetch:
                 running = Signal(32, name=self.names[i], reset_less=True)
-                with m.If(self.take):
+                with m.If(self.taken):
                     m.d.sync += running.eq(word)
                 word = running
             m.d.comb += self.registers[i].eq(word)
@@ -89,7 +101,8 @@ class Descriptor(wiring.Component):
         ]
         counter = Signal(self.config.token_bits)
         m.d.comb += counter.eq(Array(self.completed)[token.wait_engine.as_value()])
-        m.d.sync += satisfied.eq(Mux(self.pending & ~self.take,
+        # a nest comes at the earliest in the cycle after the one before it was taken
+        m.d.sync += satisfied.eq(Mux(self.pending,
                                      ~token.wait | (counter >= token.wait_count[:len(counter)]), 0))
         with m.If(self.take):
             m.d.sync += self.pending.eq(0)

@@ -103,7 +103,7 @@ class Dma(wiring.Component):
         advance = cursor.eq(cursor + 1)
         rotate = cursor[:WORD_BYTES.bit_length() - 1].eq(cursor + 1)
         count = remaining.eq(remaining - 1)
-        shift = split.eq(split[8:])
+        shift = split.eq(split.rotate_right(8))     # what comes in at the top is never sent
         skip = Signal.like(position, reset_less=True)
 
         with m.FSM():
@@ -215,7 +215,8 @@ class Dma(wiring.Component):
 
         with m.State("GATHER"):
             m.d.comb += self.register_reading.eq(1)
-            m.d.sync += [split.eq(Cat(split[8:8 * WORD_BYTES], register_byte)), rotate]
+            m.d.sync += [split[:8 * WORD_BYTES].eq(Cat(split[8:8 * WORD_BYTES], register_byte)),
+                         rotate]
             m.next = "READ-REGISTER"
             with m.If(word_end):
                 m.next = "SPLIT"

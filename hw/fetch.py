@@ -1,11 +1,13 @@
 """Reading ahead: a nest's addresses go out as fast as memory grants, its data wait in a FIFO."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import data, wiring
+from amaranth.lib import wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
+from systolith.hw.bank import lane_groups
 from systolith.hw.config import Config
+from systolith.hw.lane_buffer import LaneBuffer
 from systolith.hw.latency import read_latency
 from systolith.hw.memory import banks_needed, read_port
 
@@ -37,7 +39,8 @@ class FetchQueue(wiring.Component):
     want, address, tag : In
         A request; ``accepted`` takes it.
     valid, data, data_tag, level : Out
-        The oldest answer, and how many there are. ``take`` removes it.
+        The oldest answer, and how many there are. ``take`` removes it
+        (only while ``valid``).
     """
 
     def __init__(self, config: Config, *, width: int, tag_width: int, depth: int, vector: bool):
@@ -52,26 +55,31 @@ class FetchQueue(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        # the FIFO keeps one more entry in its output register
-        m.submodules.fifo = fifo = SyncFIFOBuffered(width=self.width + self.tag_width,
-                                                    depth=self.depth + 1)
         credits = Signal(range(self.depth + 1), init=self.depth)
-        taking = Signal()
         ask = self._ask if self.config.shallow else self._queue
         tag = ask(m, credits)
-        m.d.comb += taking.eq(self.take & self.valid)
-        m.d.sync += credits.eq(credits - self.accepted + taking)
+        m.d.sync += credits.eq(credits - self.accepted + self.take)
 
         for stage in range(self.latency):
             later = Signal(self.tag_width, name=f"tag{stage}", reset_less=True)
             m.d.sync += later.eq(tag)
             tag = later
+        word = self.memory.data.as_value()[:self.width]
+        # the FIFO keeps one more entry in its output register
+        kept = Cat(tag, word) if self.config.shallow else Cat(tag)
+        m.submodules.fifo = fifo = SyncFIFOBuffered(width=len(kept), depth=self.depth + 1)
         m.d.comb += [
-            fifo.w_en.eq(self.memory.data_valid),
-            fifo.w_data.eq(Cat(self.memory.data.as_value()[:self.width], tag)),
+            fifo.w_en.eq(self.memory.data_valid), fifo.w_data.eq(kept), fifo.r_en.eq(self.take),
             self.valid.eq(fifo.r_rdy), self.level.eq(fifo.level),
-            Cat(self.data, self.data_tag).eq(fifo.r_data), fifo.r_en.eq(self.take),
+            self.data_tag.eq(fifo.r_data[:self.tag_width]),
         ]
+        if self.config.shallow:
+            m.d.comb += self.data.eq(fifo.r_data[self.tag_width:])
+        else:
+            m.submodules.words = words = LaneBuffer(
+                width=self.width, depth=self.depth, groups=len(lane_groups(self.config)))
+            m.d.comb += [words.write.eq(self.memory.data_valid), words.written.eq(word),
+                         words.take.eq(self.take), self.data.eq(words.word)]
         return m
 
     def _ask(self, m, credits):
@@ -84,24 +92,35 @@ class FetchQueue(wiring.Component):
         return self.tag
 
     def _queue(self, m, credits):
-        """Queue requests for memory; return the tag of the one that asks."""
-        layout = data.StructLayout({"address": self.config.address_bits,
-                                    "need": self.config.banks, "tag": self.tag_width})
+        """Queue requests for memory; return the tag of the one that asks.
+
+        Banks needed move up to the first place; addresses and tags take turns in two, so that a
+        grant has little to enable.
+        """
         asking, spare = Signal(), Signal()
-        first, second = (Signal(layout, name=name, reset_less=True) for name in ("first", "second"))
-        new = Signal(layout)
+        first, second = (Signal(self.config.banks, name=name, reset_less=True)
+                         for name in ("first_need", "second_need"))
+        need = banks_needed(self.config, self.address, vector=self.vector)
         m.d.comb += [
-            new.address.eq(self.address), new.tag.eq(self.tag),
-            new.need.eq(banks_needed(self.config, self.address, vector=self.vector)),
             self.accepted.eq(self.want & (credits != 0) & ~spare),
-            self.memory.valid.eq(asking), self.memory.address.eq(first.address),
-            self.memory.need.eq(first.need),
+            self.memory.valid.eq(asking), self.memory.need.eq(first),
         ]
         with m.If(~spare):
-            m.d.sync += second.eq(new)
+            m.d.sync += second.eq(need)
         with m.If(~asking | self.memory.grant):
             m.d.sync += [asking.eq(spare | self.accepted), spare.eq(0),
-                         first.eq(Mux(spare, second, new))]
+                         first.eq(Mux(spare, second, need))]
         with m.Elif(self.accepted):
             m.d.sync += spare.eq(1)
-        return first.tag
+
+        kept, new = Signal(), Signal()           # places of the oldest and of the next request
+        new_request = Cat(self.address, self.tag)
+        requests = [Signal(len(new_request), name=f"request{i}", reset_less=True)
+                    for i in range(2)]
+        for i, request in enumerate(requests):
+            with m.If(self.accepted & (new == i)):
+                m.d.sync += request.eq(new_request)
+        oldest = Mux(kept, requests[1], requests[0])
+        m.d.sync += [new.eq(new ^ self.accepted), kept.eq(kept ^ self.memory.grant)]
+        m.d.comb += self.memory.address.eq(oldest[:len(self.address)])
+        return oldest[len(self.address):]

@@ -12,6 +12,7 @@ __all__ = [
     "VECTOR_LATENCY", "WIDE_STAGES", "WINDOW_LATENCY", "WRITE_LATENCY", "accumulate_cycles",
     "array_latency", "claim_latency", "claimable_word", "drain_latency", "fill_latency",
     "post_latency", "post_read_latency", "read_latency", "requantize_latency", "shared_cycles",
+    "take_latency",
 ]
 
 #: A bank: from reading to its data.
@@ -64,6 +65,14 @@ SLOT_DELAY = (-REQUANTIZE_LATENCY - 1) % RESIDUAL_CYCLES
 RESULT_INPUT = RESULT_AGE + 1 + SLOT_DELAY
 #: Written, with a residual: result and sum have each gone through once more.
 RESIDUAL_LATENCY = RESULT_INPUT + REQUANTIZE_LATENCY + 2 + SLOT_DELAY + REQUANTIZE_LATENCY + 3
+
+
+def take_latency(config: Config) -> int:
+    """Return the cycles from taking a nest to its start.
+
+    One more where its registers are copied behind the running ones: the copies reach far.
+    """
+    return 2 if config.prefetch_descriptors else 1
 
 
 def read_latency(config: Config, *, vector: bool) -> int:

@@ -62,16 +62,15 @@ class LoadEngine(wiring.Component):
         connect(m, queue.memory, flipped(self.memory))
 
         # nests: take, start, walk
-        starting, coming, walking = Signal(), Signal(), Signal()
+        coming, walking = Signal(), Signal()
         m.d.comb += [
-            coming.eq(starting | walker.coming), walking.eq(coming | walker.valid),
+            coming.eq(d.taken | d.start | walker.coming), walking.eq(coming | walker.valid),
             d.idle.eq(~walking), d.take.eq(d.ready & ~coming & (~walker.valid | queue.accepted)),
             d.completed.eq(self.completed), self.idle.eq(~walking & ~d.pending),
-            walker.start.eq(starting), walker.step.eq(queue.accepted),
+            walker.start.eq(d.start), walker.step.eq(queue.accepted),
             self.finished.eq(walker.valid & queue.accepted & walker.at_last.all()),
             queue.want.eq(walker.valid), queue.address.eq(walker.address << c.lane_bits),
         ]
-        m.d.sync += starting.eq(d.take)
 
         # bursts
         burst, full = Signal(), Signal()

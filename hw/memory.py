@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 from systolith.hw.bank import Bank, lane_groups
 from systolith.hw.config import Config
 from systolith.hw.latency import BANK_LATENCY, CLAIM_LATENCY, read_latency
+from systolith.hw.replica import copy_of, replica
 
 __all__ = ["Reader", "Rotator", "UnifiedMemory",
            "banks_needed", "read_port", "vector_write_port"]
@@ -109,25 +110,30 @@ class Reader(wiring.Component):
 
         latency = read_latency(c, vector=self.vector)
         m.d.comb += self.data_valid.eq(delayed(self.granted, latency, "granted"))
-        there = 1 + BANK_LATENCY
-        bank, next_bank = (delayed(self.bank, there, "bank"),
-                           delayed(self.next_bank, there, "next_bank"))
-        offset, straddle = (delayed(self.offset, there, "offset"),
-                            delayed(self.straddle, there, "straddle"))
         word = Signal.like(self.data)
-        for lane in range(c.lanes):
-            # Lanes are far apart: each has a choice of its own, one bit a bank. Different initial
-            # values keep synthesis from making one register of those that are always equal.
-            pick = Signal(c.banks, name=f"pick{lane}", init=lane % (1 << c.banks))
-            choice = Mux(straddle & (lane < offset), next_bank, bank) if self.vector else bank
-            m.d.sync += pick.eq(Cat(choice == b for b in range(c.banks)))
-            m.d.sync += word[lane].eq(reduce(or_, (
-                self.banks[b][lane] & pick[b].replicate(c.operand_bits) for b in range(c.banks))))
+        bank, next_bank, straddle, offset = (
+            delayed(value, BANK_LATENCY, name) for value, name in
+            ((self.bank, "bank"), (self.next_bank, "next_bank"), (self.straddle, "straddle"),
+             (self.offset, "offset")))
+        straddles = straddle if self.vector else 0
+        for g, lanes in enumerate(lane_groups(c)):
+            # lanes are far apart: each has a choice of its own, one bit a bank
+            first, after = (copy_of(m, Cat(value == b for b in range(c.banks)), name=f"{name}{g}")
+                            for value, name in ((bank, "first_of"), (next_bank, "after_of")))
+            over = copy_of(m, Cat(straddles & (lane < offset)
+                                  for lane in range(lanes.start, lanes.stop)), name=f"over_of{g}")
+            for lane in range(lanes.start, lanes.stop):
+                choice = Mux(over[lane - lanes.start], after, first)
+                pick = copy_of(m, choice, name=f"pick{lane}")
+                m.d.sync += word[lane].eq(reduce(or_, (
+                    self.banks[b][lane] & pick[b].replicate(c.operand_bits)
+                    for b in range(c.banks))))
+        offset = delayed(self.offset, 3 + BANK_LATENCY, "amount")
         if not self.vector:
             m.d.comb += self.data.eq(word)
             return m
         m.submodules.rotator = rotator = Rotator(shape=c.operand_bits, lanes=c.lanes)
-        m.d.comb += [rotator.i.eq(word), rotator.amount.eq(delayed(offset, 2, "amount")),
+        m.d.comb += [rotator.i.eq(word), rotator.amount.eq(offset),
                      self.data.eq(rotator.o)]
         return m
 
@@ -226,43 +232,43 @@ class UnifiedMemory(wiring.Component):
         # DMA keeps its word until it learns, a cycle later, that it went
         m.d.sync += self.word_ready.eq(self.word_valid & ~blocked & ~self.word_ready)
 
-        # decided; now each bank takes what it was decided on
-        def late(value, name):
-            after = Signal.like(value, name=f"late_{name}", reset_less=True)
-            m.d.sync += after.eq(value)
-            return after
+        # decided; now each bank takes what it was decided on, each group of lanes for itself
+        def late(value, name, group):
+            return copy_of(m, value, name=f"late_{name}{group}")
 
-        wrapped = late(self._wrapped(offset), "wrapped")
-        first = late(Cat(bank == b for b in range(c.banks)), "first")
-        straddles = late(straddle, "straddle")
-        word, next_word = late(word, "word"), late((word + 1)[:word_bits], "next_word")
-        lane_data, lane_mask = late(lane_data, "lane_data"), late(lane_mask, "lane_mask")
-        word_data, word_mask = late(self.word_data, "word_data"), late(self.word_mask, "word_mask")
-        address = late(self.word_address[:word_bits], "word_address")
-        to_vector, to_word = late(by_vector, "by_vector"), late(by_word, "by_word")
-        for b, port in enumerate(banks):
-            lanes = Mux(straddles, Mux(first[b], ~wrapped, wrapped), -1)
-            m.d.sync += [
-                port.write_enable.eq(Mux(to_vector[b], lane_mask & lanes,
-                                         Mux(to_word[b], word_mask, 0))),
-                port.write_wrap.eq(Mux(to_vector[b], wrapped, 0)),
-                port.write_data.eq(Mux(to_vector[b], lane_data, word_data.as_value())),
-            ]
-            for first_word, after_it in self._group_addresses(m, port, "write"):
-                m.d.sync += [first_word.eq(Mux(to_vector[b], word, address)),
-                             after_it.eq(next_word)]
+        wrapped, first = self._wrapped(offset), Cat(bank == b for b in range(c.banks))
+        ports = [self._group_addresses(m, port, "write") for port in banks]
+        for g, lanes in enumerate(lane_groups(c)):
+            elements = slice(lanes.start * c.operand_bits, lanes.stop * c.operand_bits)
+            wraps = late(wrapped[lanes], "wrapped", g)
+            firsts, straddles = late(first, "first", g), late(straddle, "straddle", g)
+            words, after = late(word, "word", g), late((word + 1)[:word_bits], "after", g)
+            address = late(self.word_address[:word_bits], "word_address", g)
+            to_vector, to_word = late(by_vector, "by_vector", g), late(by_word, "by_word", g)
+            vector_mask = late(lane_mask[lanes], "lane_mask", g)
+            vector_data = late(lane_data[elements], "lane_data", g)
+            word_mask = late(self.word_mask[lanes], "word_mask", g)
+            word_data = late(self.word_data.as_value()[elements], "word_data", g)
+            for b, port in enumerate(banks):
+                chosen = Mux(straddles, Mux(firsts[b], ~wraps, wraps), -1)
+                first_word, after_it = ports[b][g]
+                m.d.sync += [
+                    port.write_enable[lanes].eq(Mux(to_vector[b], vector_mask & chosen,
+                                                    Mux(to_word[b], word_mask, 0))),
+                    port.write_wrap[lanes].eq(Mux(to_vector[b], wraps, 0)),
+                    port.write_data.as_value()[elements].eq(
+                        Mux(to_vector[b], vector_data, word_data)),
+                    first_word.eq(Mux(to_vector[b], words, address)), after_it.eq(after),
+                ]
         return by_vector | by_word
 
     def _group_addresses(self, m, port, kind):
-        """Return a bank's registers for a word and the one after it, for each group of lanes.
-
-        Different initial values keep synthesis from making one of those that are always equal.
-        """
+        """Return a bank's registers for a word and the one after it, for each group of lanes."""
+        bits = (self.config.bank_words - 1).bit_length()
         addresses = []
-        for g in range(lane_groups(self.config)):
-            word = Signal((self.config.bank_words - 1).bit_length(), name=f"{kind}_word{g}",
-                          init=g, reset_less=True)
-            after = Signal.like(word, name=f"{kind}_after{g}", init=g)
+        for g in range(len(lane_groups(self.config))):
+            word = replica(bits, name=f"{kind}_word{g}")
+            after = replica(bits, name=f"{kind}_after{g}")
             m.d.comb += [getattr(port, f"{kind}_address")[g].eq(word),
                          getattr(port, f"{kind}_next")[g].eq(after)]
             addresses.append((word, after))
@@ -286,13 +292,8 @@ class UnifiedMemory(wiring.Component):
                 port.grant.eq(port.valid & ~blocked),
             ]
             grants.append((port.grant, port.need))
-            wins = Signal(c.banks, name=f"{name}_wins", reset_less=True)
-            late_word = Signal(len(word), name=f"{name}_word", reset_less=True)
-            late_offset = Signal(c.lane_bits, name=f"{name}_offset", reset_less=True)
-            late_next = Signal(len(word), name=f"{name}_next", reset_less=True)
-            m.d.sync += [wins.eq(Mux(port.grant, port.need, 0)), late_word.eq(word),
-                         late_next.eq(word + 1), late_offset.eq(offset)]
-            winners.append((wins, late_word, late_next, late_offset))
+            winners.append([self._winner(m, port, word, self._wrapped(offset)[lanes], f"{name}{g}")
+                            for g, lanes in enumerate(lane_groups(c))])
             m.submodules[f"{name}_reader"] = reader = Reader(c, vector=vector)
             m.d.comb += [
                 reader.granted.eq(port.grant), reader.bank.eq(bank), reader.next_bank.eq(after),
@@ -301,10 +302,20 @@ class UnifiedMemory(wiring.Component):
                 *(reader.banks[b].eq(bank_port.read_data) for b, bank_port in enumerate(banks)),
             ]
         for b, bank_port in enumerate(banks):
-            m.d.sync += bank_port.read.eq(Cat(wins[b] for wins, *_ in winners).any())
             groups = self._group_addresses(m, bank_port, "read")
-            for wins, word, next_word, offset in winners:
-                with m.If(wins[b]):
-                    for first_word, after_it in groups:
-                        m.d.sync += [first_word.eq(word), after_it.eq(next_word)]
-                    m.d.sync += [bank_port.read_wrap.eq(self._wrapped(offset))]
+            for g, (lanes, (first_word, after_it)) in enumerate(
+                    zip(lane_groups(c), groups, strict=True)):
+                reads = copy_of(m, Cat(winner[g][0][b] for winner in winners).any(),
+                                name=f"bank{b}_reads{g}")
+                m.d.comb += bank_port.read[g].eq(reads)
+                for winner in winners:
+                    wins, word, next_word, wrapped = winner[g]
+                    with m.If(wins[b]):
+                        m.d.sync += [first_word.eq(word), after_it.eq(next_word),
+                                     bank_port.read_wrap[lanes].eq(wrapped)]
+
+    def _winner(self, m, port, word, wrapped, name):
+        """Return, registered, what a reader won in which banks: one copy for a group of lanes."""
+        return tuple(copy_of(m, value, name=f"{name}_{what}") for value, what in
+                     ((Mux(port.grant, port.need, 0), "wins"), (word, "word"),
+                      ((word + 1)[:len(word)], "next"), (wrapped, "wrapped")))

@@ -1,5 +1,8 @@
 """Affine address generation: nested loops in hardware."""
 
+from functools import reduce
+from operator import or_
+
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -15,7 +18,8 @@ class NestWalker(wiring.Component):
     Every loop counts down from ``last[i]`` and keeps a registered "at its last iteration" flag, so
     that a step is one priority choice, one multiplexer and one addition: the address moves by the
     jump of the outermost loop that steps, whose value already takes the inner loops' travel back.
-    The loops run one iteration ahead of the addresses: choosing and adding are a cycle each.
+    The loops run one iteration ahead of the addresses: deciding which loop steps, choosing its jump
+    and adding it are a cycle each.
 
     Parameters
     ----------
@@ -81,7 +85,7 @@ class NestWalker(wiring.Component):
             m.d.sync += self.valid.eq(1)
         with m.Elif(self.step):
             m.d.sync += self.valid.eq(0)
-        from_level, to_level, at_last = self._loops(m, advance)
+        from_level, to_level, at_last, first, steps = self._loops(m, advance)
 
         # what is shown; only ``coming`` and ``valid`` are reset: a start sets all the others
         shown = [Signal.like(s, name=f"shown_{s.name}", reset_less=True)
@@ -94,21 +98,20 @@ class NestWalker(wiring.Component):
         for name, width in self.tracks.items():
             address = Signal(width, name=f"at_{name}", reset_less=True)
             jumps, base = getattr(self, f"jump_{name}"), getattr(self, f"base_{name}")
-            jump = Signal(signed(width), name=f"chosen_{name}")
-            with m.Switch(self.to_level):
-                for i in range(self.levels):
-                    with m.Case(i):
-                        m.d.comb += jump.eq(jumps[i])
+            jump = Signal(signed(width), name=f"chosen_{name}", reset_less=True)
             with m.If(advance):
-                m.d.sync += address.eq(Mux(from_level == self.levels, base, address + jump))
+                m.d.sync += [address.eq(Mux(first, base, address + jump)),
+                             jump.eq(reduce(or_, (jumps[i] & steps[i].replicate(width)
+                                                  for i in range(self.levels))))]
             m.d.comb += getattr(self, name).eq(address)
         return m
 
     def _loops(self, m, advance):
-        """Count; return the levels of the iteration that comes, and which loops end with it.
+        """Count; describe the iteration that comes.
 
-        ``done[i]`` says that all loops inside loop ``i`` are at their last iteration: it steps next
-        then. What it will be is looked up a cycle ahead, in flags instead of counters.
+        Returned are its levels, which loops end with it, whether it is the first, and which loop
+        steps next, one bit each. ``done[i]`` says that all loops inside loop ``i`` are at their
+        last iteration. What it will be is looked up a cycle ahead, in flags instead of counters.
         """
         levels = self.levels
         from_level = Signal(range(levels + 1), name="came_from", reset_less=True)
@@ -116,15 +119,18 @@ class NestWalker(wiring.Component):
         ending, single, one_left = (Signal(levels, name=name, reset_less=True)
                                     for name in ("ending", "single", "one_left"))
         done = Signal(levels + 1, reset_less=True)
+        first, steps = Signal(reset_less=True), Signal(levels, reset_less=True)
         singles = Cat(self.last[i] == 0 for i in range(levels))
         following = Cat(Mux(done[i], Mux(ending[i], single[i], one_left[i]), ending[i])
                         for i in range(levels))
         with m.If(self.start):
             m.d.sync += [self.coming.eq(1), from_level.eq(levels), single.eq(singles),
-                         ending.eq(singles), done.eq(_prefixes(singles))]
+                         ending.eq(singles), done.eq(_prefixes(singles)),
+                         steps.eq(_prefixes(singles)[:levels] & ~singles), first.eq(1)]
         with m.Elif(advance):
             m.d.sync += [self.coming.eq(~done[levels]), from_level.eq(to_level),
-                         ending.eq(following), done.eq(_prefixes(following))]
+                         ending.eq(following), done.eq(_prefixes(following)),
+                         steps.eq(_prefixes(following)[:levels] & ~following), first.eq(0)]
 
         m.d.comb += to_level.eq(levels)
         for i in range(levels):
@@ -133,9 +139,9 @@ class NestWalker(wiring.Component):
             with m.If(self.start | (advance & done[i])):
                 m.d.sync += [left.eq(Mux(again, self.last[i], left - 1)),
                              one_left[i].eq(Mux(again, self.last[i] == 1, left == 2))]
-            with m.If(done[i] & ~ending[i]):
+            with m.If(steps[i]):
                 m.d.comb += to_level.eq(i)
-        return from_level, to_level, ending
+        return from_level, to_level, ending, first, steps
 
 
 def _prefixes(flags):

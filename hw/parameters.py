@@ -4,9 +4,11 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from systolith.hw.bank import lane_groups
 from systolith.hw.config import Config
 from systolith.hw.latency import post_read_latency
 from systolith.hw.post_lanes import ChannelParameters
+from systolith.hw.replica import copy_of
 
 __all__ = ["ParameterStore"]
 
@@ -53,14 +55,20 @@ class ParameterStore(wiring.Component):
             m.d.sync += self.address.eq(self.base)
         with m.Elif(self.asking & self.granted):
             m.d.sync += [asked.eq(asked + 1), self.address.eq(self.address + 1)]
+        place, due = Signal(range(c.param_words + 1)), Signal()
+        m.d.comb += due.eq(Cat(self.asking & self.granted, coming)[-2])
         with m.If(~self.fetch):
-            m.d.sync += [asked.eq(0), got.eq(0)]
-        with m.Elif(coming[-1]):
-            m.d.sync += got.eq(got + 1)
-            with m.Switch(got):
-                for i in range(c.param_words):
-                    with m.Case(i):
-                        m.d.sync += sections.word_select(i, len(self.word)).eq(self.word)
+            m.d.sync += [asked.eq(0), got.eq(0), place.eq(0)]
+        with m.Else():
+            m.d.sync += [got.eq(got + coming[-1]), place.eq(place + due)]
+        # which word comes with the next cycle, for each group of lanes
+        coming_word = Cat(self.fetch & due & (place == i) for i in range(c.param_words))
+        for g, lanes in enumerate(lane_groups(c)):
+            stores = copy_of(m, coming_word, name=f"stores{g}")
+            part = slice(lanes.start * c.operand_bits, lanes.stop * c.operand_bits)
+            for i in range(c.param_words):
+                with m.If(stores[i]):
+                    m.d.sync += sections.word_select(i, len(self.word))[part].eq(self.word[part])
 
         multipliers = c.param_section_words[0] * len(self.word)
         shifts = 2 * multipliers

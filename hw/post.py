@@ -145,8 +145,9 @@ class PostEngine(wiring.Component):
             *(lanes.residual[i].eq(self.memory.data[i]) for i in range(self.config.post_lanes)),
         ]
         slots = Signal(RESIDUAL_CYCLES, init=1)
-        m.d.sync += slots.eq(Mux(control.residual & ~walker.start, slots.rotate_left(1), 1))
-        m.d.comb += lanes.slots.eq(slots)
+        m.d.comb += lanes.next_slots.eq(Mux(control.residual & ~walker.start,
+                                            slots.rotate_left(1), 1))
+        m.d.sync += slots.eq(lanes.next_slots)
         with m.If(running):
             m.d.comb += [self.memory.valid.eq(control.residual & slots[0]),
                          self.memory.address.eq(walker.residual),
@@ -175,9 +176,10 @@ class PostEngine(wiring.Component):
                 with m.If(d.ready):
                     m.next = "START"
             with m.State("START"):
-                m.d.comb += walker.start.eq(1)
-                m.d.sync += fetching.eq(control.reload & drains)
-                m.next = "GROUP"
+                m.d.comb += walker.start.eq(d.start)
+                m.d.sync += fetching.eq(d.start & control.reload & drains)
+                with m.If(d.start):
+                    m.next = "GROUP"
             with m.State("GROUP"):
                 with m.If(control.fill | full.bit_select(self.drain_store, 1)
                           & (~control.reload | parameters.ready)):

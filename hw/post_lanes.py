@@ -16,6 +16,7 @@ from systolith.hw.latency import (
     SLOT_DELAY,
     post_read_latency,
 )
+from systolith.hw.replica import copy_of, replica
 from systolith.hw.requantize import Requantize
 
 __all__ = ["ChannelParameters", "PostLanes", "ResidualScale"]
@@ -63,7 +64,7 @@ class PostLanes(wiring.Component):
         Static during a nest; ``scales`` are those of residual, result and sum.
     with_residual : :py:`In(1)`
         Static.
-    slots : :py:`In(RESIDUAL_CYCLES)`
+    next_slots : :py:`In(RESIDUAL_CYCLES)`
         One bit is set, each cycle the next; without a residual it is bit 0.
     valid, data : Out
         Finished results, one for each ``last`` step.
@@ -81,7 +82,7 @@ class PostLanes(wiring.Component):
             "fill": In(1), "zero": In(wide), "low": In(wide), "high": In(wide),
             "residual_zero": In(wide), "scales": In(data.ArrayLayout(ResidualScale, 3)),
             "sum_zero": In(wide), "sum_low": In(wide), "sum_high": In(wide),
-            "with_residual": In(1), "slots": In(RESIDUAL_CYCLES), "valid": Out(1),
+            "with_residual": In(1), "next_slots": In(RESIDUAL_CYCLES), "valid": Out(1),
             "data": Out(data.ArrayLayout(signed(c.operand_bits), c.post_lanes)),
         })
 
@@ -92,9 +93,9 @@ class PostLanes(wiring.Component):
         first = _history(m, self.first, POST_LATENCY, "first")
         last = _history(m, self.last, POST_LATENCY, "last")
         step = _history(m, self.step, DRAIN_LATENCY + 2, "step")
-        bounds = self._bounds(m)
         for lane in range(c.post_lanes):
-            result = self._lane(m, lane, step, bounds)
+            slots = copy_of(m, self.next_slots, name=f"slots{lane}") if c.residual else None
+            result = self._lane(m, lane, step, slots)
             self._pool(m, lane, result, alive, first)
         finished = alive[POST_LATENCY] & last[POST_LATENCY]
         if c.residual:
@@ -103,22 +104,22 @@ class PostLanes(wiring.Component):
         m.d.comb += self.valid.eq(finished)
         return m
 
-    def _bounds(self, m):
+    def _bounds(self, m, lane, slots):
         """Return zero point, least and greatest value of the results that leave the requantiser."""
-        zero, low, high = (Signal(signed(16), name=name, reset_less=True)
+        zero, low, high = (replica(signed(16), name=f"{name}{lane}")
                            for name in ("zero_now", "low_now", "high_now"))
         m.d.sync += [zero.eq(self.zero), low.eq(self.low), high.eq(self.high)]
         if self.config.residual:
             # an operand of slot k leaves 1 + latency cycles later; its zero point is added then,
             # its bounds are for the cycle after
             leaving = _ADDED + REQUANTIZE_LATENCY
-            with m.If(self.with_residual & self.slots[leaving % RESIDUAL_CYCLES]):
+            with m.If(self.with_residual & slots[leaving % RESIDUAL_CYCLES]):
                 m.d.sync += zero.eq(self.sum_zero)
-            with m.If(self.with_residual & self.slots[(leaving + 1) % RESIDUAL_CYCLES]):
+            with m.If(self.with_residual & slots[(leaving + 1) % RESIDUAL_CYCLES]):
                 m.d.sync += [low.eq(self.sum_low), high.eq(self.sum_high)]
         return zero, low, high
 
-    def _lane(self, m, lane, step, bounds):
+    def _lane(self, m, lane, step, slots):
         """Build one lane up to its saturated result."""
         c = self.config
         columns = [s * c.post_lanes + lane for s in range(c.post_steps)]
@@ -140,40 +141,50 @@ class PostLanes(wiring.Component):
 
         zeroed = Signal(signed(33), name=f"zeroed{lane}")
         result = Signal(signed(c.operand_bits), name=f"result{lane}")
-        zero, low, high = bounds
+        zero, low, high = self._bounds(m, lane, slots)
         m.d.sync += zeroed.eq(scale.y + zero)
         m.d.sync += result.eq(Mux(zeroed < low, low, Mux(zeroed > high, high, zeroed)))
         if c.residual:
-            self._residual(m, lane, scale, result)
+            self._residual(m, lane, scale, result, slots)
         return result
 
-    def _residual(self, m, lane, scale, result):
+    def _residual(self, m, lane, scale, result, slots):
         """Give the other three slots of the requantiser their operands and scales."""
-        delay = SLOT_DELAY
-        operand_age = RESULT_INPUT - 2 - post_read_latency(self.config)
-        operand = _history(m, self.residual[lane], operand_age, f"residual{lane}_")[operand_age]
-        value = _history(m, result, delay, f"again{lane}_")[delay]
+        # operands less their zero points, each in the cycle before its slot
+        age = RESULT_INPUT - 3 - post_read_latency(self.config)
+        operand = _history(m, self.residual[lane], age, f"residual{lane}_")[age]
+        value = _history(m, result, SLOT_DELAY - 1, f"again{lane}_")[SLOT_DELAY - 1]
+        width = signed(32 - _LIFT)
+        residual, again = (Signal(width, name=f"{name}{lane}") for name in ("residual", "again"))
         before = Signal(signed(32), name=f"before{lane}")
         total = Signal(signed(32), name=f"total{lane}")
-        m.d.sync += [before.eq(scale.y), total.eq(before + scale.y)]
-        total = _history(m, total, delay, f"total{lane}_")[delay]
-        others = {
-            _RESIDUAL: (operand - self.residual_zero << _LIFT, self.scales[0]),
-            _RESULT: (value - self.zero << _LIFT, self.scales[1]),
-            _ADDED: (total, self.scales[2]),
-        }
-        for slot, (x, parameters) in others.items():
-            with m.If(self.slots[slot]):
-                m.d.sync += [scale.x.eq(x), scale.multiplier.eq(parameters.multiplier),
-                             scale.left.eq(0), scale.right.eq(parameters.right)]
+        m.d.sync += [residual.eq(operand - self.residual_zero), again.eq(value - self.zero),
+                     before.eq(scale.y), total.eq(before + scale.y)]
+        total = _history(m, total, SLOT_DELAY, f"total{lane}_")[SLOT_DELAY]
+
+        # of the scales, the one of the slot that comes
+        chosen = replica(ResidualScale, name=f"scale{lane}")
+        others = {_RESIDUAL: residual << _LIFT, _RESULT: again << _LIFT, _ADDED: total}
+        for (slot, x), parameters in zip(others.items(), self.scales, strict=True):
+            with m.If(slots[slot - 1]):
+                m.d.sync += chosen.eq(parameters)
+            with m.If(slots[slot]):
+                m.d.sync += scale.x.eq(x)
+        with m.If(~slots[_SUM]):
+            m.d.sync += [scale.multiplier.eq(chosen.multiplier), scale.left.eq(0),
+                         scale.right.eq(chosen.right)]
 
     def _pool(self, m, lane, result, alive, first):
         """Keep the maximum over a pooling window; a fill's value takes its place."""
         best = self.data[lane]
-        age = RESULT_AGE
+        # for the result that comes: it may be taken, it is taken whatever it is
+        may, must = (replica(1, name=f"{name}{lane}") for name in ("may_take", "must_take"))
+        before = RESULT_AGE - 1
+        m.d.sync += [may.eq(alive[before]),
+                     must.eq(self.with_residual | (alive[before] & first[before]))]
         with m.If(self.fill):
             m.d.sync += best.eq(self.zero)
-        with m.Elif(self.with_residual | (alive[age] & (first[age] | (result > best)))):
+        with m.Elif(must | (may & (result > best))):
             m.d.sync += best.eq(result)
 
 

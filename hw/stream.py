@@ -119,13 +119,13 @@ class StreamEngine(wiring.Component):
     def _walk(self, m, d, walker, queue):
         """Walk nests and tag their vectors."""
         control = d.view("CONTROL")
-        starting, coming, walking, first_pass = Signal(), Signal(), Signal(), Signal()
+        coming, walking, first_pass = Signal(), Signal(), Signal()
         tag = Signal(self.tag_layout)
         final = walker.at_last.all()
         m.d.comb += [
-            coming.eq(starting | walker.coming), walking.eq(coming | walker.valid),
+            coming.eq(d.taken | d.start | walker.coming), walking.eq(coming | walker.valid),
             d.idle.eq(~walking), d.take.eq(d.ready & ~coming & (~walker.valid | queue.accepted)),
-            d.completed.eq(self.completed), walker.start.eq(starting),
+            d.completed.eq(self.completed), walker.start.eq(d.start),
             walker.step.eq(queue.accepted), self.finished.eq(walker.valid & queue.accepted & final),
             queue.want.eq(walker.valid), queue.address.eq(walker.address), queue.tag.eq(tag),
             # loops inside from_level are at their first, inside to_level at their last iteration
@@ -136,7 +136,6 @@ class StreamEngine(wiring.Component):
             tag.vector.last.eq(walker.ends(control.group_level) & ~(control.hold & final)),
         ]
         m.d.comb += tag.vector.distance.eq(self._distance(m, walker, queue, control))
-        m.d.sync += starting.eq(d.take)
         with m.If(queue.accepted & tag.vector.swap):
             m.d.sync += first_pass.eq(tag.vector.first)
         if self.config.window:

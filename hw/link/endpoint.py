@@ -104,11 +104,11 @@ class Endpoint(wiring.Component):
         fresh, recent, in_turn = (Signal(name=name, reset_less=True)
                                   for name in ("fresh", "recent", "in_turn"))
         refusal = Signal(Status, reset_less=True)
-        with m.State("WEIGH"):
-            m.d.sync += [
-                fresh.eq(window.fresh), recent.eq(window.recent), refusal.eq(self.refusal),
-                in_turn.eq(request.address == window.following),
-            ]
+        m.d.sync += [
+            fresh.eq(window.fresh), recent.eq(window.recent), refusal.eq(self.refusal),
+            in_turn.eq(request.address == window.following),
+        ]
+        with m.State("WEIGH"):                   # the header is there; a cycle later, these are
             m.next = "JUDGE"
 
         with m.State("JUDGE"):

@@ -9,6 +9,7 @@ from systolith.hw.latency import (
     claimable_word,
     fill_latency,
     read_latency,
+    take_latency,
 )
 from systolith.sw.timing.parts import (
     Descriptor,
@@ -30,13 +31,14 @@ class Walker:
         self.fetch = FetchQueue(depth, read_latency(config, vector=vector))
         self.loops = MemoryNest() if config.shallow else NestWalker()
         self.requests = DirectRequests() if config.shallow else RequestQueue()
-        self.starting = False
+        # cycles until the nest that was taken starts, and one; 0: it did
+        self.start_in, self.take_latency = 0, take_latency(config)
         self.nest = None
 
     @property
     def walking(self) -> bool:
         """A nest is starting or under way."""
-        return self.starting or self.loops.coming or self.loops.valid
+        return self.start_in > 0 or self.loops.coming or self.loops.valid
 
     def request(self) -> int | None:
         """Return the banks wanted in this cycle, or None."""
@@ -54,15 +56,15 @@ class Walker:
         """Advance a cycle; returns whether a nest has finished."""
         loops, accepted = self.loops, self.accepts(granted)
         take = (self.descriptor.pending and self.descriptor.satisfied
-                and not (self.starting or loops.coming or loops.valid and not accepted))
+                and not (self.start_in or loops.coming or loops.valid and not accepted))
         finished = accepted and loops.index == self.nest.count - 1
         self.requests.clock(self._asked(), granted)
         self.fetch.clock(cycle, accepted, granted, take_data)
         if finished:
             self.nest.timing.finished = cycle
         if self.nest is not None:
-            loops.clock(self.starting, accepted, self.nest.count)
-        self.starting = take
+            loops.clock(self.start_in == 1, accepted, self.nest.count)
+        self.start_in = self.take_latency if take else max(self.start_in - 1, 0)
         if take:
             self.nest = self.descriptor.nest
             self.nest.timing.started = cycle

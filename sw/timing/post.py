@@ -9,6 +9,7 @@ from systolith.hw.latency import (
     claim_latency,
     post_latency,
     post_read_latency,
+    take_latency,
 )
 from systolith.sw.timing.parts import Descriptor
 
@@ -60,7 +61,10 @@ class Post:
             self.outstanding -= 1
         if state == "IDLE":
             if self.descriptor.pending and self.descriptor.satisfied:
-                take, self.state = True, "START"
+                take = True
+                self.state = "TAKEN" if take_latency(self.config) > 1 else "START"
+        elif state == "TAKEN":
+            self.state = "START"
         elif state == "START":
             self.index, self.param_word = 0, nest.param_word
             self.state = "GROUP"
@@ -85,7 +89,7 @@ class Post:
                 self.params_arriving.append(cycle + post_read_latency(self.config))
                 self.asked += 1
                 self.param_word += 1
-        adding = nest is not None and nest.residual and state != "START"
+        adding = nest is not None and nest.residual and state not in ("TAKEN", "START")
         self.phase = (self.phase + 1) % RESIDUAL_CYCLES if adding else 0
         if released is not None:
             self.full[released] = False

@@ -1,17 +1,20 @@
+import json
 import os
 import re
 import stat
 
 import pytest
-from amaranth import Module
+from amaranth import Cat, Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from systolith.boards.build import build, rtl_files
 from systolith.boards.errors import BoardError
+from systolith.boards.process import run_tool
 from systolith.boards.targets import find_target
 from systolith.boards.tools import find_tool, look_for_tool
 from systolith.hw.controller import Indicators
+from systolith.hw.replica import copy_of
 
 
 @pytest.fixture
@@ -114,6 +117,20 @@ def test_names_with_brackets_cannot_be_taken_for_bits():
     assert re.search(r"\\\S+ \[\d", rtlil), "bits of wires must stay"
 
 
+@pytest.mark.slow
+@pytest.mark.board
+def test_synthesis_keeps_replicas_and_merges_others(tmp_path):
+    target, counts = find_target("ulx3s-85f"), []
+    for kept in (1, 4):
+        for name, content in rtl_files(target, Copies(kept)).items():
+            (tmp_path / name).write_text(content)
+        (tmp_path / "top.ys").write_text(target.toolchain.yosys_script({}))
+        run_tool(find_tool("yosys"), ["-q", "-s", "top.ys"], tmp_path, lambda *_: None)
+        cells = json.loads((tmp_path / "cells.json").read_text())
+        counts.append(cells["design"]["num_cells_by_type"]["TRELLIS_FF"])
+    assert counts[1] - counts[0] == 3 * 8
+
+
 class Register(wiring.Component):
     i: In(data.ArrayLayout(8, 2))
     o: Out(8)
@@ -137,4 +154,21 @@ class Arrays(wiring.Component):
         m.submodules.register = register = Register()
         m.d.sync += register.i.as_value().eq(register.i.as_value() << 1 | self.rx)
         m.d.comb += self.tx.eq(register.o[3])
+        return m
+
+
+class Copies(Arrays):
+    """Registers that are always equal: ``kept`` of them replicas, two plain ones."""
+
+    def __init__(self, kept):
+        super().__init__()
+        self.kept = kept
+
+    def elaborate(self, platform):
+        m = Module()
+        value, plain = Signal(8), [Signal(8, name=f"plain{i}") for i in range(2)]
+        copies = [copy_of(m, value, name=f"copy{i}") for i in range(self.kept)]
+        m.d.sync += [value.eq(value << 1 | self.rx), *(p.eq(value) for p in plain)]
+        m.d.comb += self.tx.eq(Cat((c & value.rotate_left(i)).xor()
+                                   for i, c in enumerate([*copies, *plain])).xor())
         return m
