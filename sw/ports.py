@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from systolith.sw.errors import DataError
-from systolith.sw.ir import Port, Tensor
+from systolith.sw.ir import HostStep, Port, Tensor
 
-__all__ = ["decode", "encode", "softmax_int8"]
+__all__ = ["apply", "decode", "encode", "softmax_int8"]
 
 
 def encode(port: Port, tensor: Tensor, array: np.ndarray) -> np.ndarray:
@@ -37,9 +37,7 @@ def encode(port: Port, tensor: Tensor, array: np.ndarray) -> np.ndarray:
     DataError
         If the shape or type is another one, or a value is NaN.
     """
-    values = _check(port, array)
-    for step in port.steps:
-        values = _STEPS[step.kind](values, step.attributes, tensor)
+    values = apply(port.steps, _check(port, array), tensor)
     values = (values.astype(np.int16) + port.offset).astype(np.int8)
     values = values.reshape(len(array), *_layout(port, tensor))
     return np.ascontiguousarray(values.transpose(0, *(axis + 1 for axis in port.permutation)))
@@ -49,12 +47,17 @@ def decode(port: Port, tensor: Tensor, maps: np.ndarray) -> np.ndarray:
     """Turn int8[n, h, w, c] feature maps into the model's output [n, ...port.shape]."""
     inverse = np.argsort(port.permutation)
     values = maps.transpose(0, *(axis + 1 for axis in inverse))
-    values = values.reshape(len(maps), *port.shape)
-    for step in port.steps:
-        values = _STEPS[step.kind](values, step.attributes, tensor)
+    values = apply(port.steps, values.reshape(len(maps), *port.shape), tensor)
     if port.offset:
         values = values.astype(np.int16) - port.offset
     return np.ascontiguousarray(values, dtype=port.dtype)
+
+
+def apply(steps: tuple[HostStep, ...], values: np.ndarray, tensor: Tensor) -> np.ndarray:
+    """Return what a host's steps make of values; levels among them are those of ``tensor``."""
+    for step in steps:
+        values = _STEPS[step.kind](values, step.attributes, tensor)
+    return values
 
 
 def _layout(port: Port, tensor: Tensor) -> tuple[int, ...]:

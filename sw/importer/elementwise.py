@@ -7,6 +7,7 @@ import numpy as np
 from systolith.sw.importer.builder import Builder
 from systolith.sw.importer.convolution import input_scale
 from systolith.sw.importer.drafts import AddDraft, Clamp, ConvDraft, pass_through
+from systolith.sw.importer.hosting import product
 from systolith.sw.importer.node import Node
 from systolith.sw.importer.quantization import binary_operator
 from systolith.sw.importer.values import PADDING, Activation, Cell, Quantization, State, Value
@@ -42,10 +43,10 @@ def subtract(builder: Builder, node: Node) -> Value:
 
 
 def multiply(builder: Builder, node: Node) -> Value:
-    """Import Mul with one number a channel."""
+    """Import Mul with one number a channel, or of two maps, on the host."""
     x, number, _ = _operands(node)
     if number is None:
-        node.refuse("products of feature maps are not supported", "cut the model there")
+        return product(builder, node)
     return _affine(builder, node, x, number, np.zeros(1))
 
 

@@ -41,10 +41,14 @@ class SoftmaxDraft(Draft):
 class MulDraft(Draft):
     """A product of two maps."""
 
+    #: Round once; see :meth:`Draft.requant`.
+    lift: bool = False
+
     def finish(self, tensors: Mapping[str, Tensor]) -> Op:
         """Return the product; its factor is computed in float32, as TFLite does."""
         output = tensors[self.output]
         a, b = (np.float32(tensors[name].scale) for name in self.inputs)
         with np.errstate(over="ignore"):  # infinity is refused with the factor
             factor = np.array([float(a * b / np.float32(output.scale))])
-        return Mul(**self.common(output), requant=self.requant(factor, np.array([_LEVELS ** 2])))
+        return Mul(**self.common(output), requant=self.requant(
+            factor, np.array([_LEVELS ** 2]), self.lift))

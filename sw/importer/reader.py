@@ -21,6 +21,7 @@ from systolith.sw.importer import (
 from systolith.sw.importer.builder import Builder
 from systolith.sw.importer.check import check_model, input_type, model_inputs
 from systolith.sw.importer.constants import fold, initializers
+from systolith.sw.importer.hosting import Continuation
 from systolith.sw.importer.node import Node, RefusedError
 from systolith.sw.importer.ports import input_port, output_port
 from systolith.sw.importer.values import Activation, QuantizedConstant, Value
@@ -37,7 +38,7 @@ HANDLERS = {**convolution.HANDLERS, **transposed.HANDLERS, **pooling.HANDLERS,
 _DOMAINS = ("", "ai.onnx", "com.microsoft")
 _STATIC = ("it quantises while it runs", "quantise the model statically, with calibration data")
 _ACTIVATIONS = ("the only activations are Relu, Clip, LeakyRelu, PRelu",
-                "train with one of them (Sigmoid, Tanh, HardSwish may stand at the end)")
+                "train with one of them, or with Sigmoid, Tanh or HardSwish, which the host runs")
 #: Operators people try, and what to do instead.
 _REASONS = {
     "ConvInteger": _STATIC,
@@ -85,6 +86,7 @@ class _Reader:
         self.problems: list[str] = []
         self.inputs = {info.name: input_type(info, name) for info in model_inputs(model)}
         self.builder = Builder(batch=self._batch())
+        self.continuation = Continuation(self.builder)
         for input_name, (_, shape, dtype) in self.inputs.items():
             self.values[input_name] = self.builder.add_input(input_name, shape, dtype)
         self.uses = Counter(name for node in model.graph.node for name in node.input)
@@ -138,6 +140,9 @@ class _Reader:
         attributes = {a.name: _text(helper.get_attribute_value(a)) for a in proto.attribute}
         node = replace(label, inputs=tuple(inputs), attributes=attributes,
                        outputs=len(proto.output))
+        if proto.op_type not in quantization.HANDLERS:
+            node = node.on(*(self.continuation(label, value) if isinstance(value, Activation)
+                             else value for value in inputs))
         found = HANDLERS[proto.op_type](self.builder, node)
         found = found if isinstance(found, tuple) else (found,)
         extra = [name for name in proto.output[len(found):] if self.uses[name]]
