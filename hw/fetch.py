@@ -1,6 +1,6 @@
 """Reading ahead: a nest's addresses go out as fast as memory grants, its data wait in a FIFO."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
@@ -66,7 +66,7 @@ class FetchQueue(wiring.Component):
             tag = later
         word = self.memory.data.as_value()[:self.width]
         # the FIFO keeps one more entry in its output register
-        kept = Cat(tag, word) if self.config.shallow else Cat(tag)
+        kept = Cat(tag, word) if self.config.shallow else Cat(tag, Const(0, self.tag_width == 0))
         m.submodules.fifo = fifo = SyncFIFOBuffered(width=len(kept), depth=self.depth + 1)
         m.d.comb += [
             fifo.w_en.eq(self.memory.data_valid), fifo.w_data.eq(kept), fifo.r_en.eq(self.take),
