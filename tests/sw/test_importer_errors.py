@@ -163,7 +163,7 @@ def test_joins_slices_and_slopes_that_cannot_be():
     joined = m.node("Concat", x, m.conv("x", 4, 4, (1, 1)), axis=0)
     cut = m.node("Slice", x, m.integers(0), m.integers(1), m.integers(0))
     empty = m.node("Slice", x, m.integers(9), m.integers(12), m.integers(1))
-    product = m.node("Mul", x, x)
+    product = m.node("Mul", x, m.node("Flatten", x))
     slopes = m.node("PRelu", x, m.normal(4, 6, 6))
     batch = m.node("Gather", x, m.integers(0), axis=0)
     proto = m.finish(joined, cut, empty, product, slopes, batch)
@@ -171,7 +171,7 @@ def test_joins_slices_and_slopes_that_cannot_be():
     problems = refused(proto, "6 nodes cannot be mapped")
     for text, (op, message) in zip(problems, [
             ("Concat", "the batch must stay"), ("Slice", "slices the batch"),
-            ("Slice", "nothing is left"), ("Mul", "products of feature maps"),
+            ("Slice", "nothing is left"), ("Mul", "shapes (4, 6, 6) and (144,)"),
             ("PRelu", "differs from pixel to pixel"), ("Gather", "along the batch")], strict=True):
         assert f"({op})" in text and message in text
 

@@ -9,10 +9,10 @@ from systolith.hw.config import Config
 from systolith.sim import golden
 from systolith.sim.machine_device import MachineDevice
 from systolith.sw import ports
-from systolith.sw.compiler import compile_graph
 from systolith.sw.device import Device
 from systolith.sw.importer import import_onnx
 from systolith.sw.ir import Concat, Pool, Select, TransposedConv
+from systolith.sw.partition import compile_network
 from tests.onnx_models import Model, difference, quantized, reference
 
 #: Share of elements that may differ by 1 from onnxruntime: ties, which are rounded to even there
@@ -29,7 +29,7 @@ def check(model, proto, form="qdq", activation="int8", most=1, rarely=RARELY, **
     graph = import_onnx(proto, "test.onnx")
     config = Config()
     with Device(MachineDevice(config)) as device:
-        device.load(compile_graph(graph, config))
+        device.load(compile_network(graph, config))
         ran = device.run(x)
     for got, expected in zip(ran.outputs, golden.run_model(graph, x), strict=True):
         np.testing.assert_array_equal(got, expected)
@@ -411,7 +411,7 @@ def test_every_layer_of_random_networks_is_within_one_step(seed):
     assert compared >= 5
     config = Config(banks=8)
     with Device(MachineDevice(config)) as device:
-        device.load(compile_graph(import_onnx(proto, "test.onnx"), config))
+        device.load(compile_network(import_onnx(proto, "test.onnx"), config))
         ran = device.run(x)
     for got, expected in zip(ran.outputs, golden.run_model(import_onnx(proto, "test.onnx"), x),
                              strict=True):

@@ -1,0 +1,93 @@
+"""Functions and products that the host runs inside ONNX models: against onnxruntime."""
+
+import numpy as np
+import pytest
+
+from systolith.sw.importer import import_onnx
+from systolith.sw.ir import HostOp, Mul, Table
+from tests.onnx_models import FORMATS, TYPES, Model, difference, quantized
+from tests.sw.test_importer_errors import refused
+from tests.sw.test_importer_operators import check
+
+
+def conv(m, x, outputs, depth, size=3):
+    """Append a convolution that keeps the size."""
+    return m.conv(x, outputs, depth, (size, size), pads=[size // 2] * 4)
+
+
+def hosted(graph):
+    """Return the host operations of a graph."""
+    return [type(op) for op in graph.ops if isinstance(op, HostOp)]
+
+
+@pytest.mark.parametrize("op, attributes", [
+    ("Sigmoid", {}), ("Tanh", {}), ("HardSigmoid", {}), ("HardSigmoid", {"alpha": 0.5}),
+    ("HardSwish", {})])
+@pytest.mark.parametrize("activation", TYPES)
+def test_function_inside(op, attributes, activation):
+    m = Model((3, 6, 5))
+    y = conv(m, m.node(op, conv(m, "x", 4, 3), **attributes), 5, 4)
+    graph = check(m, m.finish(y), activation=activation, most=2)
+    # onnxruntime's preparation spells HardSwish as a product with a HardSigmoid
+    assert hosted(graph) == [Table] + [Mul] * (op == "HardSwish")
+
+
+@pytest.mark.parametrize("activation", TYPES)
+@pytest.mark.parametrize("op", ["Sigmoid", "Tanh", "HardSigmoid", "HardSwish"])
+def test_all_levels_of_a_function(op, activation):
+    """Every level of the input, through the table alone: at most one step from onnxruntime."""
+    m = Model((1, 16, 16))
+    dtype = np.dtype(activation)
+    zero = np.iinfo(dtype).min + 100
+    x = m.fake_quantize("x", 0.04, zero, dtype)
+    y = m.fake_quantize(m.node(op, x), 0.01, zero, dtype)
+    y = m.fake_quantize(m.node("MaxPool", y, kernel_shape=[1, 1]), 0.01, zero, dtype)
+    proto = m.finish(y)
+    x = (np.arange(256) - 100).reshape(1, 1, 16, 16).astype(np.float32) * np.float32(0.04)
+    graph = import_onnx(proto, "test.onnx")
+    found, = difference(proto, x)
+    assert hosted(graph) == [Table] and abs(found).max() <= 1 and np.mean(found != 0) <= 0.02
+
+
+SHAPES = {"same": (4, 6, 5), "channels": (4, 1, 1), "pixels": (1, 6, 5), "column": (1, 1, 5)}
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("activation", TYPES)
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_product(shape, activation, form):
+    m = Model((4, 6, 5))
+    a, b = conv(m, "x", 4, 4), conv(m, "x", shape[0], 4)
+    if shape[1:] != (6, 5):
+        b = m.node("MaxPool", b, kernel_shape=[6 // shape[1], 5 // shape[2]])
+    graph = check(m, m.finish(m.node("Mul", *((a, b) if form == "qdq" else (b, a)))), form=form,
+                  activation=activation)
+    assert hosted(graph) == [Mul]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("activation", TYPES)
+@pytest.mark.parametrize("seed", range(3))
+def test_swish_and_squeeze_and_excite(seed, activation, form):
+    m = Model((4, 8, 7), seed=seed)
+    x = conv(m, "x", 8, 4)
+    x = m.node("Mul", x, m.node("Sigmoid", x))
+    gate = m.node("Relu", conv(m, m.node("GlobalAveragePool", x), 2, 8, 1))
+    gate = m.node("Sigmoid", conv(m, gate, 8, 2, 1))
+    graph = check(m, m.finish(conv(m, m.node("Mul", x, gate), 5, 8)), form=form,
+                  activation=activation, most=2)
+    assert hosted(graph) == [Table, Mul, Table, Mul]
+
+
+def test_vectors():
+    m = Model((4, 3, 3))
+    x = m.node("Flatten", m.node("Relu", conv(m, "x", 4, 4)))
+    a, b = m.gemm(x, 6, 36), m.node("Tanh", m.gemm(x, 6, 36))
+    graph = check(m, m.finish(m.gemm(m.node("Mul", a, b), 3, 6)), most=2)
+    assert hosted(graph) == [Table, Mul]
+
+
+def test_softmax_inside():
+    m = Model((4, 6, 5))
+    proto = m.finish(conv(m, m.node("Softmax", conv(m, "x", 4, 4), axis=1), 3, 4))
+    refused(quantized(proto, m.data(8)), "may only stand at the end")
