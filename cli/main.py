@@ -10,6 +10,7 @@ import typer
 
 from systolith import __version__
 from systolith.cli import (
+    bench,
     build,
     compile,
     demo,
@@ -29,6 +30,7 @@ COMMANDS: dict[str, ModuleType] = {
     "demo": demo,
     "compile": compile,
     "run": run,
+    "bench": bench,
     "build": build,
     "program": program,
     "verilog": verilog,

@@ -16,7 +16,7 @@ ALLOWED = {
     "sim": ("hw", "sw"),
     "boards": ("hw",),
     "cli": ("hw", "sw", "sim", "boards", "examples"),
-    "examples": ("sw", "sim", "boards"),
+    "examples": ("hw.config", "sw", "sim", "boards"),
 }
 #: Modules that tests cannot import: they run inside the RTL simulator, or need PyTorch.
 ELSEWHERE = ("systolith.sim.benches", "systolith.examples.training")

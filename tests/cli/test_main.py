@@ -9,8 +9,8 @@ from systolith.cli import main, targets
 from systolith.hw.config import ConfigError
 from systolith.sw.errors import DataError, UnsupportedError
 
-COMMANDS = {"compile", "run", "demo", "build", "program", "verilog", "targets", "devices", "doctor",
-            "isa"}
+COMMANDS = {"bench", "compile", "run", "demo", "build", "program", "verilog", "targets", "devices",
+            "doctor", "isa"}
 
 
 def test_every_command_is_there():
