@@ -20,10 +20,10 @@ from systolith.examples.benchmark import (
 from systolith.examples.zoo import ZOO, Entry
 from systolith.hw.config import Config
 from systolith.sim.machine_device import MachineDevice
-from systolith.sw.compiler import compile_graph
 from systolith.sw.device import Device
 from systolith.sw.errors import DataError
 from systolith.sw.importer.load import load_model
+from systolith.sw.partition import compile_network
 from tests.tflite_hosted import activation
 from tests.tflite_models import Model
 from tests.tflite_networks import convolve
@@ -35,7 +35,7 @@ SMALL = Config(rows=4, columns=4, banks=2, bank_words=1024, post_lanes=4, progra
 
 @pytest.mark.parametrize("target,name", [(t, n) for t, names in QUICK.items() for n in names])
 def test_cycles_have_not_grown(target, name):
-    program = compile_graph(load_model(entry_called(name).path), find_config(target))
+    program = compile_network(load_model(entry_called(name).path), find_config(target))
     assert grown(target, name, program.predicted_cycles) is None
 
 
