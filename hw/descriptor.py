@@ -15,10 +15,12 @@ __all__ = ["Descriptor", "descriptor_port"]
 def descriptor_port(engine: Engine) -> wiring.Signature:
     """Return the sequencer's port to an engine: GO when ``accept`` is high, register writes.
 
-    A register write comes a cycle after one with ``accept``.
+    A register write comes a cycle after one with ``accept``; ``writes`` has a bit for each
+    register, ``write`` and ``index`` say the same.
     """
+    count = len(ENGINE_REGISTERS[engine])
     return wiring.Signature({
-        "accept": In(1), "write": Out(1), "index": Out(range(len(ENGINE_REGISTERS[engine]))),
+        "accept": In(1), "write": Out(1), "index": Out(range(count)), "writes": Out(count),
         "word": Out(32), "go": Out(1), "token": Out(GoHeader),
     })
 
@@ -74,10 +76,11 @@ class Descriptor(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         prefetch = self.config.prefetch_descriptors
-        words = Array(Signal(32, name=f"next_{n}" if prefetch else n, reset_less=True)
-                      for n in self.names)
-        with m.If(self.port.write):
-            m.d.sync += words[self.port.index].eq(self.port.word)
+        words = [Signal(32, name=f"next_{n}" if prefetch else n, reset_less=True)
+                 for n in self.names]
+        for word, writes in zip(words, self.port.writes, strict=True):
+            with m.If(writes):
+                m.d.sync += word.eq(self.port.word)
         taken = self.take
         for cycle in range(take_latency(self.config) - 1):
             later = Signal(name=f"taken{cycle}")

@@ -54,7 +54,6 @@ class Fault(enum.Enum, shape=4):
     NONE = 0
     BAD_INSTRUCTION = 1
     WATCHDOG = 2
-    ABORTED = 3
 
 
 class SetHeader(data.Struct):

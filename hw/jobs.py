@@ -75,15 +75,20 @@ class Jobs(wiring.Component):
             self.status.jobs.eq(jobs),
         ]
 
+        # What the core says is looked at a cycle later, so the figures start a cycle later.
+        ended, bad, entered = Signal(), Signal(), Signal()
+        m.d.sync += [ended.eq(self.done), bad.eq(self.bad), entered.eq(self.entered)]
+
         # Figures of the job that runs.
         zero = Signal()
-        running = Signal()
+        running, ran = Signal(), Signal()
         cycles = Signal(32, reset_less=True)
         entries = Signal(32, reset_less=True)
+        m.d.sync += ran.eq(running)
         with m.If(zero):
             m.d.sync += [cycles.eq(0), entries.eq(0)]
-        with m.Elif(running):
-            m.d.sync += [cycles.eq(cycles + 1), entries.eq(entries + self.entered)]
+        with m.Elif(running & ran):
+            m.d.sync += [cycles.eq(cycles + 1), entries.eq(entries + entered)]
         expired = Signal()
         m.d.comb += expired.eq((cycles == self.watchdog) & (self.watchdog != 0))
 
@@ -94,10 +99,14 @@ class Jobs(wiring.Component):
         rows = [(csr_address(name) * WORD_BYTES + index, value[8 * index:8 * index + 8])
                 for name, value in figures.items() for index in range(WORD_BYTES)]
         row = Signal(range(len(rows)))
-        m.d.comb += [
-            self.publish.p.address.eq(Array(address for address, _ in rows)[row]),
-            self.publish.p.data.eq(Array(byte for _, byte in rows)[row]),
-        ]
+        fetching = Signal()                      # rows are on their way into the stream's register
+        with m.If(~self.publish.valid | self.publish.ready):
+            m.d.sync += [
+                self.publish.valid.eq(fetching),
+                self.publish.p.address.eq(Array(address for address, _ in rows)[row]),
+                self.publish.p.data.eq(Array(byte for _, byte in rows)[row]),
+                row.eq(row + fetching),
+            ]
 
         with m.FSM():
             with m.State("CLEAR"):
@@ -105,11 +114,9 @@ class Jobs(wiring.Component):
                 m.next = "PUBLISH"
 
             with m.State("PUBLISH"):
-                m.d.comb += self.publish.valid.eq(1)
-                with m.If(self.publish.ready):
-                    m.d.sync += row.eq(row + 1)
-                    with m.If(row == len(rows) - 1):
-                        m.next = "IDLE"
+                m.d.comb += fetching.eq(1)
+                with m.If((~self.publish.valid | self.publish.ready) & (row == len(rows) - 1)):
+                    m.next = "IDLE"
 
             with m.State("IDLE"):
                 m.d.comb += self.start.eq((jobs != 0) & ~self.busy)
@@ -119,13 +126,13 @@ class Jobs(wiring.Component):
 
             with m.State("RUN"):
                 m.d.comb += running.eq(1)
-                with m.If(self.done | self.bad | expired):
+                with m.If(ended | bad | expired):
                     m.d.comb += finished.eq(1)
                     m.d.sync += [done.eq(done + 1), self.parity.eq(~self.parity)]
                     m.next = "PUBLISH"
-                with m.If(~self.done & (self.bad | expired)):
+                with m.If(~ended & (bad | expired)):
                     m.d.sync += [
-                        fault.eq(Mux(self.bad, Fault.BAD_INSTRUCTION, Fault.WATCHDOG)),
+                        fault.eq(Mux(bad, Fault.BAD_INSTRUCTION, Fault.WATCHDOG)),
                         fault_pc.eq(self.pc),
                     ]
                     m.next = "STOP"

@@ -84,7 +84,8 @@ class Rotator(wiring.Component):
 class Reader(wiring.Component):
     """The way back of one reader: picks its bank's data and, for vectors, rotates them.
 
-    Takes note of a grant and delivers ``read_latency`` cycles later.
+    Takes note of a grant and delivers ``read_latency`` cycles later. A vector runs over its bank's
+    end if both bits of ``at_end`` are set: it begins in the last word, and not at its beginning.
     """
 
     def __init__(self, config: Config, *, vector: bool):
@@ -92,7 +93,7 @@ class Reader(wiring.Component):
         row = data.ArrayLayout(config.operand_bits, config.lanes)
         super().__init__({
             "granted": In(1), "bank": In(range(config.banks)), "next_bank": In(range(config.banks)),
-            "offset": In(config.lane_bits), "straddle": In(1),
+            "offset": In(config.lane_bits), "at_end": In(2),
             "banks": In(row).array(config.banks),
             "data_valid": Out(1), "data": Out(row),
         })
@@ -111,11 +112,11 @@ class Reader(wiring.Component):
         latency = read_latency(c, vector=self.vector)
         m.d.comb += self.data_valid.eq(delayed(self.granted, latency, "granted"))
         word = Signal.like(self.data)
-        bank, next_bank, straddle, offset = (
+        bank, next_bank, at_end, offset = (
             delayed(value, BANK_LATENCY, name) for value, name in
-            ((self.bank, "bank"), (self.next_bank, "next_bank"), (self.straddle, "straddle"),
+            ((self.bank, "bank"), (self.next_bank, "next_bank"), (self.at_end, "at_end"),
              (self.offset, "offset")))
-        straddles = straddle if self.vector else 0
+        straddles = at_end.all() if self.vector else 0
         for g, lanes in enumerate(lane_groups(c)):
             # lanes are far apart: each has a choice of its own, one bit a bank
             first, after = (copy_of(m, Cat(value == b for b in range(c.banks)), name=f"{name}{g}")
@@ -284,7 +285,7 @@ class UnifiedMemory(wiring.Component):
         grants, winners = [], []
         for name, vector in self.readers.items():
             port = getattr(self, name)
-            bank, after, word, offset, straddle = self._split(m, port.address, name)
+            bank, after, word, offset, _ = self._split(m, port.address, name)
             blocked = Signal(name=f"{name}_blocked")
             m.d.comb += [
                 blocked.eq(Cat((port.need & writing).any(), *(
@@ -297,7 +298,7 @@ class UnifiedMemory(wiring.Component):
             m.submodules[f"{name}_reader"] = reader = Reader(c, vector=vector)
             m.d.comb += [
                 reader.granted.eq(port.grant), reader.bank.eq(bank), reader.next_bank.eq(after),
-                reader.offset.eq(offset), reader.straddle.eq(straddle),
+                reader.offset.eq(offset), reader.at_end.eq(Cat(word.all(), offset.any())),
                 port.data_valid.eq(reader.data_valid), port.data.eq(reader.data),
                 *(reader.banks[b].eq(bank_port.read_data) for b, bank_port in enumerate(banks)),
             ]

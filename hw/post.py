@@ -234,6 +234,7 @@ class PostEngine(wiring.Component):
             return delayed(m, target, post_latency(self.config), "target")
         m.submodules.targets = targets = SyncFIFOBuffered(width=len(target),
                                                           depth=_WRITE_QUEUE + 1)
-        m.d.comb += [targets.w_en.eq(written), targets.w_data.eq(target),
-                     targets.r_en.eq(self.lanes.valid)]
+        entering = Signal.like(targets.w_data, reset_less=True)
+        m.d.sync += [targets.w_en.eq(written), entering.eq(target)]
+        m.d.comb += [targets.w_data.eq(entering), targets.r_en.eq(self.lanes.valid)]
         return targets.r_data

@@ -93,12 +93,15 @@ class PostLanes(wiring.Component):
         first = _history(m, self.first, POST_LATENCY, "first")
         last = _history(m, self.last, POST_LATENCY, "last")
         step = _history(m, self.step, DRAIN_LATENCY + 2, "step")
+        if c.residual:
+            self._scale = replica(ResidualScale, name="scale")
         for lane in range(c.post_lanes):
             slots = copy_of(m, self.next_slots, name=f"slots{lane}") if c.residual else None
             result = self._lane(m, lane, step, slots)
             self._pool(m, lane, result, alive, first)
         finished = alive[POST_LATENCY] & last[POST_LATENCY]
         if c.residual:
+            self._choose_scale(m)
             adding = _history(m, self.start & self.with_residual, RESIDUAL_LATENCY, "adding")
             finished |= adding[RESIDUAL_LATENCY]
         m.d.comb += self.valid.eq(finished)
@@ -162,17 +165,21 @@ class PostLanes(wiring.Component):
                      before.eq(scale.y), total.eq(before + scale.y)]
         total = _history(m, total, SLOT_DELAY, f"total{lane}_")[SLOT_DELAY]
 
-        # of the scales, the one of the slot that comes
-        chosen = replica(ResidualScale, name=f"scale{lane}")
-        others = {_RESIDUAL: residual << _LIFT, _RESULT: again << _LIFT, _ADDED: total}
-        for (slot, x), parameters in zip(others.items(), self.scales, strict=True):
-            with m.If(slots[slot - 1]):
-                m.d.sync += chosen.eq(parameters)
+        chosen = data.View(ResidualScale, copy_of(m, self._scale.as_value(), name=f"scale{lane}"))
+        for slot, x in ((_RESIDUAL, residual << _LIFT), (_RESULT, again << _LIFT),
+                        (_ADDED, total)):
             with m.If(slots[slot]):
                 m.d.sync += scale.x.eq(x)
         with m.If(~slots[_SUM]):
             m.d.sync += [scale.multiplier.eq(chosen.multiplier), scale.left.eq(0),
                          scale.right.eq(chosen.right)]
+
+    def _choose_scale(self, m):
+        """Keep the scale of the slot after the next one; a cycle later every lane has it."""
+        slots = copy_of(m, self.next_slots, name="slots")
+        for slot, scale in zip((_RESIDUAL, _RESULT, _ADDED), self.scales, strict=True):
+            with m.If(slots[slot - 2]):
+                m.d.sync += self._scale.eq(scale)
 
     def _pool(self, m, lane, result, alive, first):
         """Keep the maximum over a pooling window; a fill's value takes its place."""

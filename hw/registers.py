@@ -105,7 +105,7 @@ class RegisterBank(wiring.Component):
         m.submodules.bytes = memory = Memory(
             shape=unsigned(8), depth=1 << len(self.address), init=content)
         store = memory.write_port()
-        load = memory.read_port(transparent_for=(store,))
+        load = memory.read_port()                # what is being read does not change
 
         # The host's writes go first; pulses are not stored.
         number = {csr.name: csr_address(csr.name) * WORD_BYTES for csr in CSRS}
@@ -136,12 +136,12 @@ class RegisterBank(wiring.Component):
         with m.If(link_error):
             m.d.sync += link_errors.eq(link_errors + 1)
 
-        selected = Signal.like(self.address)
-        m.d.sync += selected.eq(self.address)
-        m.d.comb += [load.addr.eq(self.address), self.data.eq(load.data)]
-        with m.Switch(selected):
-            for name, live in (("STATUS", self.status.as_value()), ("LINK_ERRORS", link_errors)):
+        is_live, live = Signal(), Signal(8)
+        m.d.sync += is_live.eq(0)
+        m.d.comb += [load.addr.eq(self.address), self.data.eq(Mux(is_live, live, load.data))]
+        with m.Switch(self.address):
+            for name, value in (("STATUS", self.status.as_value()), ("LINK_ERRORS", link_errors)):
                 for index in range(2):
                     with m.Case(number[name] + index):
-                        m.d.comb += self.data.eq(live.word_select(index, 8))
+                        m.d.sync += [is_live.eq(1), live.eq(value.word_select(index, 8))]
         return m

@@ -1,6 +1,6 @@
 """The sequencer: fetches the program and hands descriptors to the engines."""
 
-from amaranth.hdl import Array, Cat, Module, Mux, ResetInserter, Signal
+from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.memory import Memory
@@ -12,9 +12,32 @@ from systolith.hw.descriptor import descriptor_port
 from systolith.hw.host_port import program_write
 from systolith.hw.isa import Engine, GoHeader, Op, Relocate, SetHeader
 from systolith.hw.latency import AHEAD, FETCH_LATENCY
+from systolith.hw.replica import copy_of
 
 __all__ = ["Sequencer"]
 
+
+class _Fetched(data.Struct):
+    """A word of the program, and what it is if it is a header."""
+
+    word: unsigned(32)
+    sets: unsigned(1)
+    goes: unsigned(1)
+    ends: unsigned(1)
+    engines: unsigned(len(Engine))               # one bit is set: that of the engine it is for
+
+
+def _decoded(m, word):
+    """Return a word with what it is."""
+    fetched, header = Signal(_Fetched), data.View(SetHeader, word)
+    engines = Cat(header.engine.as_value() == e.value for e in Engine)
+    m.d.comb += [
+        fetched.word.eq(word), fetched.engines.eq(engines),
+        fetched.sets.eq((header.op == Op.SET) & engines.any() & (header.count != 0)),
+        fetched.goes.eq((header.op == Op.GO) & engines.any()),
+        fetched.ends.eq(header.op == Op.END),
+    ]
+    return fetched
 
 
 class Sequencer(wiring.Component):
@@ -52,21 +75,17 @@ class Sequencer(wiring.Component):
         m = Module()
         ports = [getattr(self, e.name.lower()) for e in Engine]
         fetch = self._fetch_next if self.config.shallow else self._fetch
-        word, there, consume = fetch(m)
+        fetched, there, consume = fetch(m)
+        word = fetched.word
 
-        engine = Signal(range(len(Engine)))      # of the SET under way
+        engines = Signal(len(Engine))            # that of the SET under way
         index, left = Signal(6, reset_less=True), Signal(6, reset_less=True)
         offset = Signal(24, reset_less=True)     # added to its first word
-        accepts = Array(port.accept for port in ports)
+        accepts = Cat(port.accept for port in ports)
         header, go = data.View(SetHeader, word), data.View(GoHeader, word)
-        known = header.engine.as_value() < len(Engine)
-        # a register is written a cycle later: that is soon enough for the GO behind it
-        late_index, late_word = Signal.like(index), Signal(32, reset_less=True)
-        writes = Signal(len(Engine))
-        m.d.sync += [late_index.eq(index), late_word.eq(word + offset), writes.eq(0)]
-        for i, port in enumerate(ports):
-            m.d.comb += [port.index.eq(late_index), port.word.eq(late_word),
-                         port.write.eq(writes[i]), port.token.eq(go)]
+        writes = Signal()
+        m.d.comb += [port.token.eq(go) for port in ports]
+        self._write_registers(m, ports, Mux(writes, engines, 0), index, (word + offset)[:32])
 
         idle = Signal()                          # in the last cycle, and no GO in it
         m.d.sync += idle.eq(self.idle.all() & ~Cat(port.go for port in ports).any())
@@ -75,36 +94,27 @@ class Sequencer(wiring.Component):
                 with m.If(self.start):
                     m.next = "HEADER"
             with m.State("HEADER"), m.If(there):
-                with m.Switch(header.op):
-                    with m.Case(Op.END):
-                        with m.If(idle):
-                            m.d.comb += self.done.eq(1)
-                            m.next = "IDLE"
-                    with m.Case(Op.SET):
-                        m.d.sync += [engine.eq(header.engine), index.eq(header.first),
-                                     left.eq(header.count - 1),
-                                     offset.eq(self._offset(m, header.relocate))]
-                        with m.If(~known | (header.count == 0)):
-                            m.next = "BAD"
-                        with m.Else():
-                            m.d.comb += consume.eq(1)
-                            m.next = "DATA"
-                    with m.Case(Op.GO):
-                        with m.If(~known):
-                            m.next = "BAD"
-                        with m.Elif(accepts[header.engine.as_value()]):
-                            m.d.comb += consume.eq(1)
-                            for i, port in enumerate(ports):
-                                m.d.comb += port.go.eq(header.engine.as_value() == i)
-                    with m.Default():
-                        m.next = "BAD"
-            with m.State("DATA"):
-                with m.If(there & accepts[engine]):
+                m.d.sync += [engines.eq(fetched.engines), index.eq(header.first),
+                             left.eq(header.count - 1),
+                             offset.eq(self._offset(m, header.relocate))]
+                with m.If(fetched.sets):
                     m.d.comb += consume.eq(1)
-                    m.d.sync += [
-                        writes.eq(Cat(engine == i for i in range(len(Engine)))),
-                        index.eq(index + 1), left.eq(left - 1), offset.eq(0),
-                    ]
+                    m.next = "DATA"
+                with m.Elif(fetched.goes):
+                    with m.If((fetched.engines & accepts).any()):
+                        m.d.comb += consume.eq(1)
+                        for i, port in enumerate(ports):
+                            m.d.comb += port.go.eq(fetched.engines[i])
+                with m.Elif(fetched.ends):
+                    with m.If(idle):
+                        m.d.comb += self.done.eq(1)
+                        m.next = "IDLE"
+                with m.Else():
+                    m.next = "BAD"
+            with m.State("DATA"):
+                with m.If(there & (engines & accepts).any()):
+                    m.d.comb += [consume.eq(1), writes.eq(1)]
+                    m.d.sync += [index.eq(index + 1), left.eq(left - 1), offset.eq(0)]
                     with m.If(left == 0):
                         m.next = "HEADER"
             with m.State("BAD"):
@@ -124,10 +134,19 @@ class Sequencer(wiring.Component):
                 m.d.sync += self.completed[i].eq(self.completed[i] + 1)
         return m
 
+    def _write_registers(self, m, ports, engines, index, word):
+        """Write a register a cycle later: that is soon enough for the GO behind it."""
+        copies = 1 if self.config.shallow else len(ports)
+        words = [copy_of(m, word, name=f"word{i}") for i in range(copies)]
+        for i, port in enumerate(ports):
+            m.d.sync += [port.index.eq(index), port.write.eq(engines[i]),
+                         port.writes.eq(Mux(engines[i], 1 << index, 0))]
+            m.d.comb += port.word.eq(words[i % copies])
+
     def _fetch(self, m):
         """Read ahead from address 0 on; return the word at ``pc``, whether it is there, consume."""
         m.submodules.words = words = BlockRam(width=32, depth=self.config.program_words)
-        queue = SyncFIFOBuffered(width=32, depth=AHEAD + 1)
+        queue = SyncFIFOBuffered(width=_Fetched.as_shape().size, depth=AHEAD + 1)
         m.submodules.queue = ResetInserter(self.start)(queue)
         address = Signal(self.pc_bits)
         credits, coming = Signal(range(AHEAD + 1)), Signal(FETCH_LATENCY)
@@ -136,14 +155,15 @@ class Sequencer(wiring.Component):
             words.write.eq(self.program_valid), words.write_address.eq(self.program.address),
             words.write_data.eq(self.program.data), words.read.eq(1),
             words.read_address.eq(address), asking.eq(credits != 0),
-            queue.w_data.eq(words.data), queue.w_en.eq(coming[-1]), queue.r_en.eq(consume),
+            queue.w_data.eq(_decoded(m, words.data)), queue.w_en.eq(coming[-1]),
+            queue.r_en.eq(consume),
         ]
         m.d.sync += [coming.eq(Cat(asking, coming)),
                      address.eq(address + asking), self.pc.eq(self.pc + consume),
                      credits.eq(credits - asking + consume)]
         with m.If(self.start):
             m.d.sync += [address.eq(0), self.pc.eq(0), coming.eq(0), credits.eq(AHEAD)]
-        return queue.r_data, queue.r_rdy, consume
+        return data.View(_Fetched, queue.r_data), queue.r_rdy, consume
 
     def _fetch_next(self, m):
         """Read the word behind ``pc`` as soon as the one at ``pc`` is consumed: no queue."""
@@ -156,7 +176,7 @@ class Sequencer(wiring.Component):
             read.addr.eq(after),
         ]
         m.d.sync += self.pc.eq(after)
-        return read.data, 1, consume
+        return _decoded(m, read.data), 1, consume
 
     def _offset(self, m, relocate):
         offset = Signal(24)

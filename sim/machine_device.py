@@ -67,20 +67,26 @@ class MachineDevice(Backend):
             raise DeviceError(f"{count} elements at {address} lie beyond the {size} of {what}")
 
     def _run(self) -> None:
-        odd = self._csrs["DONE"] & 1
+        odd, watchdog = self._csrs["DONE"] & 1, self._csrs["WATCHDOG"]
+        self._csrs["DONE"] += 1
         try:
             self._timing = self._timing or measure(self.config, self.machine.words)
+            if 0 < watchdog < self._timing.cycles - 1:
+                self._stop(Fault.WATCHDOG, CYCLES=watchdog + 1)
+                return
             self.machine.run(input_delta=self._csrs["INPUT_DELTA"] * odd,
                              output_delta=self._csrs["OUTPUT_DELTA"] * odd)
         except IllegalInstruction as error:
-            self._csrs["STATUS"] = Fault.BAD_INSTRUCTION.value << 4
-            self._csrs["FAULT_PC"] = error.pc
+            self._stop(Fault.BAD_INSTRUCTION, FAULT_PC=error.pc)
         except Standstill:                        # a device would wait until its watchdog bites
-            self._csrs["STATUS"] = Fault.WATCHDOG.value << 4
+            self._stop(Fault.WATCHDOG, CYCLES=watchdog + 1)
         else:
             self._csrs["CYCLES"] = self._timing.cycles
             self._csrs["ENTRIES"] = self._timing.entries
-        self._csrs["DONE"] += 1
+
+    def _stop(self, fault: Fault, **figures: int) -> None:
+        """End a job with a fault, which stays until reset."""
+        self._csrs |= {"STATUS": fault.value << 4, **figures}
 
 
 def open_device(rest: str, config: Config | None) -> MachineDevice:

@@ -11,7 +11,7 @@ from systolith.hw.config import Config
 from systolith.hw.isa import ISA_VERSION, Fault
 from systolith.sw.backend import PROGRESS, Backend, DeviceError
 from systolith.sw.link.backend import LinkBackend, device_errors
-from systolith.sw.link.link import Link
+from systolith.sw.link.link import Link, LinkError
 from systolith.sw.pipeline import Pipeline
 from systolith.sw.program import Program
 from systolith.sw.results import Result, Run
@@ -23,8 +23,8 @@ __all__ = ["Backend", "Device", "DeviceError", "LinkBackend", "Result", "Run", "
 Progress = Callable[[int, int], None]
 #: Entry points ``open_device(rest_of_url, config) -> Backend``, by URL scheme.
 ENTRY_POINTS = "systolith.devices"
-#: Bits per second if the URL names none.
-DEFAULT_BAUD = 3_000_000
+#: Bits per second that are tried in turn if the URL names none: those of the targets.
+BAUDS = (3_000_000, 1_000_000)
 #: Elements written between two reports of progress.
 _PROGRESS_STEP = 1 << 14
 
@@ -297,17 +297,24 @@ def open(url: str, config: Config | None = None) -> Device:
 
 
 def _open_serial(rest: str) -> Backend:
-    """Open ``/dev/ttyUSB0?baud=1000000``."""
+    """Open ``/dev/ttyUSB0`` or ``/dev/ttyUSB0?baud=1000000``."""
     port, _, query = rest.partition("?")
     options = dict(parse_qsl(query, keep_blank_values=True))
-    baud = options.pop("baud", str(DEFAULT_BAUD))
-    if not port or options or not baud.isdecimal():
-        raise DeviceError(f"serial:{rest} is not understood; write serial:/dev/ttyUSB0?baud="
-                          f"{DEFAULT_BAUD}")
+    baud = options.pop("baud", None)
+    if not port or options or baud is not None and not baud.isdecimal():
+        raise DeviceError(f"serial:{rest} is not understood; write serial:/dev/ttyUSB0, or "
+                          f"serial:/dev/ttyUSB0?baud={BAUDS[0]}")
+    bauds = BAUDS if baud is None else (int(baud),)
     with device_errors():
-        transport = SerialTransport(port, int(baud))
-        try:
-            return LinkBackend(Link(transport))
-        except BaseException:
-            transport.close()
-            raise
+        for baud in bauds:
+            transport = SerialTransport(port, baud)
+            try:
+                return LinkBackend(Link(transport))
+            except LinkError:
+                transport.close()
+                if baud == bauds[-1]:
+                    raise
+            except BaseException:
+                transport.close()
+                raise
+    raise AssertionError("the last rate returns or raises")

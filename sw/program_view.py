@@ -115,13 +115,14 @@ def instructions(words: np.ndarray, *, input_delta: int = 0,
             return [*result, Instruction(pc, Op.END)]
         if header["op"] not in (Op.SET.value, Op.GO.value) or header["engine"] >= len(Engine):
             raise IllegalInstruction(f"word {pc} ({word:#010x}) is no instruction", pc)
+        go = decode(GoHeader, word)
         starts = header["op"] == Op.GO.value
-        named = decode(GoHeader, word)["wait_engine"] if starts else header["relocate"]
+        named = go["wait"] * go["wait_engine"] if starts else header["relocate"]
         if named >= len(Relocate):               # there are as many engines
             raise IllegalInstruction(f"word {pc} ({word:#010x}) names an engine or a relocation "
                                      "that does not exist", pc)
         engine = Engine(header["engine"])
-        if header["op"] == Op.GO.value:
+        if starts:
             result.append(Instruction(pc, Op.GO, engine, 1, _nest(engine, files[engine], word)))
             pc += 1
             continue

@@ -5,13 +5,14 @@ the models of both, ``systolith.boards`` the targets and their build flow, ``sys
 the zoo of networks, ``systolith.cli`` the command line above them all.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from systolith.hw.config import Config
+    from systolith.sw.backend import DeviceError
     from systolith.sw.device import Device
 
-__all__ = ["open"]
+__all__ = ["Device", "DeviceError", "open"]
 __version__ = "0.1.0"
 
 
@@ -20,3 +21,12 @@ def open(url: str, config: "Config | None" = None) -> "Device":
     from systolith.sw import device
 
     return device.open(url, config)
+
+
+def __getattr__(name: str) -> Any:
+    """Load the driver's classes when they are asked for."""
+    if name in ("Device", "DeviceError"):
+        from systolith.sw import device
+
+        return getattr(device, name)
+    raise AttributeError(f"module 'systolith' has no attribute {name!r}")

@@ -7,8 +7,9 @@ import pytest
 
 import systolith
 from systolith.hw.config import Config
-from systolith.hw.isa import CSRS, csr_address
+from systolith.hw.isa import CSRS, Fault, GoHeader, Op, csr_address, encode
 from systolith.sim import verilated
+from systolith.sim.machine_device import MachineDevice
 from systolith.sim.simulation import Simulation
 from systolith.sim.verilated import CLOCK_HZ, Options, SimulatedTransport, open_device
 from systolith.sw.backend import DeviceError
@@ -111,6 +112,26 @@ def test_registers_hold_what_is_written(device):
         device.write_csr("MAGIC", 1)
         device.flush()
     assert csr_address("LINK_ERRORS") < len(CSRS) and device.read_csr("LINK_ERRORS") == 0
+
+
+@pytest.mark.slow
+def test_the_watchdog_bites_in_the_cycle_the_machine_says(device):
+    machine = MachineDevice(SMALL)
+    for backend in (device, machine):
+        backend.write_program(np.array([encode(GoHeader, op=Op.END)], np.uint32))
+    bitten = []
+    for watchdog in range(40):
+        for backend in (device, machine):
+            backend.reset()
+            backend.write_csr("WATCHDOG", watchdog)
+            backend.submit()
+            while not backend.read_csr("DONE"):
+                pass
+        found, expected = ({name: backend.read_csr(name) for name in ("STATUS", "CYCLES", "DONE")}
+                           for backend in (device, machine))
+        assert found == expected
+        bitten.append(found["STATUS"] >> 4 == Fault.WATCHDOG.value)
+    assert bitten[0] is False and bitten[1] is True and bitten[-1] is False
 
 
 @pytest.mark.slow

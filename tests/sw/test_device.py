@@ -3,13 +3,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import systolith
 from systolith.hw.config import Config
 from systolith.hw.isa import Fault
 from systolith.sim.faulty_channel import FaultyChannel, Odds
 from systolith.sim.link_model import DeviceModel
 from systolith.sw import device as driver
 from systolith.sw.device import Device, DeviceError, LinkBackend
-from systolith.sw.link.link import Link
+from systolith.sw.link.link import Link, LinkError
 
 CONFIG = Config(rows=4, columns=4, post_lanes=1, banks=1, bank_words=64, program_words=64,
                 frame_bytes=32)
@@ -205,6 +206,22 @@ def test_open_serial_port_without_device():
         driver.open("serial:loop://?baud=1000000")
 
 
+def test_rates_are_tried_in_turn(monkeypatch):
+    tried = []
+
+    def open_link(transport):
+        tried.append(transport._serial.baudrate)
+        raise LinkError("no answer")
+
+    monkeypatch.setattr(driver, "Link", open_link)
+    for url, rates in (("serial:loop://", list(driver.BAUDS)),
+                       ("serial:loop://?baud=9600", [9600])):
+        with pytest.raises(DeviceError, match="no answer"):
+            driver.open(url)
+        assert tried == rates
+        tried.clear()
+
+
 def test_open_compares_the_configuration(monkeypatch):
     closed = []
 
@@ -223,3 +240,9 @@ def test_open_compares_the_configuration(monkeypatch):
     with pytest.raises(DeviceError, match="made for"):
         driver.open("fake:here", Config(rows=8, columns=4, post_lanes=1))
     assert closed == [True, True]
+
+
+def test_the_package_hands_out_the_driver():
+    assert systolith.Device is Device and systolith.DeviceError is DeviceError
+    with pytest.raises(AttributeError, match="no attribute 'Devices'"):
+        _ = systolith.Devices
