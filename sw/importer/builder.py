@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from systolith.sw.errors import Refusal
 from systolith.sw.importer.drafts import Clamp, Draft, PoolDraft, SelectDraft
 from systolith.sw.importer.node import Node, RefusedError
 from systolith.sw.importer.separation import separate
@@ -168,6 +169,7 @@ class Builder:
         draft = self.slot(x).draft
         if draft is not None and x.exclusive:
             draft.clamps.append(clamp)
+            draft.absorbed.append(node.name)
             return x
         return self.unary(node, x, "max", clamps=[clamp], like=x)
 
@@ -182,9 +184,9 @@ class Builder:
 
     # -- the end -----------------------------------------------------------------------------
 
-    def finish(self) -> tuple[dict[str, Tensor], list[Op], list[str]]:
+    def finish(self) -> tuple[dict[str, Tensor], list[Op], list[Refusal]]:
         """Return tensors, operations and the refusals that only showed now."""
-        problems: list[str] = []
+        problems: list[Refusal] = []
         for slot in self.slots.values():
             if slot.cell.value is None and slot.draft is None:
                 slot.cell.value = Quantization(1.0, 0)  # integers nobody gave a scale: max pooling
@@ -204,8 +206,8 @@ class Builder:
                         "DequantizeLinear behind it, as onnxruntime.quantization does")
                 if all(name in tensors for name in (*draft.inputs, draft.output)):
                     ops.append(draft.finish(tensors))
-            except RefusedError as refusal:
-                problems.append(str(refusal))
+            except RefusedError as refused:
+                problems.append(refused.refusal)
         return tensors, ops, problems
 
 

@@ -155,13 +155,13 @@ class Plan:
         limit = 1 << config.accumulator_bits - 1
         if high.max(initial=0) >= limit or low.min(initial=0) < -limit:
             raise CapacityError(
-                f"{name}: a sum of its {weights.shape[1]} products can reach "
+                f"a sum of its {weights.shape[1]} products can reach "
                 f"{max(high.max(), -low.min())}, beyond accumulators of "
-                f"{config.accumulator_bits} bits; split the layer or use wider accumulators")
+                f"{config.accumulator_bits} bits; split the layer or use wider accumulators", name)
         p = self.parameters
         lifted = np.maximum(high + p.bias, -(low + p.bias)) << p.left
         if lifted.max(initial=0) >= 1 << 31:
             worst = int(lifted.argmax())
             raise CapacityError(
-                f"{name}: output channel {self.channel + worst} can reach {lifted[worst]} before "
-                "rescaling, beyond 32 bits; its scales differ too much")
+                f"output channel {self.channel + worst} can reach {lifted[worst]} before "
+                "rescaling, beyond 32 bits; its scales differ too much", name)

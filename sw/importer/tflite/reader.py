@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from systolith.sw.errors import ModelError, UnsupportedError
+from systolith.sw.errors import ModelError, Refusal, UnsupportedError
 from systolith.sw.importer.builder import Builder
+from systolith.sw.importer.ledger import Ledger
 from systolith.sw.importer.node import RefusedError
 from systolith.sw.importer.ports import input_port, output_port
 from systolith.sw.importer.quantization import OFFSETS
@@ -35,6 +36,7 @@ from systolith.sw.importer.values import (
     Value,
 )
 from systolith.sw.ir import Graph, HostStep, Port
+from systolith.sw.origin import Fate
 from systolith.sw.passes.verify import verify
 
 __all__ = ["HANDLERS", "import_tflite"]
@@ -89,34 +91,39 @@ class _Reader:
             if tensor.data is not None}
         #: Operators by the tensor they write, where the host would run them at the model's end.
         self.hosted: dict[int, Operation] = {}
-        self.problems: list[str] = []
+        self.problems: list[Refusal] = []
         self.uses = Counter(i for op in self.file.operators for i in op.inputs)
         self.uses.update(self.file.outputs)
         self.builder = Builder(batch=self._batch())
+        self.ledger = Ledger(self.builder)
         for i in self.file.inputs:
             self.values[i] = self._input(self.file.tensors[i])
 
     def read(self) -> Graph:
         """Return the graph."""
         for operator in self.file.operators:
+            node = self._label(operator)
             try:
-                self._operator(operator)
-            except RefusedError as refusal:
-                self.problems.append(str(refusal))
+                self._operator(operator, node)
+            except RefusedError as refused:
+                self.problems.append(refused.refusal)
+                self.ledger.note(node, Fate.REFUSED)
         outputs = []
         for i in self.file.outputs:
             try:
                 outputs += self._output(i)
-            except RefusedError as refusal:
-                self.problems.append(str(refusal))
+            except RefusedError as refused:
+                self.problems.append(refused.refusal)
         tensors, ops, problems = self.builder.finish()
-        if self.problems or problems:
-            raise UnsupportedError(self.name, [*self.problems, *problems])
+        problems = [*self.problems, *problems]
+        if problems:
+            raise UnsupportedError(self.name, problems, self.ledger.origins)
         if not ops:
             raise ModelError(f"{self.name}: the model computes nothing: its outputs are its "
                              "inputs or constants; check that the right function was converted")
         inputs = [self._input_port(self.file.tensors[i]) for i in self.file.inputs if self.uses[i]]
-        graph = Graph(name=self.name, tensors=tensors, ops=ops, inputs=inputs, outputs=outputs)
+        graph = Graph(name=self.name, tensors=tensors, ops=ops, inputs=inputs, outputs=outputs,
+                      origins=self.ledger.origins)
         verify(graph)
         return graph
 
@@ -161,19 +168,24 @@ class _Reader:
             return port
         return replace(port, steps=(HostStep(kind="quantize", attributes={"ties_away": 1}),))
 
-    def _operator(self, operator: Operator) -> None:
-        """Import one operator, or skip it silently if what it reads was refused."""
+    def _label(self, operator: Operator) -> Operation:
+        """Return an operator without its operands."""
         result = self.file.tensors[operator.outputs[0]]
-        node = Operation(
+        return Operation(
             name=result.name.split(";")[0] or f"tensor {operator.outputs[0]}", op=operator.kind,
             opset=0, inputs=(), output=result.name, attributes=operator.options, result=result,
             tensors=tuple(None if i is None else self.file.tensors[i] for i in operator.inputs))
+
+    def _operator(self, operator: Operator, node: Operation) -> None:
+        """Import one operator, or skip it if what it reads was refused."""
         if operator.kind not in HANDLERS:
             node.refuse(*_REASONS.get(operator.kind, _UNKNOWN))
         if any(i is not None and i not in self.values for i in operator.inputs):
+            self.ledger.note(node, Fate.UNKNOWN)
             return
         if operator.kind != "DEQUANTIZE":
             self._go_on(operator)
+            self.ledger.went_on()
         node = replace(node, inputs=tuple(map(self._operand, operator.inputs)),
                        outputs=len(operator.outputs))
         if not node.inputs:
@@ -193,6 +205,7 @@ class _Reader:
             self.values[i] = value
             if isinstance(value, Activation) and value.state is State.HOST:
                 self.hosted[i] = node
+        self.ledger.imported(node, found)
 
     def _go_on(self, operator: Operator) -> None:
         """Make operations of what the host runs and this operator reads: it is not the end."""
