@@ -102,6 +102,8 @@ class Plan:
     blocks: int | None = None
     #: Kernel and stride of a maximum over the sums' results, or None.
     pool: tuple[tuple[int, int], tuple[int, int]] | None = None
+    #: Why the window unit is not used where it could have been, or None.
+    obstacle: str | None = None
 
     @property
     def pool_kernel(self) -> tuple[int, int]:
