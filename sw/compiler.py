@@ -34,22 +34,27 @@ def compile_graph(graph: Graph, config: Config) -> Program:
     Raises
     ------
     CapacityError
-        If it does not fit, or sums could overflow; the message names the layers.
+        If it does not fit, or sums could overflow; the message names all layers in the way. The
+        memory it tells of is that of the others.
     """
     if config.operand_bits != 8:
         raise CapacityError(f"{config.describe()}: int8 networks need operand_bits = 8")
     verify(graph)
     steps = fuse(graph)
     maps = _maps(graph, steps, config)
-    plans = _lower(graph, steps, maps, config)
+    plans, errors = _lower(graph, steps, maps, config)
     constants = [[pack_constants(plan, config) for plan in of_step] for of_step in plans]
     layers = _layers(graph, steps, maps, plans, constants, config)
     try:
         memory, constants = _place(graph, steps, maps, constants, config)
-        nests, words = _emit(graph, steps, plans, constants, memory, config)
+        if not errors:
+            nests, words = _emit(graph, steps, plans, constants, memory, config)
     except CapacityError as error:
+        errors.append(error)
+    if errors:
+        error = CapacityError.joined(errors)
         error.layers = layers
-        raise
+        raise error
     timing = measure(config, words)
     return Program(
         config=config, name=graph.name, words=words, segments=_segments(constants),
@@ -76,16 +81,17 @@ def _maps(graph: Graph, steps: list[Step], config: Config) -> dict[str, Map]:
 
 
 def _lower(graph: Graph, steps: list[Step], maps: dict[str, Map],
-           config: Config) -> list[list[Plan]]:
-    plans, errors = [], []
+           config: Config) -> tuple[list[list[Plan]], list[CapacityError]]:
+    """Return the plans of every step; none of a step that the hardware cannot do, but an error."""
+    plans: list[list[Plan]] = []
+    errors: list[CapacityError] = []
     for step in steps:
         try:
             plans.append(lower_step(step, [maps[name] for name in step.core.inputs], graph, config))
         except CapacityError as error:
+            plans.append([])
             errors.append(error)
-    if errors:
-        raise CapacityError.joined(errors)
-    return plans
+    return plans, errors
 
 
 def _place(graph: Graph, steps: list[Step], maps: dict[str, Map],
@@ -179,6 +185,8 @@ def _layers(graph: Graph, steps: list[Step], maps: dict[str, Map], plans: list[l
     living = living_elements(graph, steps, maps, config)
     layers = []
     for step, of_step, packed, alive in zip(steps, plans, constants, living, strict=True):
+        if not of_step:
+            continue
         stored = {array.tobytes(): padded(array.size, config)
                   for c in packed for array in (c.parameters, c.tiles)}
         layers.append(LayerInfo(

@@ -71,7 +71,7 @@ class CapacityError(SystolithError):
 
     Parameters
     ----------
-    reason : str
+    reason, advice : str
         What does not fit, and what to do.
     layer : str, optional
         The layer that does not; the message begins with it.
@@ -86,9 +86,10 @@ class CapacityError(SystolithError):
 
     exit_code = 4
 
-    def __init__(self, reason: str, layer: str | None = None):
-        super().__init__(f"{layer}: {reason}" if layer else reason)
-        self.reason, self.layer = reason, layer
+    def __init__(self, reason: str, advice: str = "", layer: str | None = None):
+        text = f"{layer}: {reason}" if layer else reason
+        super().__init__(f"{text}; {advice}" if advice else text)
+        self.reason, self.advice, self.layer = reason, advice, layer
         self.parts: tuple[CapacityError, ...] = (self,)
         self.layers: list[Any] = []
 
@@ -108,16 +109,17 @@ class ShortageError(CapacityError):
 
     Parameters
     ----------
-    reason : str
-        The message.
+    reason, advice : str
+        What does not fit, and what to do.
     constants, maps, available : int
         Bytes of weights and parameters, of the maps at the fullest moment, and of memory.
     worst : str
         The layer at that moment.
     """
 
-    def __init__(self, reason: str, *, constants: int, maps: int, available: int, worst: str):
-        super().__init__(reason)
+    def __init__(self, reason: str, advice: str, *, constants: int, maps: int, available: int,
+                 worst: str):
+        super().__init__(reason, advice)
         self.constants, self.maps, self.available, self.worst = constants, maps, available, worst
 
 

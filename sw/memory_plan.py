@@ -182,6 +182,6 @@ def _shortage(graph, steps, maps, constants, config) -> ShortageError:
     return ShortageError(
         f"{graph.name} does not fit {config.describe()}: it needs {constants * size:,} bytes of "
         f"weights and parameters and, at {worst!r}, {most * size:,} bytes of feature maps, "
-        f"{(constants + most) * size:,} together of the {config.memory_bytes:,} there are{pieces}; "
+        f"{(constants + most) * size:,} together of the {config.memory_bytes:,} there are{pieces}",
         "use a smaller network or a target with more memory",
         constants=constants * size, maps=most * size, available=config.memory_bytes, worst=worst)

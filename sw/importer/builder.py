@@ -69,6 +69,15 @@ class Builder:
         state = State.RAW if dtype == "float32" else State.INTEGER
         return Activation(name, elements, state, dtype)
 
+    def stand_in(self, name: str, shape: tuple[int, ...], dtype: str) -> Activation:
+        """Add a map for what a refused node should make, its order in memory open.
+
+        A float one waits for the scale that a QuantizeLinear tells.
+        """
+        name = _unique(name, self.slots)
+        x = self.add_input(name, shape, dtype)
+        return replace(x, state=State.PENDING) if dtype == "float32" else x
+
     def slot(self, x: Activation) -> Slot:
         """Return the feature map behind an activation."""
         return self.slots[x.tensor]

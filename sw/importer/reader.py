@@ -38,6 +38,8 @@ HANDLERS = {**convolution.HANDLERS, **transposed.HANDLERS, **pooling.HANDLERS,
             **selection.HANDLERS, **joining.HANDLERS, **quantization.HANDLERS}
 
 _DOMAINS = ("", "ai.onnx", "com.microsoft")
+#: Operators that tell the scale of their first operand.
+_RESCALED = ("QuantizeLinear", "DequantizeLinear", "QLinearConv", "QGemm", "QLinearMatMul")
 _STATIC = ("it quantises while it runs", "quantise the model statically, with calibration data")
 _ACTIVATIONS = ("the only activations are Relu, Clip, LeakyRelu, PRelu",
                 "train with one of them, or with Sigmoid, Tanh or HardSwish, which the host runs")
@@ -90,6 +92,8 @@ class _Reader:
         self.builder = Builder(batch=self._batch())
         self.continuation = Continuation(self.builder)
         self.ledger = Ledger(self.builder)
+        self.inferred = {info.name: info for info in model.graph.value_info}
+        self.stand_ins: set[str] = set()
         for input_name, (_, shape, dtype) in self.inputs.items():
             self.values[input_name] = self.builder.add_input(input_name, shape, dtype)
         self.uses = Counter(name for node in model.graph.node for name in node.input)
@@ -134,6 +138,8 @@ class _Reader:
 
     def _node(self, proto: NodeProto, label: Node) -> None:
         """Import one node, or skip it if what it reads was refused."""
+        if proto.op_type in _RESCALED:
+            self._stand_in(proto.input[0])
         inputs = [self._operand(name) for name in proto.input if name in self.values]
         known = len(inputs) == len(proto.input)
         constant = known and not any(isinstance(value, Activation) for value in inputs)
@@ -161,6 +167,22 @@ class _Reader:
         self.values.update((name, value) for name, value in zip(
             proto.output, found, strict=False) if name)
 
+    def _stand_in(self, name: str) -> None:
+        """Give a refused node's result a map of the inferred shape, if that is known.
+
+        So the nodes behind it are looked at too; the model is refused anyway. Only where the next
+        node tells its scale: without, nothing is known of the numbers.
+        """
+        if name in self.values or name not in self.inferred:
+            return
+        try:
+            batch, shape, dtype = input_type(self.inferred[name], self.name)
+        except ModelError:
+            return
+        if batch == self.builder.batch:
+            self.values[name] = self.builder.stand_in(name, shape, dtype)
+            self.stand_ins.add(name)
+
     def _operand(self, name: str) -> Value | None:
         value = self.values[name]
         if isinstance(value, Activation):
@@ -187,7 +209,7 @@ class _Reader:
 
     def _output(self, info: ValueInfoProto) -> list[Port]:
         """Return the port of an output; none if a refused node should have computed it."""
-        if info.name not in self.values:
+        if info.name not in self.values or info.name in self.stand_ins:
             return []
         label = Node(name=info.name, op="model output", opset=0, inputs=(), output=info.name)
         return [output_port(label.on(self.values[info.name]), self.builder)]

@@ -47,12 +47,12 @@ def lower_step(step: Step, sources: list[Map], graph: Graph, config: Config) -> 
     """
     core, source = step.core, sources[0]
     if step.residual and not config.residual:
-        raise CapacityError(f"{config.describe()} has no unit for adding feature maps; use a "
-                            "target with residual = true", (step.add or core).name)
+        raise CapacityError(f"{config.describe()} has no unit for adding feature maps",
+                            "use a target with residual = true", (step.add or core).name)
     if step.residual and config.operand_bits + ADD_LEFT_SHIFT > 31:
         raise CapacityError(f"a sum of maps of {config.operand_bits} bits, lifted by "
-                            f"{ADD_LEFT_SHIFT} bits before it is rescaled, can leave 32 bits; add "
-                            "8-bit maps, or leave the addition out", (step.add or core).name)
+                            f"{ADD_LEFT_SHIFT} bits before it is rescaled, can leave 32 bits",
+                            "add 8-bit maps, or leave the addition out", (step.add or core).name)
     h, w, _ = graph.tensors[core.output].shape
     match core:
         case Conv() if _depthwise(core, graph):

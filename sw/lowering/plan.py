@@ -159,11 +159,13 @@ class Plan:
             raise CapacityError(
                 f"a sum of its {weights.shape[1]} products can reach "
                 f"{max(high.max(), -low.min())}, beyond accumulators of "
-                f"{config.accumulator_bits} bits; split the layer or use wider accumulators", name)
+                f"{config.accumulator_bits} bits",
+                "split the layer or use wider accumulators", name)
         p = self.parameters
         lifted = np.maximum(high + p.bias, -(low + p.bias)) << p.left
         if lifted.max(initial=0) >= 1 << 31:
             worst = int(lifted.argmax())
             raise CapacityError(
                 f"output channel {self.channel + worst} can reach {lifted[worst]} before "
-                "rescaling, beyond 32 bits; its scales differ too much", name)
+                "rescaling, beyond 32 bits: its scales differ too much",
+                "quantise the model again with representative calibration data", name)

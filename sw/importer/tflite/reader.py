@@ -180,6 +180,9 @@ class _Reader:
         """Import one operator, or skip it if what it reads was refused."""
         if operator.kind not in HANDLERS:
             node.refuse(*_REASONS.get(operator.kind, _UNKNOWN))
+        for i in operator.inputs:
+            if i is not None and i not in self.values:
+                self._stand_in(node, i)
         if any(i is not None and i not in self.values for i in operator.inputs):
             self.ledger.note(node, Fate.UNKNOWN)
             return
@@ -206,6 +209,23 @@ class _Reader:
             if isinstance(value, Activation) and value.state is State.HOST:
                 self.hosted[i] = node
         self.ledger.imported(node, found)
+
+    def _stand_in(self, node: Operation, i: int) -> None:
+        """Give a refused operator's result a map of the file's shape and scale, if it is sound.
+
+        So the operators behind it are looked at too; the model is refused anyway.
+        """
+        tensor = self.file.tensors[i]
+        shape = tensor.shape[1:]
+        if tensor.dtype != "int8" or not shape or min(shape) < 1 or (
+                math.prod(shape) > LARGEST or tensor.shape[0] != self.builder.batch):
+            return
+        try:
+            quantization = node.quantization_of(tensor)
+        except RefusedError:
+            return
+        self.values[i] = self.builder.stand_in(tensor.name, shape, "int8")
+        self.builder.slot(self.values[i]).cell.value = quantization
 
     def _go_on(self, operator: Operator) -> None:
         """Make operations of what the host runs and this operator reads: it is not the end."""
