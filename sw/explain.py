@@ -277,4 +277,4 @@ def _following(origin: Origin, of_part: dict[str, LayerInfo], complete: bool) ->
         return {"where": Place.FUSED, "why": f"a part of {origin.ops[0]!r}", "layer": origin.ops[0]}
     if complete:
         return {"where": Place.UNUSED, "why": "nobody reads its result"}
-    return {"where": Place.UNKNOWN, "why": "the model was not placed"}
+    return {"where": Place.UNKNOWN, "why": "not placed, because of what is blocked"}

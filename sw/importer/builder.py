@@ -56,6 +56,8 @@ class Builder:
     batch: int
     slots: dict[str, Slot] = field(default_factory=dict)
     drafts: list[Draft] = field(default_factory=list)
+    #: Maps that stand in for what refused nodes should make.
+    stand_ins: set[str] = field(default_factory=set)
 
     # -- feature maps ------------------------------------------------------------------------
 
@@ -75,6 +77,7 @@ class Builder:
         A float one waits for the scale that a QuantizeLinear tells.
         """
         name = _unique(name, self.slots)
+        self.stand_ins.add(name)
         x = self.add_input(name, shape, dtype)
         return replace(x, state=State.PENDING) if dtype == "float32" else x
 

@@ -93,7 +93,6 @@ class _Reader:
         self.continuation = Continuation(self.builder)
         self.ledger = Ledger(self.builder)
         self.inferred = {info.name: info for info in model.graph.value_info}
-        self.stand_ins: set[str] = set()
         for input_name, (_, shape, dtype) in self.inputs.items():
             self.values[input_name] = self.builder.add_input(input_name, shape, dtype)
         self.uses = Counter(name for node in model.graph.node for name in node.input)
@@ -181,7 +180,6 @@ class _Reader:
             return
         if batch == self.builder.batch:
             self.values[name] = self.builder.stand_in(name, shape, dtype)
-            self.stand_ins.add(name)
 
     def _operand(self, name: str) -> Value | None:
         value = self.values[name]
@@ -209,10 +207,13 @@ class _Reader:
 
     def _output(self, info: ValueInfoProto) -> list[Port]:
         """Return the port of an output; none if a refused node should have computed it."""
-        if info.name not in self.values or info.name in self.stand_ins:
+        if info.name not in self.values:
+            return []
+        value = self.values[info.name]
+        if isinstance(value, Activation) and value.tensor in self.builder.stand_ins:
             return []
         label = Node(name=info.name, op="model output", opset=0, inputs=(), output=info.name)
-        return [output_port(label.on(self.values[info.name]), self.builder)]
+        return [output_port(label.on(value), self.builder)]
 
 
 def _text(value: Any) -> Any:

@@ -167,5 +167,6 @@ class Plan:
             worst = int(lifted.argmax())
             raise CapacityError(
                 f"output channel {self.channel + worst} can reach {lifted[worst]} before "
-                "rescaling, beyond 32 bits: its scales differ too much",
-                "quantise the model again with representative calibration data", name)
+                "rescaling, beyond 32 bits",
+                "its scales differ too much: quantise the model again with representative "
+                "calibration data", name)

@@ -92,6 +92,8 @@ class _Reader:
         #: Operators by the tensor they write, where the host would run them at the model's end.
         self.hosted: dict[int, Operation] = {}
         self.problems: list[Refusal] = []
+        #: Tensors that refused operators should write, or those behind them.
+        self.blocked: set[int] = set()
         self.uses = Counter(i for op in self.file.operators for i in op.inputs)
         self.uses.update(self.file.outputs)
         self.builder = Builder(batch=self._batch())
@@ -108,6 +110,7 @@ class _Reader:
             except RefusedError as refused:
                 self.problems.append(refused.refusal)
                 self.ledger.note(node, Fate.REFUSED)
+                self.blocked.update(operator.outputs)
         outputs = []
         for i in self.file.outputs:
             try:
@@ -149,8 +152,7 @@ class _Reader:
                              "model with different ones")
         x = self.builder.add_input(tensor.name, shape, tensor.dtype)
         slot = self.builder.slot(x)
-        slot.natural = x.elements.reshape((1, *shape)[-3:] if len(shape) in (2, 3)
-                                          else (1, 1, x.elements.size))
+        slot.natural = _channels_last(x.elements)
         if tensor.dtype != "float32":
             zero_point = OFFSETS[tensor.dtype] + (
                 int(tensor.zero_point[0]) if tensor.scale.size == 1 else 1 << 8)
@@ -180,11 +182,13 @@ class _Reader:
         """Import one operator, or skip it if what it reads was refused."""
         if operator.kind not in HANDLERS:
             node.refuse(*_REASONS.get(operator.kind, _UNKNOWN))
-        for i in operator.inputs:
-            if i is not None and i not in self.values:
-                self._stand_in(node, i)
-        if any(i is not None and i not in self.values for i in operator.inputs):
+        missing = [i for i in operator.inputs if i is not None and i not in self.values]
+        for i in self.blocked.intersection(missing):
+            self._stand_in(node, i)
+        if any(i not in self.values for i in missing):
             self.ledger.note(node, Fate.UNKNOWN)
+            if self.blocked.intersection(missing):
+                self.blocked.update(operator.outputs)
             return
         if operator.kind != "DEQUANTIZE":
             self._go_on(operator)
@@ -224,8 +228,9 @@ class _Reader:
             quantization = node.quantization_of(tensor)
         except RefusedError:
             return
-        self.values[i] = self.builder.stand_in(tensor.name, shape, "int8")
-        self.builder.slot(self.values[i]).cell.value = quantization
+        x = self.values[i] = self.builder.stand_in(tensor.name, shape, "int8")
+        slot = self.builder.slot(x)
+        slot.natural, slot.cell.value = _channels_last(x.elements), quantization
 
     def _go_on(self, operator: Operator) -> None:
         """Make operations of what the host runs and this operator reads: it is not the end."""
@@ -245,6 +250,8 @@ class _Reader:
         if i not in self.values:
             return []
         tensor, value = self.file.tensors[i], self.values[i]
+        if isinstance(value, Activation) and value.tensor in self.builder.stand_ins:
+            return []
         label = Operation(name=tensor.name, op="model output", opset=0, inputs=(value,),
                           output=tensor.name, tensors=(tensor,), result=tensor)
         if isinstance(value, Activation) and value.state is not State.RAW:
@@ -252,6 +259,12 @@ class _Reader:
         if isinstance(value, Activation) and value.state is State.INTEGER:
             label = label.on(layout.whole(self.builder, label, value))
         return [output_port(label, self.builder)]
+
+
+def _channels_last(elements: np.ndarray) -> np.ndarray:
+    """Return the elements of a map as TFLite stores them, int64[h, w, c]."""
+    return elements.reshape((1, *elements.shape)[-3:] if elements.ndim in (2, 3)
+                            else (1, 1, elements.size))
 
 
 def _constant(tensor: TensorInfo) -> Value:
