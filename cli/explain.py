@@ -60,9 +60,11 @@ def _print_nodes(out: Output, explanation: "Explanation") -> None:
                               if node.where in silent).items():
         out.say(f"{count} more: {why}")
     shown = dict.fromkeys((node.where.value, node.why) for node in explanation.nodes
-                          if node.where not in (*silent, Place.FUSED, Place.BLOCKED))
+                          if node.where not in (*silent, Place.BLOCKED))
     for where, why in shown:
         out.say(f"{where}: {why}")
+    if any(node.map_bytes for node in explanation.nodes):
+        out.say("weights, maps: bytes; of maps all that live while the step runs")
 
 
 def _where(node: "NodeReport") -> str:

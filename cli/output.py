@@ -48,7 +48,7 @@ class Output:
         table = Table(box=SIMPLE_HEAD, pad_edge=False)
         for column in columns:
             table.add_column(column, justify="right" if column in numbers else "left",
-                             no_wrap=column in numbers)
+                             no_wrap=column in numbers, overflow="fold")
         return table
 
     def progress(self) -> Progress:

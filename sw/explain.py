@@ -57,6 +57,7 @@ _FATES = {
     Fate.REFUSED: (Place.BLOCKED, ""),
     Fate.UNKNOWN: (Place.UNKNOWN, "reads what a blocked node should make"),
 }
+_FUSED = "free: done to a step's results on their way to memory"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,11 +271,9 @@ def _following(origin: Origin, of_part: dict[str, LayerInfo], complete: bool) ->
     """Return the report of a node that leads no step."""
     layer = next((of_part[name] for name in origin.ops if name in of_part), None)
     if layer is not None:
-        return {"where": Place.FUSED, "layer": layer.name,
-                "why": f"the post-processor does it to the results of {layer.name!r}"
-                if layer.unit != Unit.HOST else f"a part of {layer.name!r} on the host"}
+        return {"where": Place.FUSED, "layer": layer.name, "why": _FUSED}
     if origin.fate is Fate.FUSED:
-        return {"where": Place.FUSED, "why": f"a part of {origin.ops[0]!r}", "layer": origin.ops[0]}
+        return {"where": Place.FUSED, "layer": origin.ops[0], "why": _FUSED}
     if complete:
         return {"where": Place.UNUSED, "why": "nobody reads its result"}
     return {"where": Place.UNKNOWN, "why": "not placed, because of what is blocked"}

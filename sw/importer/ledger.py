@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from systolith.sw.importer.builder import Builder
+from systolith.sw.importer.drafts import Draft
 from systolith.sw.importer.node import Node
 from systolith.sw.importer.values import Activation, Value
 from systolith.sw.origin import Fate, Origin
@@ -45,8 +46,7 @@ class Ledger:
         """Give operations just added to the host's functions whose results are read after all."""
         for draft in self.builder.drafts[self._seen:]:
             for i, origin in enumerate(self.origins):
-                if origin.fate is Fate.HOST and not origin.ops and (
-                        draft.node.name == origin.name or draft.inputs == (origin.tensor,)):
+                if origin.fate is Fate.HOST and not origin.ops and _is(draft, origin):
                     self.origins[i] = replace(origin, ops=(draft.name,))
                     break
         self._new()
@@ -72,3 +72,10 @@ class Ledger:
         if draft is not None and node.name in draft.absorbed:
             return about | {"fate": Fate.FUSED, "ops": (draft.name,)}
         return about | {"fate": Fate.LAYOUT}
+
+
+def _is(draft: Draft, origin: Origin) -> bool:
+    """Tell whether an operation is a function of the host: by its node, or its map and kind."""
+    function = origin.op.removeprefix("QLinear").lower()
+    return draft.node.name == origin.name or (
+        draft.inputs == (origin.tensor,) and draft.kind.replace("_", "") == function)

@@ -112,10 +112,23 @@ def test_the_hosts_part_inside_a_network(tmp_path):
     wanted = [(layer.name, layer.op) for layer in program.layers if layer.unit == Unit.HOST]
     hosted = [node for node in explanation.nodes if node.where is Place.HOST]
     assert explanation.segments == len(program.programs) == 5
-    assert {"HARD_SWISH", "MUL"} < {node.op for node in hosted}
+    assert {"HARD_SWISH", "MUL"} == {node.op for node in hosted}
     assert [(node.layer, f"{node.op} on the host") for node in hosted] == wanted
     assert all("between two programs" in node.why and node.cycles is None for node in hosted)
     assert explanation.cycles == sum(node.cycles or 0 for node in explanation.nodes)
+
+
+def test_functions_of_one_map_inside_an_onnx_model(tmp_path):
+    m = Model((3, 6, 6))
+    x = m.conv("x", 4, 3, (1, 1))
+    first, second = m.node("Sigmoid", x), m.node("Tanh", x)
+    second = m.conv(second, 4, 4, (1, 1))
+    x = m.node("Add", m.conv(first, 4, 4, (1, 1)), second)
+    nodes = explain_model(save(tmp_path, quantized(m.finish(x), m.data())), ULX3S).nodes
+    hosted = {node.op: node for node in nodes if node.where is Place.HOST}
+    assert hosted["Sigmoid"].layer.endswith("sigmoid") and hosted["Tanh"].layer.endswith("tanh")
+    assert all(node.where in (Place.ARRAY, Place.POST, Place.FUSED)
+               for node in nodes if node.op in ("Conv", "Add"))
 
 
 # -- models that do not run --------------------------------------------------------------------
