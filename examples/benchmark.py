@@ -11,9 +11,9 @@ from systolith.examples.zoo import Entry, find_entry
 from systolith.hw.config import Config
 from systolith.sim.golden import run_model
 from systolith.sw import device
-from systolith.sw.compiler import compile_graph
 from systolith.sw.errors import SystolithError
 from systolith.sw.importer.load import load_model
+from systolith.sw.partition import compile_network
 
 __all__ = ["MOST_GROWTH", "Row", "WrongAnswer", "baseline", "entry_called", "grown", "measure",
            "public_name"]
@@ -37,6 +37,7 @@ class Row:
     target: str
     macs: int
     #: Of one image on the RTL: from the job's start, its input on chip, to its last output word.
+    #: Of a network in segments the sum over its jobs.
     cycles: int
     predicted_cycles: int
     #: Share of all multiply-accumulates the array could have done in these cycles.
@@ -72,7 +73,7 @@ def measure(entry: Entry, target: str, config: Config) -> Row:
         If the simulation fails.
     """
     graph = load_model(entry.path)
-    program = compile_graph(graph, config)
+    program = compile_network(graph, config)
     image = random_inputs(graph, 1)
     with device.open("sim:", config) as opened:
         opened.load(program)

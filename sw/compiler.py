@@ -10,7 +10,7 @@ from systolith.sw.assembler import assemble
 from systolith.sw.buffers import Buffer
 from systolith.sw.emit import Constants, Emitter, pack_constants
 from systolith.sw.errors import CapacityError
-from systolith.sw.ir import Graph, Port
+from systolith.sw.ir import Graph, HostOp, Port
 from systolith.sw.lowering.lower import lower_step, needed_halo, unit_of
 from systolith.sw.lowering.plan import Plan
 from systolith.sw.maps import Halo, Map
@@ -36,7 +36,13 @@ def compile_graph(graph: Graph, config: Config) -> Program:
     CapacityError
         If it does not fit, or sums could overflow; the message names all layers in the way. The
         memory it tells of is that of the others.
+    ValueError
+        If it holds host operations; :func:`systolith.sw.partition.compile_network` takes those.
     """
+    hosted = [op for op in graph.ops if isinstance(op, HostOp)]
+    if hosted:
+        raise ValueError(f"{hosted[0].name} ({hosted[0].kind}) runs on the host: compile the "
+                         "network with systolith.sw.partition.compile_network")
     if config.operand_bits != 8:
         raise CapacityError(f"{config.describe()}: int8 networks need operand_bits = 8")
     verify(graph)

@@ -92,8 +92,10 @@ class Device:
             If the program is for another configuration; nothing is touched then.
         """
         self.check(program.config)
-        self._pipeline = program if isinstance(program, Pipeline) else None
-        if self._pipeline is None:
+        if isinstance(program, Pipeline):
+            self._pipeline, self._program = program, None
+        else:
+            self._pipeline = None
             self._load(program, progress)
 
     def _load(self, program: Program, progress: Progress | None = None) -> None:

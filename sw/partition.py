@@ -51,7 +51,7 @@ def partition(graph: Graph) -> list[Graph | HostOp]:
     """Return segments for the device and host operations, in the order they run.
 
     A segment's inputs and outputs are int8 maps as they are. Operations run as early as their
-    operands allow, which gives the fewest segments. What nobody reads is left out.
+    operands allow, which gives the fewest segments. A segment that nobody reads is left out.
     """
     phases = _phases(graph)
     stages: list[Graph | HostOp] = []

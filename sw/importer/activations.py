@@ -98,6 +98,7 @@ def softmax(builder: Builder, node: Node) -> Value:
 def at_the_end(kind: str, **defaults: float) -> Callable[[Builder, Node], Value]:
     """Return the handler of a function of one number, the host's work, at the end of the model.
 
+    Where more follows, :class:`systolith.sw.importer.hosting.Continuation` makes a table of it.
     ``defaults`` are those of the node's attributes.
     """
     def handler(builder: Builder, node: Node) -> Value:

@@ -81,12 +81,13 @@ class Node:
         reason = {
             State.RAW: "it computes on the model's float input",
             State.PENDING: "its input is a float result that was never quantised",
-            State.HOST: "it follows an operation that the host runs (Softmax, Sigmoid...), "
-                        "which may only stand at the end",
+            State.HOST: "it follows an operation of the host that may only stand at the end: a "
+                        "Softmax, or a function (Sigmoid...) that is never quantised",
             State.INTEGER: "it computes on integers without their scale",
         }[x.state]
         advice = {
-            State.HOST: "cut the model there",
+            State.HOST: "quantise the function's result (QuantizeLinear, DequantizeLinear), or "
+                        "cut the model behind the Softmax",
             State.INTEGER: "put a DequantizeLinear before it",
         }.get(x.state, "quantise its input (QuantizeLinear, DequantizeLinear), as "
               "onnxruntime.quantization.quantize_static does")

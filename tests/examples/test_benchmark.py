@@ -1,6 +1,7 @@
 """Cycles of the zoo: no network takes more than its baseline allows; the RTL takes what is said."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,11 +17,16 @@ from systolith.examples.benchmark import (
     measure,
     public_name,
 )
-from systolith.examples.zoo import ZOO
+from systolith.examples.zoo import ZOO, Entry
 from systolith.hw.config import Config
-from systolith.sw.compiler import compile_graph
+from systolith.sim.machine_device import MachineDevice
+from systolith.sw.device import Device
 from systolith.sw.errors import DataError
 from systolith.sw.importer.load import load_model
+from systolith.sw.partition import compile_network
+from tests.tflite_hosted import activation
+from tests.tflite_models import Model
+from tests.tflite_networks import convolve
 
 QUICK = {"ulx3s-85f": [public_name(entry) for entry in ZOO.values()],
          "icebreaker": ["lenet", "mnist1d", "spoken_digits"]}
@@ -29,7 +35,7 @@ SMALL = Config(rows=4, columns=4, banks=2, bank_words=1024, post_lanes=4, progra
 
 @pytest.mark.parametrize("target,name", [(t, n) for t, names in QUICK.items() for n in names])
 def test_cycles_have_not_grown(target, name):
-    program = compile_graph(load_model(entry_called(name).path), find_config(target))
+    program = compile_network(load_model(entry_called(name).path), find_config(target))
     assert grown(target, name, program.predicted_cycles) is None
 
 
@@ -52,6 +58,17 @@ def test_networks_go_by_both_names():
         entry_called("lenin")
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HostedEntry(Entry):
+    """A network that is not in the zoo."""
+
+    file: Path
+
+    @property
+    def path(self):
+        return self.file
+
+
 class Simulation:
     """A device that answers what it was told to."""
 
@@ -69,6 +86,19 @@ class Simulation:
 
     def run(self, image):
         return self
+
+
+def test_networks_in_segments_are_measured(monkeypatch, tmp_path):
+    """The sum of the cycles of their jobs; the model of the RTL stands in for it here."""
+    m = Model(np.random.default_rng(1))
+    x = m.map((8, 8, 3))
+    y = convolve(m, activation(m, "HARD_SWISH", convolve(m, x, 4)), 4)
+    entry = HostedEntry(name="hosted", task="none", file=tmp_path / "hosted.tflite")
+    entry.path.write_bytes(m.finish([x], [y]))
+    monkeypatch.setattr(benchmark.device, "open",
+                        lambda url, config: Device(MachineDevice(config)))
+    row = measure(entry, "here", SMALL)
+    assert row.cycles == row.predicted_cycles > 0
 
 
 @pytest.mark.parametrize("error", [0, 1])

@@ -117,6 +117,31 @@ def test_progress_counts_images(gated):
     assert calls == sorted(calls) and calls[-1] == (len(x), len(x))
 
 
+def test_loading_again_starts_anew():
+    """A network of one program gets it loaded again, also if the device seems to hold it."""
+    graph, x = hosted_graph(3, kinds=("conv", "table"), layers=2)
+    network = compile_network(graph, Config())
+    assert len(network.programs) == 1
+    with Device(MachineDevice(network.config)) as device:
+        loads = []
+        write_program = device.backend.write_program
+        device.backend.write_program = lambda words: (loads.append(words), write_program(words))
+        device.load(network)
+        device.run(x)
+        device.run(x)
+        assert len(loads) == 1
+        device.load(network)
+        device.run(x)
+        assert len(loads) == 2
+
+
+def test_one_program_cannot_have_host_operations(gated):
+    graph, network, _ = gated
+    op = next(op for op in graph.ops if isinstance(op, HostOp))
+    with pytest.raises(ValueError, match=rf"{op.name} .* runs on the host: .*compile_network"):
+        compile_graph(graph, network.config)
+
+
 def test_streams_are_refused(gated):
     _, network, x = gated
     with Device(MachineDevice(network.config)) as device:

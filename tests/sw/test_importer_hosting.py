@@ -87,6 +87,13 @@ def test_vectors():
     assert hosted(graph) == [Table, Mul]
 
 
+def test_function_that_is_never_quantised():
+    m = Model((4, 6, 5))
+    sigmoid = m.node("Sigmoid", m.fake_quantize("x", 0.04, 0, np.dtype("int8")))
+    refused(m.finish(m.node("MaxPool", m.node("Sigmoid", sigmoid), kernel_shape=[1, 1])),
+            "never quantised; .*QuantizeLinear")
+
+
 def test_softmax_inside():
     m = Model((4, 6, 5))
     proto = m.finish(conv(m, m.node("Softmax", conv(m, "x", 4, 4), axis=1), 3, 4))
