@@ -58,6 +58,8 @@ class Builder:
     drafts: list[Draft] = field(default_factory=list)
     #: Maps that stand in for what refused nodes should make.
     stand_ins: set[str] = field(default_factory=set)
+    #: Maps that refused nodes read: their scale may be missing for that reason alone.
+    swallowed: set[str] = field(default_factory=set)
 
     # -- feature maps ------------------------------------------------------------------------
 
@@ -213,9 +215,10 @@ class Builder:
             try:
                 if cell.value is None and not any(cell is other for other in open_cells):
                     open_cells.append(cell)
-                    draft.node.refuse(
-                        "its float result is never quantised", "put QuantizeLinear and "
-                        "DequantizeLinear behind it, as onnxruntime.quantization does")
+                    if not any(cell is self.slots[name].cell for name in self.swallowed):
+                        draft.node.refuse(
+                            "its float result is never quantised", "put QuantizeLinear and "
+                            "DequantizeLinear behind it, as onnxruntime.quantization does")
                 if all(name in tensors for name in (*draft.inputs, draft.output)):
                     ops.append(draft.finish(tensors))
             except RefusedError as refused:

@@ -108,6 +108,7 @@ class _Reader:
             except RefusedError as refused:
                 self.problems.append(refused.refusal)
                 self.ledger.note(label, Fate.REFUSED)
+                self._swallow(proto)
         outputs, unfit = [], []
         for info in self.model.graph.output:
             try:
@@ -149,6 +150,7 @@ class _Reader:
             label.refuse(*_REASONS.get(proto.op_type, _UNKNOWN))
         if not known:
             self.ledger.note(label, Fate.UNKNOWN)
+            self._swallow(proto)
             return
         attributes = {a.name: _text(helper.get_attribute_value(a)) for a in proto.attribute}
         node = replace(label, inputs=tuple(inputs), attributes=attributes,
@@ -165,6 +167,11 @@ class _Reader:
         self.ledger.imported(node, found)
         self.values.update((name, value) for name, value in zip(
             proto.output, found, strict=False) if name)
+
+    def _swallow(self, proto: NodeProto) -> None:
+        """Note the maps that a node reads which is not imported."""
+        read = (self.values.get(name) for name in proto.input)
+        self.builder.swallowed.update(x.tensor for x in read if isinstance(x, Activation))
 
     def _stand_in(self, name: str) -> None:
         """Give a refused node's result a map of the inferred shape, if that is known.

@@ -11,6 +11,9 @@ from systolith.boards.targets import TARGETS
 from systolith.sw.errors import CapacityError, ModelError, UnsupportedError
 from systolith.sw.explain import Place, explain_model
 from systolith.sw.importer import import_onnx, load_model
+from systolith.sw.importer.tflite import import_tflite
+from systolith.sw.importer.tflite import reader as tflite_reader
+from systolith.sw.origin import Fate
 from systolith.sw.partition import compile_network
 from systolith.sw.steps import Unit
 from tests import tflite_models
@@ -163,6 +166,44 @@ def test_all_blocking_operators_of_a_tflite_model(tmp_path):
     explanation = explain_model(path, ULX3S)
     assert [(block.op, block.node) for block in explanation.blocks] == [
         ("ELU", "t1"), ("LEAKY_RELU", "t2")]
+
+
+@pytest.mark.parametrize("model", ["lenet", "mnist1d", "spoken_digits"])
+def test_one_bad_node_anywhere_is_the_only_refusal(model):
+    """Behind each node of a sound model in turn: nothing else is refused because of it."""
+    sound = onnx.load(EXAMPLES / model / f"{model}_int8.onnx")
+    ends = {info.name for info in sound.graph.output}
+    tried = 0
+    for i, node in enumerate(sound.graph.node):
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear") or node.output[0] in ends:
+            continue
+        proto = onnx.ModelProto()
+        proto.CopyFrom(sound)
+        proto.graph.node[i].output[0] = "between"
+        proto.graph.node.insert(i + 1, onnx.helper.make_node(
+            "Erf", ["between"], [node.output[0]], name="bad"))
+        with pytest.raises(UnsupportedError) as caught:
+            import_onnx(proto, "net.onnx")
+        assert [refusal.node for refusal in caught.value.refusals] == ["bad"]
+        unknown = {o.op for o in caught.value.origins if o.fate is Fate.UNKNOWN}
+        assert unknown <= {"Reshape", "Squeeze"}, "all is looked at from the next scale on"
+        tried += 1
+    assert tried > 5
+
+
+@pytest.mark.parametrize("model", ["resnet8", "dscnn"])
+def test_one_bad_operator_anywhere_is_the_only_refusal(model, monkeypatch):
+    data = (EXAMPLES / model / f"{model}_int8.tflite").read_bytes()
+    sound = tflite_reader.parse(data, "net.tflite")
+    for i, operator in enumerate(sound.operators):
+        operators = list(sound.operators)
+        operators[i] = replace(operator, kind="ELU")
+        monkeypatch.setattr(tflite_reader, "parse", lambda data, name, operators=operators: replace(
+            sound, operators=operators))
+        with pytest.raises(UnsupportedError) as caught:
+            import_tflite(data, "net.tflite")
+        assert [refusal.op for refusal in caught.value.refusals] == ["ELU"]
+        assert [o.fate for o in caught.value.origins].count(Fate.UNKNOWN) == 0
 
 
 def test_a_refused_end_needs_no_order(tmp_path):
