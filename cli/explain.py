@@ -41,7 +41,7 @@ def command(
         _print_costs(out, explanation)
     else:
         _print_blocks(out, explanation, fits)
-    out.result(explanation.to_json() | {"runs_on": fits})
+    out.result(explanation.to_json() | {"other_targets": fits})
     if explanation.error is not None:
         raise typer.Exit(explanation.error.exit_code)
 
@@ -51,26 +51,23 @@ def _print_nodes(out: Output, explanation: "Explanation") -> None:
 
     silent = (Place.SCALE, Place.CONSTANT)
     numbers = ("cycles", "share", "of peak", "weights", "maps")
-    table = out.table("node", "operator", "runs on", *numbers, numbers=numbers)
-    for node in explanation.nodes:
-        if node.where not in silent:
-            table.add_row(node.node, node.op, _where(node), *_costs(node))
-    out.say(table)
+    table = out.table("#", "node", "operator", "runs on", *numbers, numbers=("#", *numbers))
+    shown = [node for node in explanation.nodes if node.where not in silent]
+    rows = {node.layer: row for row, node in enumerate(shown, 1) if node.where is not Place.FUSED}
+    for row, node in enumerate(shown, 1):
+        where = node.where.value
+        if node.where is Place.FUSED:
+            where = f"fused into {f'#{rows[node.layer]}' if node.layer in rows else node.layer}"
+        table.add_row(str(row), node.node, node.op, where, *_costs(node))
+    out.show(table)
     for why, count in Counter(node.why for node in explanation.nodes
                               if node.where in silent).items():
         out.say(f"{count} more: {why}")
-    shown = dict.fromkeys((node.where.value, node.why) for node in explanation.nodes
-                          if node.where not in (*silent, Place.BLOCKED))
-    for where, why in shown:
+    for where, why in dict.fromkeys((node.where.value, node.why) for node in shown
+                                    if node.where is not Place.BLOCKED):
         out.say(f"{where}: {why}")
     if any(node.map_bytes for node in explanation.nodes):
         out.say("weights, maps: bytes; of maps all that live while the step runs")
-
-
-def _where(node: "NodeReport") -> str:
-    from systolith.sw.explain import Place
-
-    return f"fused into {node.layer}" if node.where is Place.FUSED else node.where.value
 
 
 def _costs(node: "NodeReport") -> list[str]:

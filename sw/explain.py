@@ -57,7 +57,7 @@ _FATES = {
     Fate.REFUSED: (Place.BLOCKED, ""),
     Fate.UNKNOWN: (Place.UNKNOWN, "reads what a blocked node should make"),
 }
-_FUSED = "free: done to a step's results on their way to memory"
+_FUSED = "done to a step's results on their way to memory; its time is in that step's"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ RESNET = EXAMPLES / "resnet8/resnet8_int8.tflite"
 
 
 @pytest.mark.parametrize("model, words", [
-    (LENET / "lenet_int8.onnx", ["fused into conv1", "layout", "fc3", "cycles an image"]),
+    (LENET / "lenet_int8.onnx", ["fused into #1", "layout", "fc3", "cycles an image"]),
     (RESNET, ["CONV_2D", "SOFTMAX", "at the model's end"])])
 def test_a_model_that_runs(systolith, model, words):
     run = systolith("explain", model, "-t", "ulx3s-85f")
@@ -42,7 +42,7 @@ def test_a_model_the_target_cannot_run(systolith, tmp_path, model):
     as_json = systolith("explain", model, "-t", "icebreaker", "--json")
     compiled = systolith("compile", model, "-t", "icebreaker", "-o", tmp_path / "o.sth")
     assert as_json.code == compiled.code == 4
-    assert as_json.json["runs_on"] == ["ulx3s-85f"] and not as_json.json["runs"]
+    assert as_json.json["other_targets"] == ["ulx3s-85f"] and not as_json.json["runs"]
     assert all(block["reason"] in compiled.err for block in as_json.json["blocks"])
 
 
@@ -66,3 +66,9 @@ def test_a_float_model(systolith, tmp_path):
 def test_a_missing_model(systolith, tmp_path, name):
     run = systolith("explain", tmp_path / name, "-t", "ulx3s-85f")
     assert run.code == 2 and name in run.err and run.out == "" and run.err.count("\n") == 1
+
+
+def test_names_are_whole_where_no_terminal_limits_them(systolith):
+    run = systolith("explain", RESNET, "-t", "ulx3s-85f")
+    assert "model/batch_normalization_2/FusedBatchNormV3" in run.out
+    assert "fused into #3" in run.out
