@@ -114,7 +114,7 @@ def _print_blocks(out: Output, explanation: "Explanation", fits: list[str]) -> N
         out.say(f"Worst    {memory.worst!r} with {memory.maps:,} bytes of feature maps, "
                 f"{heavy.node!r} with {heavy.constant_bytes:,} bytes of weights")
     hidden = [node.node for node in explanation.nodes if node.where is Place.UNKNOWN]
-    if explanation.graph is None and hidden:
+    if hidden:
         out.say(f"Not judged, behind a blocked node: {', '.join(hidden)}")
     if fits:
         out.say(f"It runs on: {', '.join(fits)}")

@@ -39,6 +39,7 @@ class Place(StrEnum):
     HOST = "host"
     UNUSED = "unused"
     BLOCKED = "blocked"
+    UNPLACED = "not placed"
     UNKNOWN = "unknown"
 
 
@@ -276,4 +277,4 @@ def _following(origin: Origin, of_part: dict[str, LayerInfo], complete: bool) ->
         return {"where": Place.FUSED, "layer": origin.ops[0], "why": _FUSED}
     if complete:
         return {"where": Place.UNUSED, "why": "nobody reads its result"}
-    return {"where": Place.UNKNOWN, "why": "not placed, because of what is blocked"}
+    return {"where": Place.UNPLACED, "why": "nothing is wrong with it, but others are blocked"}

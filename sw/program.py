@@ -128,7 +128,7 @@ class Program:
             segments=list(zip(header["segments"], sections[1:], strict=True)),
             inputs=[_buffer(b) for b in header["inputs"]],
             outputs=[_buffer(b) for b in header["outputs"]],
-            layers=[LayerInfo(**layer | {"parts": tuple(layer["parts"])})
+            layers=[LayerInfo(**layer | {"parts": tuple(layer.get("parts", ()))})
                     for layer in header["layers"]],
             **{name: header[name] for name in _NUMBERS})
 

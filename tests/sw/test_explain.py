@@ -150,6 +150,7 @@ def test_all_blocking_nodes_of_an_onnx_model(tmp_path):
     assert all(block.reason and block.advice for block in explanation.blocks)
     where = {(n.op, n.where) for n in explanation.nodes}
     assert ("Elu", Place.BLOCKED) in where and ("MaxPool", Place.BLOCKED) in where
+    assert {place for op, place in where if op == "Conv"} == {Place.UNPLACED}
     with pytest.raises(UnsupportedError, match="2 nodes"):
         load_model(tmp_path / "net.onnx")
 
