@@ -16,6 +16,7 @@ from systolith.cli import (
     demo,
     devices,
     doctor,
+    explain,
     isa,
     program,
     run,
@@ -29,6 +30,7 @@ __all__ = ["COMMANDS", "app", "execute", "main"]
 COMMANDS: dict[str, ModuleType] = {
     "demo": demo,
     "compile": compile,
+    "explain": explain,
     "run": run,
     "bench": bench,
     "build": build,
