@@ -5,7 +5,7 @@ prints the message alone and leaves with ``exit_code``. Anything else is a defec
 """
 
 __all__ = ["CapacityError", "DataError", "ModelError", "ProgramError", "SystolithError",
-           "UnsupportedError"]
+           "TrainingError", "UnsupportedError"]
 
 
 class SystolithError(Exception):
@@ -52,3 +52,9 @@ class ProgramError(SystolithError):
     """A program file that is damaged or made for another configuration."""
 
     exit_code = 5
+
+
+class TrainingError(SystolithError):
+    """Training that cannot begin or go on: it diverged, or its settings do not fit the numbers."""
+
+    exit_code = 6

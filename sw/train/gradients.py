@@ -41,7 +41,7 @@ class Plan:
     backward: tuple[Item, ...]
     #: Names of the parameters that are trained.
     trained: tuple[str, ...]
-    #: Tensors that are another by a second name (never written), and that one's name.
+    #: Tensors whose exponent is that of another one: results of maxima and ReLUs.
     aliases: dict[str, str]
 
     @property
@@ -173,7 +173,6 @@ class _ChainRule:
             return name
         mask = self.mask(tensor)
         if len(parts) == 1 and mask is None:
-            self.aliases[name] = parts[0]
             return parts[0]
         self.items.append(GradientSum(node=self.network.producer(tensor), result=name, mask=mask,
                                       parts=tuple(parts)))

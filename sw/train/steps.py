@@ -58,7 +58,7 @@ class Forward(Item):
     record: str | None = None
 
     def sums(self, exponents):
-        """Of products for convolutions, of the operand with the smallest steps otherwise."""
+        """Return that of products, or of the operand with the smallest steps."""
         node = self.node
         if isinstance(node, Conv):
             return exponents[node.x] + exponents[node.weights]
@@ -67,7 +67,7 @@ class Forward(Item):
         return min(exponents[name] for name in node.inputs)
 
     def terms(self, batch, shapes):
-        """The window and its channels."""
+        """Return those of a window and its channels."""
         node = self.node
         if isinstance(node, Conv):
             return math.prod(node.kernel) * shapes[node.x][2]
@@ -86,7 +86,7 @@ class CrossEntropy(Loss):
     """Of the softmax; the gradient has 15 fraction bits."""
 
     def sums(self, exponents):
-        """Fifteen fraction bits."""
+        """Return that of fifteen fraction bits."""
         return -15
 
 
@@ -95,7 +95,7 @@ class SquaredError(Loss):
     """The mean over a sample's outputs of the squared distance to its target."""
 
     def sums(self, exponents):
-        """Those of the logits."""
+        """Return that of the logits."""
         return exponents[self.logits]
 
 
@@ -114,11 +114,11 @@ class ConvData(Backward):
     node: Conv
 
     def sums(self, exponents):
-        """Of gradients by weights."""
+        """Return that of gradients by weights."""
         return exponents[self.dy] + exponents[self.node.weights]
 
     def terms(self, batch, shapes):
-        """The window and the channels of the result."""
+        """Return those of a window and the result's channels."""
         return math.prod(self.node.kernel) * shapes[self.node.output][2]
 
 
@@ -129,11 +129,11 @@ class ConvWeights(Backward):
     node: Conv
 
     def sums(self, exponents):
-        """Of inputs by gradients."""
+        """Return that of inputs by gradients."""
         return exponents[self.node.x] + exponents[self.dy]
 
     def terms(self, batch, shapes):
-        """Pixels of the result, of all images."""
+        """Return the pixels of the result, of all images."""
         return batch * math.prod(shapes[self.node.output][:2])
 
 
@@ -144,11 +144,11 @@ class BiasGradient(Backward):
     node: Conv
 
     def sums(self, exponents):
-        """Those of the gradient."""
+        """Return that of the gradient."""
         return exponents[self.dy]
 
     def terms(self, batch, shapes):
-        """Pixels of the result, of all images."""
+        """Return the pixels of the result, of all images."""
         return batch * math.prod(shapes[self.node.output][:2])
 
 
@@ -160,11 +160,11 @@ class MaxBackward(Backward):
     record: str
 
     def sums(self, exponents):
-        """Those of the gradient."""
+        """Return that of the gradient."""
         return exponents[self.dy]
 
     def terms(self, batch, shapes):
-        """The windows a pixel is in."""
+        """Return the windows a pixel is in."""
         return math.prod(self.node.kernel)
 
 
@@ -175,11 +175,11 @@ class AverageBackward(Backward):
     node: AveragePool
 
     def sums(self, exponents):
-        """Steps that many times smaller."""
+        """Return steps that many times smaller."""
         return exponents[self.dy] - math.prod(self.node.kernel).bit_length()
 
     def terms(self, batch, shapes):
-        """The windows a pixel is in."""
+        """Return the windows a pixel is in."""
         return math.prod(self.node.kernel)
 
 
@@ -190,9 +190,9 @@ class GradientSum(Item):
     parts: tuple[str, ...]
 
     def sums(self, exponents):
-        """Those of the part with the smallest steps."""
+        """Return that of the part with the smallest steps."""
         return min(exponents[part] for part in self.parts)
 
     def terms(self, batch, shapes):
-        """One for each part."""
+        """Return one for each part."""
         return len(self.parts)

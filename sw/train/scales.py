@@ -1,0 +1,190 @@
+"""Exponents of all tensors, and what changes them: ranges come back, scales follow.
+
+Saturation raises an exponent before the next step; 64 steps in a row that leave two bits unused
+lower it. What would need an exponent beyond any sense has diverged, and is reported as that.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from systolith.sw.errors import TrainingError
+from systolith.sw.train.gradients import Plan
+from systolith.sw.train.graph import Conv
+from systolith.sw.train.numerics import MAX_SHIFT, Range
+from systolith.sw.train.steps import CrossEntropy, gradient_of, momentum_of
+
+__all__ = ["Change", "Scales", "exponent_for", "quantize"]
+
+#: Bits of an element's magnitude.
+_BITS = 15
+#: Steps after which a tensor that left two bits unused gets smaller steps.
+_PATIENCE = 64
+#: Exponents a tensor may have; those of logits end where the softmax does.
+_LARGEST, _LARGEST_LOGITS = 15, 5
+#: Bits that calibration leaves unused: of results; of gradients, whose ranges vary more.
+_ROOM, _GRADIENT_ROOM = 1, 2
+_CALIBRATIONS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An exponent that was changed."""
+
+    name: str
+    by: int
+
+
+def exponent_for(largest: float, room: int = 0) -> int:
+    """Return the exponent with which ``largest`` leaves ``room`` bits (0.0 takes any: -15)."""
+    if largest == 0:
+        return -_BITS
+    exponent = math.frexp(largest)[1] - _BITS
+    return exponent + room + (round(math.ldexp(largest, -exponent)) > (1 << _BITS) - 1)
+
+
+def quantize(values: np.ndarray, exponent: int) -> np.ndarray:
+    """Return real values in steps of ``2**exponent``, rounded to nearest and saturated; int16."""
+    steps = np.rint(np.ldexp(np.asarray(values, np.float64), -exponent))
+    return np.clip(steps, -(1 << _BITS), (1 << _BITS) - 1).astype(np.int16)
+
+
+class Scales:
+    """The exponent of every tensor of a plan.
+
+    Attributes
+    ----------
+    exponents : dict of name to int
+        Feature maps, gradients, parameters and their momentum.
+
+    Parameters
+    ----------
+    plan : Plan
+        The items of a training step.
+    largest_input : float
+        Largest magnitude of the network's input.
+    """
+
+    def __init__(self, plan: Plan, largest_input: float):
+        self.plan = plan
+        network = plan.network
+        self._stored = {name: parameter for parameter in plan.trained
+                        for name in (parameter, momentum_of(parameter))}
+        self._items = {item.result: item for item in plan.items}
+        self._peaks: dict[str, int] = {}
+        self._quiet: dict[str, int] = {}
+        self.exponents = {name: exponent_for(float(np.abs(values).max(initial=0)), _ROOM)
+                          for name, values in network.parameters.items()}
+        self.exponents[network.input] = exponent_for(largest_input)
+        for item in plan.items:                       # nothing saturates at first
+            terms = item.terms(1, network.shapes).bit_length()
+            self.exponents[item.result] = self._sums(item) + min(MAX_SHIFT, _BITS + terms)
+            self.settle()
+        for parameter in plan.trained:
+            self.exponents[momentum_of(parameter)] = self.exponents[gradient_of(parameter)]
+
+    def settle(self) -> list[Change]:
+        """Bring exponents that others forbid to the next that is allowed."""
+        before = dict(self.exponents)
+        for name, of in self.plan.aliases.items():
+            if of in self.exponents:
+                self.exponents[name] = self.exponents[of]
+        for item in self.plan.items:
+            if item.result not in self.exponents:
+                break
+            sums = self._sums(item)
+            if item.result in self.plan.aliases:
+                self.exponents[item.result] = self.exponents[self.plan.aliases[item.result]]
+            else:
+                self.exponents[item.result] = _clamp(self.exponents[item.result], sums)
+            if isinstance(item.node, Conv) and item.node.bias and item.result == item.node.output:
+                self.exponents[item.node.bias] = _clamp(self.exponents[item.node.bias], sums)
+        return [Change(name, exponent - before[name]) for name, exponent in self.exponents.items()
+                if name in before and exponent != before[name]]
+
+    def observe(self, ranges: Mapping[str, Range]) -> list[Change]:
+        """Follow the ranges of one step.
+
+        Returns
+        -------
+        list of Change
+            Of stored tensors too: their elements are to be shifted.
+
+        Raises
+        ------
+        TrainingError
+            If a tensor grows beyond any sense.
+        """
+        before = dict(self.exponents)
+        for name, found in ranges.items():
+            if name not in self.plan.aliases:
+                self._follow(name, found)
+        self.settle()
+        return [Change(name, exponent - before[name]) for name, exponent in self.exponents.items()
+                if exponent != before[name]]
+
+    def _follow(self, name: str, found: Range) -> None:
+        full = found.bits == _BITS and name in self._stored     # it is kept: leave room in time
+        if found.saturated or full:
+            self._change(name, 1)
+            return
+        self._peaks[name] = max(self._peaks.get(name, 0), found.bits)
+        self._quiet[name] = self._quiet.get(name, 0) + 1
+        if self._quiet[name] == _PATIENCE:
+            lower = 0 < self._peaks[name] <= _BITS - 2
+            self._change(name, -1 if lower else 0)
+
+    def _change(self, name: str, by: int) -> None:
+        self._peaks[name] = self._quiet[name] = 0
+        self.exponents[name] += by
+        logits = isinstance(self.plan.loss, CrossEntropy) and name == self.plan.loss.logits
+        largest = _LARGEST_LOGITS if logits else _LARGEST
+        if self.exponents[name] > largest:
+            raise TrainingError(
+                f"{self.plan.network.name}: training diverged: {name} needs steps of "
+                f"2**{self.exponents[name]}; lower the learning rate or scale the input")
+
+    def calibrate(self, measure: Callable[[Mapping[str, int]], Mapping[str, Range]]) -> None:
+        """Choose exponents for the ranges of one batch.
+
+        Parameters
+        ----------
+        measure : function of exponents
+            Runs a batch without an update and returns the ranges of all results.
+        """
+        for _ in range(_CALIBRATIONS):
+            before = dict(self.exponents)
+            for name, found in measure(self.exponents).items():
+                if name in self.plan.aliases:
+                    continue
+                room = _ROOM if name in self.plan.network.shapes else _GRADIENT_ROOM
+                if found.saturated:
+                    self.exponents[name] += 4
+                elif not found.bits:
+                    self.exponents[name] -= 8
+                elif abs(found.bits - (_BITS - room)) > 0:
+                    self.exponents[name] += found.bits - (_BITS - room)
+            self.settle()
+            if self.exponents == before:
+                break
+        for parameter in self.plan.trained:
+            self.exponents[momentum_of(parameter)] = self.exponents[gradient_of(parameter)] + 2
+
+    def state(self) -> dict[str, dict[str, int]]:
+        """Return what :meth:`restore` needs to go on exactly."""
+        return {"exponents": dict(self.exponents), "peaks": dict(self._peaks),
+                "quiet": dict(self._quiet)}
+
+    def restore(self, state: Mapping[str, Mapping[str, int]]) -> None:
+        """Go on from a :meth:`state`."""
+        self.exponents = dict(state["exponents"])
+        self._peaks, self._quiet = dict(state["peaks"]), dict(state["quiet"])
+
+    def _sums(self, item) -> int:
+        return item.sums(self.exponents)
+
+
+def _clamp(exponent: int, sums: int) -> int:
+    return min(max(exponent, sums), sums + MAX_SHIFT)
