@@ -57,4 +57,4 @@ class ProgramError(SystolithError):
 class TrainingError(SystolithError):
     """Training that cannot begin or go on: it diverged, or its settings do not fit the numbers."""
 
-    exit_code = 6
+    exit_code = 7

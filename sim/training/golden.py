@@ -88,10 +88,15 @@ class GoldenExecutor:
     def accumulate(self, x: np.ndarray, targets: np.ndarray, exponents: Mapping[str, int],
                    seed: int) -> Report:
         """Run forward, loss and backward on a micro-batch and add to the gradients."""
+        return self.trace(x, targets, exponents, seed)[1]
+
+    def trace(self, x: np.ndarray, targets: np.ndarray, exponents: Mapping[str, int],
+              seed: int) -> tuple[dict[str, np.ndarray], Report]:
+        """Accumulate, and return every tensor of the job beside the report."""
         job = _Job(self, {self.plan.network.input: x}, exponents, targets, seed)
         for item in self.plan.items:
             job.run(item)
-        return job.report
+        return job.values, job.report
 
     def update(self, rule: Rule, exponents: Mapping[str, int], seed: int) -> Report:
         """Change momentum and parameters by the gradients, and set the gradients to 0."""

@@ -204,7 +204,7 @@ def softmax(logits: np.ndarray, exponent: int) -> tuple[np.ndarray, np.ndarray]:
     logits : int16[n, k]
         Value ``q * 2**exponent``.
     exponent : int
-        -26 to 5.
+        At least -26. Above 5 it counts as 5: one step is a factor of ``exp(-32)`` then, which is 0.
 
     Returns
     -------
@@ -215,7 +215,7 @@ def softmax(logits: np.ndarray, exponent: int) -> tuple[np.ndarray, np.ndarray]:
     """
     wide = logits.astype(np.int64)
     distance = (wide.max(axis=1, keepdims=True) - wide) * _LOG2E
-    distance = shift(distance, 15 - _TABLE_BITS - exponent)
+    distance = shift(distance, 15 - _TABLE_BITS - min(exponent, 15 - _TABLE_BITS))
     powers = EXP2[distance & (1 << _TABLE_BITS) - 1].astype(np.int64)
     powers >>= np.minimum(distance >> _TABLE_BITS, FRACTION_BITS + 1)
     sums = powers.sum(axis=1)
@@ -232,7 +232,7 @@ def cross_entropy(logits: np.ndarray, exponent: int,
     logits : int16[n, k]
         Value ``q * 2**exponent``.
     exponent : int
-        -26 to 5.
+        At least -26.
     labels : int[n]
         The right class of each sample.
 

@@ -14,7 +14,7 @@ from systolith.sw.errors import TrainingError
 from systolith.sw.train.gradients import Plan
 from systolith.sw.train.graph import Conv
 from systolith.sw.train.numerics import MAX_SHIFT, Range
-from systolith.sw.train.steps import CrossEntropy, gradient_of, momentum_of
+from systolith.sw.train.steps import gradient_of, momentum_of
 
 __all__ = ["Change", "Scales", "exponent_for", "quantize"]
 
@@ -22,8 +22,8 @@ __all__ = ["Change", "Scales", "exponent_for", "quantize"]
 _BITS = 15
 #: Steps after which a tensor that left two bits unused gets smaller steps.
 _PATIENCE = 64
-#: Exponents a tensor may have; those of logits end where the softmax does.
-_LARGEST, _LARGEST_LOGITS = 15, 5
+#: Largest exponent a tensor may have before training counts as diverged.
+_LARGEST = 15
 #: Bits that calibration leaves unused: of results; of gradients, whose ranges vary more.
 _ROOM, _GRADIENT_ROOM = 1, 2
 _CALIBRATIONS = 40
@@ -139,9 +139,7 @@ class Scales:
     def _change(self, name: str, by: int) -> None:
         self._peaks[name] = self._quiet[name] = 0
         self.exponents[name] += by
-        logits = isinstance(self.plan.loss, CrossEntropy) and name == self.plan.loss.logits
-        largest = _LARGEST_LOGITS if logits else _LARGEST
-        if self.exponents[name] > largest:
+        if self.exponents[name] > _LARGEST:
             raise TrainingError(
                 f"{self.plan.network.name}: training diverged: {name} needs steps of "
                 f"2**{self.exponents[name]}; lower the learning rate or scale the input")
@@ -164,13 +162,20 @@ class Scales:
                     self.exponents[name] += 4
                 elif not found.bits:
                     self.exponents[name] -= 8
-                elif abs(found.bits - (_BITS - room)) > 0:
+                else:
                     self.exponents[name] += found.bits - (_BITS - room)
             self.settle()
             if self.exponents == before:
                 break
         for parameter in self.plan.trained:
             self.exponents[momentum_of(parameter)] = self.exponents[gradient_of(parameter)] + 2
+
+    def stored(self) -> dict[str, np.ndarray]:
+        """Return the network's parameters in their steps, and momentum 0; int16 by name."""
+        arrays = {name: quantize(values, self.exponents[name])
+                  for name, values in self.plan.network.parameters.items()}
+        return arrays | {momentum_of(name): np.zeros_like(arrays[name])
+                         for name in self.plan.trained}
 
     def state(self) -> dict[str, dict[str, int]]:
         """Return what :meth:`restore` needs to go on exactly."""
