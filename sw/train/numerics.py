@@ -239,12 +239,13 @@ def cross_entropy(logits: np.ndarray, exponent: int,
     Returns
     -------
     gradient : int64[n, k]
-        ``softmax - onehot`` with 15 fraction bits, not saturated yet.
+        ``softmax - onehot`` with 15 fraction bits; one step less than 1 at most.
     loss : float64[n]
         From the integers the device returns: the sum and two logits.
     """
     gradient, sums = softmax(logits, exponent)
     samples = np.arange(len(labels))
     gradient[samples, labels] -= 1 << FRACTION_BITS
+    np.minimum(gradient, HIGH, out=gradient)
     behind = logits.max(axis=1).astype(np.int64) - logits[samples, labels]
     return gradient, np.log(sums / (1 << FRACTION_BITS)) + np.ldexp(behind, exponent)

@@ -72,37 +72,37 @@ class Scales:
         network = plan.network
         self._stored = {name: parameter for parameter in plan.trained
                         for name in (parameter, momentum_of(parameter))}
-        self._items = {item.result: item for item in plan.items}
+        self._fixed = {item.result for item in plan.items if item.fixed} | plan.aliases.keys()
         self._peaks: dict[str, int] = {}
         self._quiet: dict[str, int] = {}
-        self.exponents = {name: exponent_for(float(np.abs(values).max(initial=0)), _ROOM)
-                          for name, values in network.parameters.items()}
+        self.exponents = self._parameters()
         self.exponents[network.input] = exponent_for(largest_input)
         for item in plan.items:                       # nothing saturates at first
             terms = item.terms(1, network.shapes).bit_length()
-            self.exponents[item.result] = self._sums(item) + min(MAX_SHIFT, _BITS + terms)
+            self.exponents[item.result] = item.sums(self.exponents) + min(MAX_SHIFT, _BITS + terms)
             self.settle()
         for parameter in plan.trained:
             self.exponents[momentum_of(parameter)] = self.exponents[gradient_of(parameter)]
 
-    def settle(self) -> list[Change]:
+    def _parameters(self) -> dict[str, int]:
+        """Return the exponents the network's parameters ask for."""
+        return {name: exponent_for(float(np.abs(values).max(initial=0)), _ROOM)
+                for name, values in self.plan.network.parameters.items()}
+
+    def settle(self) -> None:
         """Bring exponents that others forbid to the next that is allowed."""
-        before = dict(self.exponents)
-        for name, of in self.plan.aliases.items():
-            if of in self.exponents:
-                self.exponents[name] = self.exponents[of]
         for item in self.plan.items:
             if item.result not in self.exponents:
                 break
-            sums = self._sums(item)
+            sums = item.sums(self.exponents)
             if item.result in self.plan.aliases:
                 self.exponents[item.result] = self.exponents[self.plan.aliases[item.result]]
+            elif item.fixed:
+                self.exponents[item.result] = sums
             else:
                 self.exponents[item.result] = _clamp(self.exponents[item.result], sums)
             if isinstance(item.node, Conv) and item.node.bias and item.result == item.node.output:
                 self.exponents[item.node.bias] = _clamp(self.exponents[item.node.bias], sums)
-        return [Change(name, exponent - before[name]) for name, exponent in self.exponents.items()
-                if name in before and exponent != before[name]]
 
     def observe(self, ranges: Mapping[str, Range]) -> list[Change]:
         """Follow the ranges of one step.
@@ -119,7 +119,7 @@ class Scales:
         """
         before = dict(self.exponents)
         for name, found in ranges.items():
-            if name not in self.plan.aliases:
+            if name not in self._fixed:
                 self._follow(name, found)
         self.settle()
         return [Change(name, exponent - before[name]) for name, exponent in self.exponents.items()
@@ -155,7 +155,7 @@ class Scales:
         for _ in range(_CALIBRATIONS):
             before = dict(self.exponents)
             for name, found in measure(self.exponents).items():
-                if name in self.plan.aliases:
+                if name in self._fixed:
                     continue
                 room = _ROOM if name in self.plan.network.shapes else _GRADIENT_ROOM
                 if found.saturated:
@@ -164,11 +164,17 @@ class Scales:
                     self.exponents[name] -= 8
                 else:
                     self.exponents[name] += found.bits - (_BITS - room)
+            self.exponents |= self._parameters()
             self.settle()
             if self.exponents == before:
                 break
         for parameter in self.plan.trained:
             self.exponents[momentum_of(parameter)] = self.exponents[gradient_of(parameter)] + 2
+
+    @property
+    def stored_names(self) -> set[str]:
+        """Tensors that stay in memory from step to step: parameters and momentum."""
+        return self.plan.network.parameters.keys() | self._stored.keys()
 
     def stored(self) -> dict[str, np.ndarray]:
         """Return the network's parameters in their steps, and momentum 0; int16 by name."""
@@ -186,9 +192,6 @@ class Scales:
         """Go on from a :meth:`state`."""
         self.exponents = dict(state["exponents"])
         self._peaks, self._quiet = dict(state["peaks"]), dict(state["quiet"])
-
-    def _sums(self, item) -> int:
-        return item.sums(self.exponents)
 
 
 def _clamp(exponent: int, sums: int) -> int:

@@ -7,6 +7,7 @@ knows which exponent its sums have, so that scales and executors need not know o
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from systolith.sw.train.graph import AveragePool, Conv, MaxPool, Node
 
@@ -40,6 +41,9 @@ class Item:
     result: str
     #: Tensor that lets the result through where it is positive (a rectified one), or None.
     mask: str | None = None
+
+    #: The result's exponent is that of the sums, whatever its range.
+    fixed: ClassVar[bool] = False
 
     def sums(self, exponents: Mapping[str, int]) -> int:
         """Return the exponent of the sums, least that the result may have."""
@@ -83,7 +87,9 @@ class Loss(Item):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrossEntropy(Loss):
-    """Of the softmax; the gradient has 15 fraction bits."""
+    """Of the softmax; the gradient has 15 fraction bits, always: it is less than 1."""
+
+    fixed: ClassVar[bool] = True
 
     def sums(self, exponents):
         """Return that of fifteen fraction bits."""
