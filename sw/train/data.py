@@ -10,7 +10,7 @@ from systolith.sw.train.gradients import Plan
 from systolith.sw.train.scales import quantize
 from systolith.sw.train.steps import CrossEntropy
 
-__all__ = ["Samples", "batches", "prepare"]
+__all__ = ["Samples", "batches", "largest_input", "prepare"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,27 @@ class Samples:
         """Return some samples; real targets in steps of ``2**exponent``."""
         targets = self.targets[indices]
         return self.x[indices], (quantize(targets, exponent) if targets.ndim > 1 else targets)
+
+
+def largest_input(plan: Plan, x: np.ndarray) -> float:
+    """Return the largest magnitude of inputs float[n, h, w, c].
+
+    Raises
+    ------
+    DataError
+        If the network reads another shape, there is none, or a number is not finite.
+    """
+    network, x = plan.network, np.asarray(x)
+    shape = network.shapes[network.input]
+    if not len(x):
+        raise DataError(f"{network.name}: there are no samples")
+    if x.shape[1:] != shape:
+        raise DataError(f"{network.name}: inputs are {_times(x.shape[1:])}, the network reads "
+                        f"{_times(shape)} (height, width, channels)")
+    finite = np.isfinite(x).reshape(len(x), -1).all(axis=1)
+    if not finite.all():
+        raise DataError(f"{network.name}: input {np.argmin(finite)} holds NaN or infinity")
+    return float(np.abs(x).max())
 
 
 def prepare(plan: Plan, x: np.ndarray, targets: np.ndarray, exponent: int) -> Samples:
@@ -51,16 +72,11 @@ def prepare(plan: Plan, x: np.ndarray, targets: np.ndarray, exponent: int) -> Sa
         If shapes do not match the network, a label is out of range or a number is not finite.
     """
     network = plan.network
-    shape, result = network.shapes[network.input], network.shapes[network.output]
+    result = network.shapes[network.output]
     x, targets = np.asarray(x), np.asarray(targets)
-    if x.shape[1:] != shape:
-        raise DataError(f"{network.name}: inputs are {_times(x.shape[1:])}, the network reads "
-                        f"{_times(shape)} (height, width, channels)")
-    if len(x) != len(targets) or not len(x):
+    largest_input(plan, x)
+    if len(x) != len(targets):
         raise DataError(f"{network.name}: {len(x)} inputs with {len(targets)} targets")
-    finite = np.isfinite(x).reshape(len(x), -1).all(axis=1)
-    if not finite.all():
-        raise DataError(f"{network.name}: input {np.argmin(finite)} holds NaN or infinity")
     if isinstance(plan.loss, CrossEntropy):
         classes = result[0] * result[1] * result[2]
         if targets.ndim != 1 or not np.issubdtype(targets.dtype, np.integer):

@@ -118,31 +118,32 @@ class Scales:
             If a tensor grows beyond any sense.
         """
         before = dict(self.exponents)
-        for name, found in ranges.items():
-            if name not in self._fixed:
-                self._follow(name, found)
+        raised = [name for name, found in ranges.items()
+                  if name not in self._fixed and self._follow(name, found) > 0]
         self.settle()
+        for name in raised:
+            if not before[name] < self.exponents[name] <= _LARGEST:
+                raise TrainingError(
+                    f"{self.plan.network.name}: training diverged: {name} has outgrown steps of "
+                    f"2**{before[name]}; lower the learning rate or scale the input")
         return [Change(name, exponent - before[name]) for name, exponent in self.exponents.items()
                 if exponent != before[name]]
 
-    def _follow(self, name: str, found: Range) -> None:
+    def _follow(self, name: str, found: Range) -> int:
+        """Change the exponent of a tensor by what its range asks for, and return by how much."""
         full = found.bits == _BITS and name in self._stored     # it is kept: leave room in time
-        if found.saturated or full:
-            self._change(name, 1)
-            return
         self._peaks[name] = max(self._peaks.get(name, 0), found.bits)
         self._quiet[name] = self._quiet.get(name, 0) + 1
-        if self._quiet[name] == _PATIENCE:
-            lower = 0 < self._peaks[name] <= _BITS - 2
-            self._change(name, -1 if lower else 0)
-
-    def _change(self, name: str, by: int) -> None:
+        change = 0
+        if found.saturated or full:
+            change = 1
+        elif self._quiet[name] < _PATIENCE:
+            return 0
+        elif 0 < self._peaks[name] <= _BITS - 2:
+            change = -1
         self._peaks[name] = self._quiet[name] = 0
-        self.exponents[name] += by
-        if self.exponents[name] > _LARGEST:
-            raise TrainingError(
-                f"{self.plan.network.name}: training diverged: {name} needs steps of "
-                f"2**{self.exponents[name]}; lower the learning rate or scale the input")
+        self.exponents[name] += change
+        return change
 
     def calibrate(self, measure: Callable[[Mapping[str, int]], Mapping[str, Range]]) -> None:
         """Choose exponents for the ranges of one batch.

@@ -11,7 +11,7 @@ import numpy as np
 
 from systolith.sw.errors import CapacityError, DataError, TrainingError
 from systolith.sw.train.checkpoint import load_checkpoint, save_checkpoint
-from systolith.sw.train.data import Samples, batches, prepare
+from systolith.sw.train.data import Samples, batches, largest_input, prepare
 from systolith.sw.train.executor import Executor, Report, Rule
 from systolith.sw.train.gradients import Plan
 from systolith.sw.train.numerics import MAX_TERMS, Range, next_seed
@@ -93,7 +93,7 @@ class Trainer:
                  on_step: Callable[[Step], None] | None = None,
                  on_epoch: Callable[[Epoch], None] | None = None):
         self.plan, self.executor, self.settings = plan, executor, settings
-        self.scales = Scales(plan, float(np.abs(x).max(initial=0)))
+        self.scales = Scales(plan, largest_input(plan, x))
         exponent = self.scales.exponents[plan.network.input]
         self.samples = prepare(plan, x, targets, exponent)
         self.validation = prepare(plan, *validation, exponent) if validation else None
@@ -161,7 +161,8 @@ class Trainer:
             self._number += 1
             if self.on_step is not None:
                 self.on_step(step)
-            if settings.checkpoint_steps and self._number % settings.checkpoint_steps == 0:
+            if (self.checkpoint is not None and settings.checkpoint_steps
+                    and self._number % settings.checkpoint_steps == 0):
                 self.save()
         running = self._running
         accuracy = None if self.validation is None else self.accuracy(self.validation)
@@ -184,8 +185,9 @@ class Trainer:
         try:
             report.add(self.executor.update(rule, self.scales.exponents, self._next()))
         except OverflowError as error:
-            raise TrainingError(f"{self.plan.network.name}: the learning rate {rate:g} does not "
-                                f"fit 16 bits: {error}; lower it") from error
+            raise TrainingError(
+                f"{self.plan.network.name}: an update at learning rate {rate:g} does not fit 16 "
+                f"bits: {error}; lower the rate") from error
         self._running.add(report)
         changes = self.scales.observe(report.ranges)
         for change in changes:
