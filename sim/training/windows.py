@@ -1,7 +1,7 @@
 """Exact sums over windows, forward and backward, a whole batch at once.
 
-Sums are float64 matrix products of integers. They are exact: the plan's bound on terms keeps every
-partial sum below 2**47, and float64 counts to 2**53.
+The golden model multiplies integers as float64. That is exact: the plan's bound on terms keeps
+every partial sum below 2**47, and float64 counts to 2**53.
 """
 
 import numpy as np
@@ -33,9 +33,9 @@ def taps(x: np.ndarray, window: Windowed, results: tuple[int, int]) -> list[np.n
             for ky, kx in np.ndindex(*window.kernel)]
 
 
-def columns(x: np.ndarray, window: Windowed) -> np.ndarray:
-    """Return the windows of int16[n, h, w, c] as rows, float64[n * oh * ow, kh * kw * c]."""
-    padded = pad(x, window.pads).astype(np.float64)
+def columns(x: np.ndarray, window: Windowed, dtype: type = np.float64) -> np.ndarray:
+    """Return the windows of [n, h, w, c] as rows, dtype[n * oh * ow, kh * kw * c]."""
+    padded = pad(x, window.pads).astype(dtype, copy=False)
     views = sliding_window_view(padded, window.kernel, axis=(1, 2))
     views = views[:, ::window.stride[0], ::window.stride[1]].transpose(0, 1, 2, 4, 5, 3)
     return views.reshape(-1, x.shape[3] * window.kernel[0] * window.kernel[1])
