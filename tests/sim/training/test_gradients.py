@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from systolith.sim.training.golden import GoldenExecutor
+from systolith.sw.train.builder import NetworkBuilder
 from systolith.sw.train.gradients import plan_training
 from systolith.sw.train.graph import AveragePool, MaxPool, Rectify
 from systolith.sw.train.numerics import HIGH, LOW
@@ -28,7 +29,7 @@ from systolith.sw.train.steps import (
     gradient_of,
 )
 from tests import training_reference as reference
-from tests.training_networks import Maker, networks
+from tests.training_networks import block, finished, networks
 
 
 class Prepared:
@@ -168,14 +169,14 @@ def test_the_reference_agrees_with_finite_differences(network, loss):
 
 def smooth():
     """A network in which 16 bits and float64 take the same decisions nearly everywhere."""
-    maker = Maker((8, 8, 2), seed=5)
-    maker.conv(6, (3, 3), pads=(1, 1, 1, 1), rectify=True)
-    maker.max()
-    maker.block()
-    maker.conv(8, (3, 3), stride=(2, 2), pads=(1, 0, 1, 0))
-    maker.average((2, 1), (1, 1))
-    maker.dense(5)
-    return maker.network
+    builder = NetworkBuilder("smooth", (8, 8, 2))
+    builder.conv(6, (3, 3), pads=(1, 1, 1, 1), rectify=True)
+    builder.max_pool()
+    block(builder)
+    builder.conv(8, (3, 3), stride=(2, 2), pads=(1, 0, 1, 0))
+    builder.average_pool((2, 1), (1, 1))
+    builder.dense(5)
+    return finished(builder, 5)
 
 
 @pytest.mark.parametrize("loss", ["cross-entropy", "mse"])
@@ -219,16 +220,20 @@ def test_the_fixed_point_loss_falls_as_its_gradients_say():
 
 
 def test_a_maximum_prefers_the_first_and_never_its_edge():
-    maker = Maker((2, 2, 1))
-    maker.conv(1, (1, 1), bias=False)
-    maker.max((2, 2), (2, 2), (1, 1, 1, 1))
-    maker.dense(2)
-    plan = plan_training(maker.network)
+    builder = NetworkBuilder("edge", (4, 4, 1))
+    builder.conv(1, (1, 1), bias=False)
+    builder.max_pool((3, 3), (2, 2), (1, 1, 1, 1))
+    builder.dense(2)
+    plan = plan_training(builder.network)
     executor = GoldenExecutor(plan)
     scales = Scales(plan, 1.0)
-    executor.upload(scales.stored())
-    pool = next(node for node in maker.network.nodes if isinstance(node, MaxPool))
-    x = np.full((1, 2, 2, 1), LOW, np.int16)
-    values, _ = executor.trace(x, np.array([0]), scales.exponents, 1)
-    record = values[f"record of {pool.output}"]
-    assert record.reshape(-1).tolist() == [3, 2, 1, 0]
+    exponents, arrays = dict.fromkeys(scales.exponents, 0), scales.stored()
+    arrays["conv0.weights"][:] = 1
+    executor.upload(arrays)
+    pool = next(node for node in builder.network.nodes if isinstance(node, MaxPool))
+    for value in (LOW, 0):
+        x = np.full((1, 4, 4, 1), value, np.int16)
+        values, _ = executor.trace(x, np.array([0]), exponents, 1)
+        assert (values[pool.x] == value).all()
+        record = values[f"record of {pool.output}"]
+        assert record.reshape(-1).tolist() == [4, 3, 1, 0]

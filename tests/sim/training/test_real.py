@@ -10,7 +10,7 @@ from systolith.sw.train.executor import Rule
 from systolith.sw.train.gradients import plan_training
 from systolith.sw.train.settings import Settings
 from tests import training_reference as reference
-from tests.training_networks import networks
+from tests.training_networks import networks, patches, small
 
 
 @settings(max_examples=60)
@@ -31,10 +31,8 @@ def test_one_step_is_that_of_float64(network, loss):
 
 
 def test_momentum_and_decay():
-    from tests.sim.training.test_trainer import network, samples
-
-    x, labels = samples()
-    plan = plan_training(network())
+    x, labels = patches()
+    plan = plan_training(small())
     options = {"epochs": 12, "batch": 8, "rate": 0.05, "decay": 1e-3}
-    history = list(train_real(plan, Settings(**options), x, labels, samples(seed=1)))
+    history = list(train_real(plan, Settings(**options), x, labels, patches(seed=1)))
     assert history[-1][0] < 0.2 * history[0][0] and history[-1][1] > 0.95

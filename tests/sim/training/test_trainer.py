@@ -1,43 +1,28 @@
 """The training loop on the golden executor: it learns, stops, resumes exactly, refuses."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from systolith.sim.training.golden import GoldenExecutor
 from systolith.sw.errors import CapacityError, DataError, TrainingError, UnsupportedError
 from systolith.sw.train import checkpoint as files
+from systolith.sw.train.builder import NetworkBuilder
 from systolith.sw.train.gradients import plan_training
 from systolith.sw.train.graph import Node
 from systolith.sw.train.schedule import Cosine, Steps
 from systolith.sw.train.settings import Settings
 from systolith.sw.train.steps import gradient_of
 from systolith.sw.train.trainer import Trainer
-from tests.training_networks import Maker
-
-
-def network(classes=3, seed=0):
-    maker = Maker((6, 6, 1), seed, "small")
-    maker.conv(4, (3, 3), rectify=True)
-    maker.max()
-    maker.dense(classes)
-    return maker.network
-
-
-def samples(count=96, classes=3, seed=0):
-    """Images with a bright patch; where it is says the class."""
-    random = np.random.default_rng(seed)
-    labels = random.integers(0, classes, count)
-    x = random.uniform(0, 0.5, (count, 6, 6, 1))
-    for image, label in zip(x, labels, strict=True):
-        image[2 * label:2 * label + 2, 1:5] += 0.4
-    return x, labels
+from tests.training_networks import patches, small
 
 
 def trainer(settings=None, *, net=None, loss="cross-entropy", frozen=frozenset(), data=None,
             **options):
-    net = net or network()
+    net = net or small()
     plan = plan_training(net, loss, frozen)
-    x, labels = data or samples()
+    x, labels = data or patches()
     return Trainer(plan, GoldenExecutor(plan), settings or Settings(epochs=4, batch=8, rate=0.05),
                    x, labels, **options)
 
@@ -49,7 +34,7 @@ def arrays_equal(a, b):
 
 def test_it_learns():
     steps, epochs = [], []
-    run = trainer(Settings(epochs=12, batch=8, rate=0.05), validation=samples(seed=1),
+    run = trainer(Settings(epochs=12, batch=8, rate=0.05), validation=patches(seed=1),
                   on_step=steps.append, on_epoch=epochs.append)
     history = run.run()
     assert run.stopped == "12 epochs" and epochs == history and len(steps) == 12 * 12
@@ -59,7 +44,7 @@ def test_it_learns():
 
 
 def test_it_learns_the_squared_error():
-    x, labels = samples()
+    x, labels = patches()
     targets = np.eye(3)[labels]
     history = trainer(Settings(epochs=12, batch=8, rate=0.05), loss="mse",
                       data=(x, targets)).run()
@@ -73,7 +58,7 @@ def test_a_resumed_run_is_the_run(tmp_path, epochs, every):
     path = tmp_path / "run.npz"
     options = {"batch": 8, "micro_batch": 3, "rate": 0.1, "decay": 1e-3,
                "schedule": Cosine(4), "checkpoint_steps": every}
-    whole = trainer(Settings(epochs=4, **options), validation=samples(seed=1))
+    whole = trainer(Settings(epochs=4, **options), validation=patches(seed=1))
     whole.run()
 
     class Cut(Exception):
@@ -84,13 +69,13 @@ def test_a_resumed_run_is_the_run(tmp_path, epochs, every):
             raise Cut
 
     first = trainer(Settings(epochs=4 if every else epochs, **options),
-                    validation=samples(seed=1), checkpoint=path, on_step=fail)
+                    validation=patches(seed=1), checkpoint=path, on_step=fail)
     if every:
         with pytest.raises(Cut):
             first.run()
     else:
         first.run()
-    second = trainer(Settings(epochs=4, **options), validation=samples(seed=1))
+    second = trainer(Settings(epochs=4, **options), validation=patches(seed=1))
     second.resume(path)
     assert second.stopped is None
     second.run()
@@ -129,13 +114,13 @@ def test_micro_batches_add_up_to_the_batch():
     ({"patience": 2}, "no improvement for 2 epochs")])
 def test_it_stops_when_it_is_enough(criterion, reason):
     run = trainer(Settings(epochs=60, batch=8, rate=0.05, **criterion),
-                  validation=samples(seed=1))
+                  validation=patches(seed=1))
     history = run.run()
     assert run.stopped.startswith(reason) and 1 < len(history) < 60
 
 
 def test_the_best_weights_are_kept():
-    run = trainer(Settings(epochs=4, batch=8, rate=0.05), validation=samples(seed=1))
+    run = trainer(Settings(epochs=4, batch=8, rate=0.05), validation=patches(seed=1))
     seen = []
     run.on_epoch = lambda epoch: seen.append((epoch.validation, run.parameters(best=False)))
     run.run()
@@ -144,14 +129,15 @@ def test_the_best_weights_are_kept():
 
 
 def test_frozen_parameters_stay():
-    net = network()
+    net = small()
     run = trainer(net=net, frozen={net.nodes[0].name})
-    assert run.plan.trained == ("w2", "w2b")
+    assert run.plan.trained == ("conv2.weights", "conv2.bias")
     assert gradient_of(net.nodes[0].output) not in {item.result for item in run.plan.items}
     before = run.executor.download()
     run.run()
     after = run.executor.download()
-    assert (before["w0"] == after["w0"]).all() and (before["w2"] != after["w2"]).any()
+    assert (before["conv0.weights"] == after["conv0.weights"]).all()
+    assert (before["conv2.weights"] != after["conv2.weights"]).any()
 
 
 class Swish(Node):
@@ -159,20 +145,26 @@ class Swish(Node):
 
 
 def test_an_operation_without_gradient_is_named():
-    maker = Maker((6, 6, 1), name="strange.onnx")
-    maker.conv(2, (3, 3))
-    name = maker._add(Swish, maker.shape)
-    maker.dense(2)
-    with pytest.raises(UnsupportedError, match=rf"strange.onnx.*{name} \(Swish\) has no gradient"):
-        plan_training(maker.network)
+    builder = NetworkBuilder("strange.onnx", (6, 6, 1))
+    builder.conv(2, (3, 3))
+    builder.dense(2)
+    network = builder.network
+    first, last = network.nodes
+    network.shapes["odd.y"] = network.shapes[first.output]
+    network.nodes[1:] = [Swish(name="odd", inputs=last.inputs, output="odd.y"),
+                         replace(last, inputs=("odd.y",))]
+    with pytest.raises(UnsupportedError, match=r"strange.onnx.*odd \(Swish\) has no gradient"):
+        plan_training(network)
+    frozen = plan_training(network, frozen={"conv0"})
+    assert {item.node for item in frozen.backward} == {network.nodes[-1]}
     with pytest.raises(ValueError, match="no operation 'conv9' to freeze"):
-        plan_training(maker.network, frozen={"conv9"})
+        plan_training(network, frozen={"conv9"})
     with pytest.raises(ValueError, match="nothing to train"):
-        plan_training(network(), frozen={"conv0", "conv2"})
+        plan_training(small(), frozen={"conv0", "conv2"})
 
 
 def test_bad_samples_are_refused():
-    x, labels = samples()
+    x, labels = patches()
     with pytest.raises(DataError, match=r"label 3 of sample 7 is outside 0..2"):
         trainer(data=(x, np.where(np.arange(96) == 7, 3, labels)))
     with pytest.raises(DataError, match=r"5 x 6 x 1, the network reads 6 x 6 x 1"):
@@ -192,16 +184,16 @@ def test_a_rate_that_does_not_fit_and_one_that_diverges():
         trainer(Settings(epochs=1, batch=8, rate=1e12)).run()
     with pytest.raises(TrainingError, match="diverged"):
         trainer(Settings(epochs=50, batch=8, rate=30.0), loss="mse",
-                data=(samples()[0], np.eye(3)[samples()[1]])).run()
+                data=(patches()[0], np.eye(3)[patches()[1]])).run()
 
 
 def test_a_batch_too_large_for_the_accumulators():
-    maker = Maker((1, 300, 1))
-    maker.conv(1, (1, 1))
-    maker.dense(2)
+    builder = NetworkBuilder("wide", (1, 300, 1))
+    builder.conv(1, (1, 1))
+    builder.dense(2)
     x, labels = np.zeros((300, 1, 300, 1)), np.zeros(300, int)
     with pytest.raises(CapacityError, match="the largest micro-batch is 218"):
-        trainer(Settings(batch=256), net=maker.network, data=(x, labels))
+        trainer(Settings(batch=256), net=builder.network, data=(x, labels))
 
 
 @pytest.mark.parametrize("option, message", [
@@ -242,6 +234,6 @@ def test_checkpoints_are_whole_or_refused(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="no such checkpoint"):
         trainer().resume(tmp_path / "missing.npz")
     with pytest.raises(DataError, match="another network"):
-        trainer(net=network(classes=4)).resume(path)
+        trainer(net=small(classes=4)).resume(path)
     with pytest.raises(DataError, match="batch = 8, this one has 16"):
         trainer(Settings(batch=16)).resume(path)
