@@ -219,7 +219,8 @@ def _add(job: _Job, item: Forward) -> None:
 
 def _sum(job: _Job, item: Item, names: tuple[str, ...], *, rectify: bool = False) -> None:
     scale = item.sums(job.exponents)
-    sums = sum(job.values[name].astype(np.int64) << job.exponents[name] - scale for name in names)
+    sums = sum(job.values[name].astype(np.int64) << job.exponents[name] - scale for name in names
+               if job.exponents[name] >= scale)
     job.write(item, sums, scale, rectify=rectify)
 
 

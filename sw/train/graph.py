@@ -95,6 +95,20 @@ class Network:
     #: float64 arrays by name.
     parameters: dict[str, np.ndarray] = field(default_factory=dict)
 
+    def prefix(self, last: str) -> frozenset[str]:
+        """Return the names of all operations up to and with ``last``: what freezing it freezes.
+
+        Raises
+        ------
+        ValueError
+            If there is no such operation.
+        """
+        names = [node.name for node in self.nodes]
+        if last not in names:
+            raise ValueError(f"{self.name}: there is no operation {last!r}: it has "
+                             + ", ".join(names))
+        return frozenset(names[:names.index(last) + 1])
+
     def consumers(self, tensor: str) -> list[Node]:
         """Return the operations that read a tensor, once for each time they do."""
         return [node for node in self.nodes for name in node.inputs if name == tensor]

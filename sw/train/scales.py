@@ -77,9 +77,9 @@ class Scales:
         self._quiet: dict[str, int] = {}
         self.exponents = self._parameters()
         self.exponents[network.input] = exponent_for(largest_input)
-        for item in plan.items:                       # nothing saturates at first
-            terms = item.terms(1, network.shapes).bit_length()
-            self.exponents[item.result] = item.sums(self.exponents) + min(MAX_SHIFT, _BITS + terms)
+        for item in plan.items:                       # as if the terms had random signs
+            bits = _BITS + item.terms(1, network.shapes).bit_length() // 2
+            self.exponents[item.result] = item.sums(self.exponents) + min(MAX_SHIFT, bits)
             self.settle()
         for parameter in plan.trained:
             self.exponents[momentum_of(parameter)] = self.exponents[gradient_of(parameter)]

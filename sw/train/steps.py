@@ -5,14 +5,15 @@ knows which exponent its sums have, so that scales and executors need not know o
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from systolith.sw.train.graph import AveragePool, Conv, MaxPool, Node
+from systolith.sw.train.numerics import MAX_SHIFT
 
 __all__ = ["AverageBackward", "BiasGradient", "ConvData", "ConvWeights", "CrossEntropy", "Forward",
-           "GradientSum", "Item", "Loss", "MaxBackward", "SquaredError", "gradient_of",
+           "GradientSum", "Item", "Loss", "MaxBackward", "SquaredError", "common", "gradient_of",
            "momentum_of", "record_of"]
 
 
@@ -29,6 +30,15 @@ def momentum_of(parameter: str) -> str:
 def record_of(pool: MaxPool) -> str:
     """Return the name of the record of which tap won each window, ``ky * kw + kx``."""
     return f"record of {pool.output}"
+
+
+def common(exponents: Iterable[int]) -> int:
+    """Return the exponent in which tensors are added: the least, or 31 below the greatest.
+
+    What has still smaller steps does not count: all of it is less than one step of the coarsest.
+    """
+    exponents = list(exponents)
+    return max(min(exponents), max(exponents) - MAX_SHIFT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +78,7 @@ class Forward(Item):
             return exponents[node.x] + exponents[node.weights]
         if isinstance(node, AveragePool):
             return exponents[node.x] - math.prod(node.kernel).bit_length()
-        return min(exponents[name] for name in node.inputs)
+        return common(exponents[name] for name in node.inputs)
 
     def terms(self, batch, shapes):
         """Return those of a window and its channels."""
@@ -197,7 +207,7 @@ class GradientSum(Item):
 
     def sums(self, exponents):
         """Return that of the part with the smallest steps."""
-        return min(exponents[part] for part in self.parts)
+        return common(exponents[part] for part in self.parts)
 
     def terms(self, batch, shapes):
         """Return one for each part."""
