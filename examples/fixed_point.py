@@ -1,10 +1,11 @@
-"""Networks trained from random weights in 16-bit fixed point, and the same runs in float32.
+r"""Networks trained from random weights in 16-bit fixed point, and the same runs in float32.
 
 Needs no PyTorch::
 
     python -m systolith.examples.fixed_point lenet --data mnist.npz --epochs 3
     python -m systolith.examples.fixed_point lenet --data mnist.npz --epochs 3 --real
-    python -m systolith.examples.fixed_point spoken_digits --data fsdd_spoken_digits.npz --epochs 30
+    python -m systolith.examples.fixed_point spoken_digits --data fsdd_spoken_digits.npz \
+        --epochs 30
 
 The learning rate falls by half a cosine over the epochs.
 """
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from systolith.examples.datasets import Dataset, mnist, spoken_digits
+from systolith.examples.datasets import Dataset, mnist, sign_digits, spoken_digits
 from systolith.sim.training.golden import GoldenExecutor
 from systolith.sim.training.real import train_real
 from systolith.sw.train.builder import NetworkBuilder, randomise
@@ -27,7 +28,7 @@ from systolith.sw.train.schedule import Cosine
 from systolith.sw.train.settings import Settings
 from systolith.sw.train.trainer import Trainer
 
-__all__ = ["EXPERIMENTS", "Experiment", "hearing", "lenet", "main"]
+__all__ = ["EXPERIMENTS", "Experiment", "hearing", "lenet", "main", "seeing"]
 
 
 def lenet(seed: int) -> Network:
@@ -55,6 +56,23 @@ def hearing(seed: int) -> Network:
     return builder.network
 
 
+def seeing(seed: int) -> Network:
+    """Return a residual network for pictures of 64 x 64 pixels."""
+    builder = NetworkBuilder("gestures", (64, 64, 1))
+    builder.conv(16, (5, 5), stride=(2, 2), pads=(2, 2, 1, 1), rectify=True)
+    builder.max_pool()
+    for channels in (16, 32):
+        before = builder.network.output
+        builder.conv(16, (3, 3), pads=(1, 1, 1, 1), rectify=True)
+        builder.conv(builder.network.shapes[before][2], (3, 3), pads=(1, 1, 1, 1))
+        builder.add(before, rectify=True)
+        builder.conv(2 * channels, (3, 3), stride=(2, 2), pads=(1, 1, 0, 0), rectify=True)
+    builder.average_pool((4, 4))
+    builder.dense(10)
+    randomise(builder.network, seed)
+    return builder.network
+
+
 @dataclass(frozen=True, slots=True)
 class Experiment:
     """A network and what it learns."""
@@ -65,7 +83,8 @@ class Experiment:
 
 
 EXPERIMENTS = {"lenet": Experiment(lenet, mnist, 0.02),
-               "spoken_digits": Experiment(hearing, spoken_digits, 0.05)}
+               "spoken_digits": Experiment(hearing, spoken_digits, 0.05),
+               "gestures": Experiment(seeing, sign_digits, 0.05)}
 
 
 def main(arguments: list[str] | None = None) -> float:

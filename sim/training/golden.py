@@ -5,7 +5,7 @@ it by equality.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -53,14 +53,19 @@ class GoldenExecutor:
     places : mapping of name to uint32 array, optional
         The address of every element of parameters, their gradients and momentum: what
         stochastic rounding draws from. By default one array after the other.
+    chunks : mapping of parameter name to int, optional
+        Images over which its gradient is summed exactly, before it is rounded and added to what
+        there is. By default all of a micro-batch.
     """
 
-    def __init__(self, plan: Plan, places: Mapping[str, np.ndarray] | None = None):
+    def __init__(self, plan: Plan, places: Mapping[str, np.ndarray] | None = None,
+                 chunks: Mapping[str, int] | None = None):
         self.plan = plan
         self.shapes = plan.network.shapes
         shapes = {name(parameter): plan.network.parameters[parameter].shape
                   for name in (str, gradient_of, momentum_of) for parameter in plan.trained}
         self.places = dict(places) if places is not None else default_places(shapes)
+        self.chunks = dict(chunks or {})
         self.arrays: dict[str, np.ndarray] = {}
         self.gradients: dict[str, np.ndarray] = {}
 
@@ -160,14 +165,22 @@ class _Job:
         self.values[item.result] = elements
         self.report.ranges[item.result] = found
 
-    def add_gradient(self, item: Item, parameter: str, sums: np.ndarray) -> None:
-        """Add sums to a parameter's gradient, rounded stochastically."""
-        executor, name = self.executor, item.result
+    def add_gradient(self, item: Item, parameter: str,
+                     total: Callable[[slice], np.ndarray]) -> None:
+        """Add to a parameter's gradient, rounded stochastically, chunk after chunk of the images.
+
+        ``total``: the sums over some images, int64 of the parameter's shape.
+        """
+        executor, name, images = self.executor, item.result, self.report.samples
         right = self.exponents[name] - item.sums(self.exponents)
-        before = executor.gradients[parameter].astype(np.int64)
-        random = numerics.draw(executor.places[name], self.seed)
-        executor.gradients[parameter], found = finish(
-            sums + (before << right), right, random=random)
+        chunk = executor.chunks.get(parameter, images)
+        gradient, found = executor.gradients[parameter], Range()
+        for turn, start in enumerate(range(0, images, chunk)):
+            sums = total(slice(start, start + chunk)) + (gradient.astype(np.int64) << right)
+            random = numerics.draw(executor.places[name], self.seed, turn)
+            gradient, of_chunk = finish(sums, right, random=random)
+            found |= of_chunk
+        executor.gradients[parameter] = gradient
         self.report.ranges[name] = found
 
 
@@ -259,15 +272,20 @@ def _conv_data(job: _Job, item: ConvData) -> None:
 
 
 def _conv_weights(job: _Job, item: ConvWeights) -> None:
-    node, dy = item.node, job.values[item.dy]
-    products = dy.reshape(-1, dy.shape[3]).astype(np.float64).T @ columns(job.values[node.x], node)
+    node, x, dy = item.node, job.values[item.node.x], job.values[item.dy]
     shape = job.executor.arrays[node.weights].shape
-    job.add_gradient(item, node.weights, products.astype(np.int64).reshape(shape))
+
+    def total(images: slice) -> np.ndarray:
+        pixels = dy[images].reshape(-1, dy.shape[3]).astype(np.float64)
+        return (pixels.T @ columns(x[images], node)).astype(np.int64).reshape(shape)
+
+    job.add_gradient(item, node.weights, total)
 
 
 def _bias_gradient(job: _Job, item: BiasGradient) -> None:
     dy = job.values[item.dy]
-    job.add_gradient(item, item.node.bias, dy.sum(axis=(0, 1, 2), dtype=np.int64))
+    job.add_gradient(item, item.node.bias,
+                     lambda images: dy[images].sum(axis=(0, 1, 2), dtype=np.int64))
 
 
 def _max_backward(job: _Job, item: MaxBackward) -> None:

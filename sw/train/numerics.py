@@ -17,8 +17,8 @@ import numpy as np
 
 __all__ = [
     "ACCUMULATOR_BITS", "EXP2", "FRACTION_BITS", "HIGH", "LOW", "MAX_SHIFT", "MAX_TERMS",
-    "ROUNDS", "Range", "Scaling", "coefficient", "cross_entropy", "draw", "finish", "next_seed",
-    "shift", "softmax",
+    "MAX_TURNS", "ROUNDS", "Range", "Scaling", "coefficient", "cross_entropy", "draw", "finish",
+    "next_seed", "shift", "softmax",
 ]
 
 #: Least and greatest value of an element.
@@ -33,6 +33,8 @@ MAX_SHIFT = 31
 FRACTION_BITS = 15
 #: Rounds of Speck32 behind a random number.
 ROUNDS = 6
+#: Times a job may round an element stochastically.
+MAX_TURNS = 256
 
 #: Fraction bits of an exponent to base 2, and the table of ``2**-(i / 1024)``, 15 fraction bits.
 _TABLE_BITS = 10
@@ -168,21 +170,25 @@ def next_seed(seed: int) -> int:
     return seed ^ (seed << 5 & 0xFFFFFFFF)
 
 
-def draw(places: np.ndarray, seed: int) -> np.ndarray:
+def draw(places: np.ndarray, seed: int, turn: int = 0) -> np.ndarray:
     """Return 16 random bits for each place: rounds of Speck32, place as block, seed as key.
 
     Parameters
     ----------
     places : uint32[...]
-        Addresses of the elements that are rounded.
+        Addresses of the elements that are rounded, 24 bits.
     seed : int
         32 bits.
+    turn : int
+        Tells apart the times a job writes a place: the block's upper 8 bits.
 
     Returns
     -------
     uint16[...]
     """
-    x = (places >> np.uint32(16)).astype(np.uint16)
+    if not 0 <= turn < MAX_TURNS:
+        raise ValueError(f"a job writes a place {MAX_TURNS} times at most, not {turn + 1}")
+    x = (places >> np.uint32(16)).astype(np.uint16) | np.uint16(turn << 8)
     y = places.astype(np.uint16)
     keys = np.uint16(seed & 0xFFFF), np.uint16(seed >> 16)
     for i in range(ROUNDS):

@@ -109,6 +109,22 @@ def test_micro_batches_add_up_to_the_batch():
         assert np.abs(whole[name]).max() > 1000
 
 
+def test_chunks_of_a_gradient_are_rounded_one_by_one():
+    """As micro-batches are, but for the random numbers; other parameters know nothing of it."""
+    run = trainer(Settings(batch=8))
+    x, labels = run.samples.at(np.arange(8), 0)
+    stored, found = run.scales.stored(), []
+    for chunks in ({}, {"conv0.weights": 3}):
+        executor = GoldenExecutor(run.plan, chunks=chunks)
+        executor.upload(stored)
+        executor.accumulate(x, labels, run.scales.exponents, 1)
+        found.append(executor.gradients)
+    whole, parts = found
+    difference = np.abs(whole["conv0.weights"].astype(int) - parts["conv0.weights"])
+    assert 0 < difference.max() <= 4
+    assert all((whole[name] == parts[name]).all() for name in whole if name != "conv0.weights")
+
+
 @pytest.mark.parametrize("criterion, reason", [
     ({"loss_threshold": 0.5}, "loss 0."), ({"accuracy": 0.9}, "validation accuracy 0.9"),
     ({"patience": 2}, "no improvement for 2 epochs")])

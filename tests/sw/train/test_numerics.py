@@ -92,17 +92,24 @@ def test_random_numbers_pass_for_uniform_and_independent():
     for _ in range(8):
         random = numerics.draw(PLACES, seed).astype(np.float64)
         later = numerics.draw(PLACES, numerics.next_seed(seed)).astype(np.float64)
+        again = numerics.draw(PLACES, seed, turn=1).astype(np.float64)
         deviation = (1 << 16) / math.sqrt(12)
         bound = 5 / math.sqrt(len(PLACES))                     # five standard errors
         assert abs(random.mean() - 32767.5) / deviation < bound
         for lag in (1, 2, 8, 64, 120):
             assert abs(np.corrcoef(random[lag:], random[:-lag])[0, 1]) < bound
         assert abs(np.corrcoef(random, later)[0, 1]) < bound
+        assert abs(np.corrcoef(random, again)[0, 1]) < bound
         bits = random.astype(int)[:, None] >> np.arange(16) & 1
         assert np.abs(bits.mean(axis=0) - 0.5).max() < bound
         flips = (random.astype(int) ^ later.astype(int))[:, None] >> np.arange(16) & 1
         assert np.abs(flips.mean(axis=0) - 0.5).max() < bound
         seed = numerics.next_seed(seed)
+
+
+def test_a_place_has_256_turns():
+    with pytest.raises(ValueError, match="256 times at most"):
+        numerics.draw(PLACES, 1, 256)
 
 
 @given(st.integers(-20, 0), st.data())
