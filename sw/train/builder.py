@@ -1,6 +1,7 @@
 """Networks written down layer by layer, with random weights to begin with."""
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -9,15 +10,25 @@ from systolith.sw.train.graph import Add, AveragePool, Conv, MaxPool, Network, N
 __all__ = ["NetworkBuilder", "randomise"]
 
 
-def randomise(network: Network, seed: int) -> None:
+def randomise(network: Network, seed: int, names: Iterable[str] | None = None) -> None:
     """Give a network new weights: normal, of variance 2 / inputs, and biases of 0.
+
+    Parameters
+    ----------
+    network : Network
+        The network.
+    seed : int
+        Of the random numbers.
+    names : iterable of str, optional
+        Parameters to be replaced; all if left out.
 
     References
     ----------
     He et al. 2015, "Delving Deep into Rectifiers".
     """
     random = np.random.default_rng(seed)
-    for name, values in network.parameters.items():
+    for name in network.parameters if names is None else names:
+        values = network.parameters[name]
         deviation = math.sqrt(2 / math.prod(values.shape[1:])) if values.ndim > 1 else 0.0
         network.parameters[name] = deviation * random.standard_normal(values.shape)
 
