@@ -165,7 +165,7 @@ class Trainer:
                     and self._number % settings.checkpoint_steps == 0):
                 self.save()
         running = self._running
-        accuracy = None if self.validation is None else self.accuracy(self.validation)
+        accuracy = None if self.validation is None else self._accuracy(self.validation)
         epoch = Epoch(number, running.loss / running.samples, running.correct / running.samples,
                       _saturated(running), rate, accuracy)
         self._keep_best(epoch)
@@ -212,8 +212,12 @@ class Trainer:
 
     # -- ending ------------------------------------------------------------------------------
 
-    def accuracy(self, samples: Samples) -> float:
+    def evaluate(self, x: np.ndarray, targets: np.ndarray) -> float:
         """Return the share of samples whose largest logit is their label's."""
+        return self._accuracy(prepare(self.plan, x, targets,
+                                      self.scales.exponents[self.plan.network.input]))
+
+    def _accuracy(self, samples: Samples) -> float:
         right = 0
         for start in range(0, len(samples), _CHUNK):
             logits = self.executor.predict(samples.x[start:start + _CHUNK], self.scales.exponents)
