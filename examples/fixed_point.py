@@ -84,7 +84,7 @@ class Experiment:
 
 EXPERIMENTS = {"lenet": Experiment(lenet, mnist, 0.02),
                "spoken_digits": Experiment(hearing, spoken_digits, 0.05),
-               "gestures": Experiment(seeing, sign_digits, 0.05)}
+               "gestures": Experiment(seeing, sign_digits, 0.01)}
 
 
 def main(arguments: list[str] | None = None) -> float:

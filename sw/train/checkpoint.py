@@ -33,14 +33,28 @@ def save_checkpoint(path: str | Path, arrays: Mapping[str, np.ndarray],
         What is large.
     description : mapping
         What JSON can hold.
+
+    Raises
+    ------
+    DataError
+        If it cannot be written; what was there before still is.
     """
     path = Path(path)
     text = np.frombuffer(json.dumps(description).encode(), np.uint8)
+    try:
+        _replace(path, {_DESCRIPTION: text} | {f"array {name}": array
+                                               for name, array in arrays.items()})
+    except OSError as error:
+        raise DataError(f"{path}: the checkpoint cannot be written: {error.strerror or error}"
+                        ) from error
+
+
+def _replace(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write an archive beside its place and move it there."""
     handle, beside = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
-            np.savez(file, **{_DESCRIPTION: text},
-                     **{f"array {name}": array for name, array in arrays.items()})
+            np.savez(file, **arrays)
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)

@@ -70,8 +70,8 @@ class Scales:
     def __init__(self, plan: Plan, largest_input: float):
         self.plan = plan
         network = plan.network
-        self._stored = {name: parameter for parameter in plan.trained
-                        for name in (parameter, momentum_of(parameter))}
+        self._stored = {name(parameter) for parameter in plan.trained
+                        for name in (str, momentum_of)}
         self._fixed = {item.result for item in plan.items if item.fixed} | plan.aliases.keys()
         self._peaks: dict[str, int] = {}
         self._quiet: dict[str, int] = {}
@@ -175,7 +175,7 @@ class Scales:
     @property
     def stored_names(self) -> set[str]:
         """Tensors that stay in memory from step to step: parameters and momentum."""
-        return self.plan.network.parameters.keys() | self._stored.keys()
+        return self._stored | self.plan.network.parameters.keys()
 
     def stored(self) -> dict[str, np.ndarray]:
         """Return the network's parameters in their steps, and momentum 0; int16 by name."""

@@ -17,6 +17,7 @@ from systolith.sw.train.gradients import Plan
 from systolith.sw.train.numerics import MAX_TERMS, Range, next_seed
 from systolith.sw.train.scales import Change, Scales
 from systolith.sw.train.settings import Settings
+from systolith.sw.train.steps import CrossEntropy
 
 __all__ = ["Epoch", "Step", "Trainer", "fingerprint"]
 
@@ -85,6 +86,8 @@ class Trainer:
         If samples do not match the network.
     CapacityError
         If sums over a micro-batch might leave the accumulators.
+    TrainingError
+        If settings and samples do not go together.
     """
 
     def __init__(self, plan: Plan, executor: Executor, settings: Settings, x: np.ndarray,
@@ -96,6 +99,12 @@ class Trainer:
         self.scales = Scales(plan, largest_input(plan, x))
         exponent = self.scales.exponents[plan.network.input]
         self.samples = prepare(plan, x, targets, exponent)
+        if validation and not isinstance(plan.loss, CrossEntropy):
+            raise TrainingError(f"{plan.network.name}: validation measures the accuracy, which "
+                                "only the cross-entropy has: leave it out")
+        if settings.accuracy is not None and validation is None:
+            raise TrainingError(f"{plan.network.name}: to stop at an accuracy of "
+                                f"{settings.accuracy:g} there must be validation samples")
         self.validation = prepare(plan, *validation, exponent) if validation else None
         self.checkpoint = checkpoint
         self.on_step, self.on_epoch = on_step, on_epoch

@@ -221,6 +221,14 @@ def test_settings_without_sense(option, message):
         Settings(**option)
 
 
+def test_settings_that_do_not_go_with_the_samples():
+    with pytest.raises(TrainingError, match="to stop at an accuracy of 0.9 there must be val"):
+        trainer(Settings(accuracy=0.9))
+    x, labels = patches()
+    with pytest.raises(TrainingError, match="which only the cross-entropy has"):
+        trainer(loss="mse", data=(x, np.eye(3)[labels]), validation=(x, np.eye(3)[labels]))
+
+
 def test_schedules():
     assert [Steps(2, 0.5).factor(e) for e in (0, 1.9, 2, 4.5)] == [1, 1, 0.5, 0.25]
     assert Cosine(4, 0.1).factor(0) == 1 and Cosine(4, 0.1).factor(4) == pytest.approx(0.1)
@@ -237,7 +245,7 @@ def test_checkpoints_are_whole_or_refused(tmp_path, monkeypatch):
         raise OSError("the power fails")
 
     monkeypatch.setattr(files.os, "replace", fail)
-    with pytest.raises(OSError, match="power"):
+    with pytest.raises(DataError, match="cannot be written: the power fails"):
         run.save()
     monkeypatch.undo()
     assert path.read_bytes() == content and list(tmp_path.iterdir()) == [path]
@@ -247,6 +255,8 @@ def test_checkpoints_are_whole_or_refused(tmp_path, monkeypatch):
         torn.write_bytes(content[:size])
         with pytest.raises(DataError, match="not a whole checkpoint"):
             trainer().resume(torn)
+    with pytest.raises(DataError, match="cannot be written: No such file"):
+        run.save(tmp_path / "nowhere" / "run.npz")
     with pytest.raises(DataError, match="no such checkpoint"):
         trainer().resume(tmp_path / "missing.npz")
     with pytest.raises(DataError, match="another network"):
