@@ -20,6 +20,7 @@ from systolith.cli import (
     program,
     run,
     targets,
+    train,
     verilog,
 )
 
@@ -30,6 +31,7 @@ COMMANDS: dict[str, ModuleType] = {
     "demo": demo,
     "compile": compile,
     "run": run,
+    "train": train,
     "bench": bench,
     "build": build,
     "program": program,
@@ -48,7 +50,8 @@ app = typer.Typer(
     help="CNN accelerators for small FPGAs: compile a network, run it on the simulated or the "
          "real hardware, turn the hardware into a bitstream.",
     epilog="Exit codes: 0 done, 1 failed, 2 wrong call or model, 3 wrong data, 4 does not fit, "
-           "5 wrong program, 6 device, 70 a fault of systolith itself, 130 interrupted.",
+           "5 wrong program, 6 device, 7 training, 70 a fault of systolith itself, "
+           "130 interrupted.",
 )
 for _name, _module in COMMANDS.items():
     app.command(_name, epilog=_module.EXAMPLE)(_module.command)

@@ -78,7 +78,7 @@ def load_checkpoint(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, 
                       if name != _DESCRIPTION}
     except FileNotFoundError as error:
         raise DataError(f"{path}: there is no such checkpoint") from error
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: not a whole checkpoint of a training run: {error}; resume from "
                         "another one") from error
     return arrays, description

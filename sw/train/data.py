@@ -37,7 +37,7 @@ def largest_input(plan: Plan, x: np.ndarray) -> float:
     Raises
     ------
     DataError
-        If the network reads another shape, there is none, or a number is not finite.
+        If the network reads another shape, there is none, or it holds no finite numbers.
     """
     network, x = plan.network, np.asarray(x)
     shape = network.shapes[network.input]
@@ -46,6 +46,8 @@ def largest_input(plan: Plan, x: np.ndarray) -> float:
     if x.shape[1:] != shape:
         raise DataError(f"{network.name}: inputs are {_times(x.shape[1:])}, the network reads "
                         f"{_times(shape)} (height, width, channels)")
+    if x.dtype.kind not in "fiu":
+        raise DataError(f"{network.name}: inputs are of type {x.dtype}, not numbers")
     finite = np.isfinite(x).reshape(len(x), -1).all(axis=1)
     if not finite.all():
         raise DataError(f"{network.name}: input {np.argmin(finite)} holds NaN or infinity")

@@ -189,6 +189,10 @@ def test_bad_samples_are_refused():
         trainer(data=(np.where(np.arange(96)[:, None, None, None] == 4, np.nan, x), labels))
     with pytest.raises(DataError, match="5 samples do not fill a batch of 8"):
         trainer(data=(x[:5], labels[:5]))
+    with pytest.raises(DataError, match="inputs are of type <U"):
+        trainer(data=(x.astype(str), labels))
+    with pytest.raises(DataError, match="there are no samples"):
+        trainer(data=(x[:0], labels[:0]))
     with pytest.raises(DataError, match="96 inputs with 95 targets"):
         trainer(data=(x, labels[:95]))
     with pytest.raises(DataError, match="one whole number a sample"):
@@ -255,6 +259,10 @@ def test_checkpoints_are_whole_or_refused(tmp_path, monkeypatch):
         torn.write_bytes(content[:size])
         with pytest.raises(DataError, match="not a whole checkpoint"):
             trainer().resume(torn)
+    with torn.open("wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(DataError, match="not a whole checkpoint"):
+        trainer().resume(torn)
     with pytest.raises(DataError, match="cannot be written: No such file"):
         run.save(tmp_path / "nowhere" / "run.npz")
     with pytest.raises(DataError, match="no such checkpoint"):
