@@ -67,12 +67,13 @@ class GoldenExecutor:
         self.places = dict(places) if places is not None else default_places(shapes)
         self.chunks = dict(chunks or {})
         self.arrays: dict[str, np.ndarray] = {}
-        self.gradients: dict[str, np.ndarray] = {}
+        self.gradients: dict[str, np.ndarray] = {}       # by gradient_of(parameter)
 
     def upload(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Write parameters and momentum, int16 by name; gradients become 0."""
         self.arrays = {name: array.copy() for name, array in arrays.items()}
-        self.gradients = {name: np.zeros_like(arrays[name]) for name in self.plan.trained}
+        self.gradients = {gradient_of(name): np.zeros_like(arrays[name])
+                          for name in self.plan.trained}
 
     def download(self) -> dict[str, np.ndarray]:
         """Return parameters and momentum, int16 by name."""
@@ -107,38 +108,36 @@ class GoldenExecutor:
         """Change momentum and parameters by the gradients, and set the gradients to 0."""
         report = Report()
         for name in self.plan.trained:
-            if rule.decay and self.arrays[name].ndim > 1:
-                self.gradients[name] = self._blend(
-                    rule.decay * rule.batch, name, gradient_of(name), exponents, seed, report)
-            velocity = gradient_of(name)
+            weights, gradient = self.arrays[name], self.gradients[gradient_of(name)]
+
+            def blend(factor, *operands):
+                return self._blend(factor, *operands, exponents, seed, report)
+
+            if rule.decay and weights.ndim > 1:
+                gradient = blend(rule.decay * rule.batch, (name, weights),
+                                 (gradient_of(name), gradient), gradient_of(name))
+            change = gradient_of(name), gradient
             if rule.momentum:
                 velocity = momentum_of(name)
-                self.arrays[velocity] = self._blend(
-                    rule.momentum, velocity, gradient_of(name), exponents, seed, report,
-                    result=velocity)
-            self.arrays[name] = self._blend(
-                -rule.rate / rule.batch, velocity, name, exponents, seed, report)
-            self.gradients[name] = np.zeros_like(self.gradients[name])
+                self.arrays[velocity] = blend(rule.momentum, (velocity, self.arrays[velocity]),
+                                              change, velocity)
+                change = velocity, self.arrays[velocity]
+            self.arrays[name] = blend(-rule.rate / rule.batch, change, (name, weights), name)
+            self.gradients[gradient_of(name)] = np.zeros_like(gradient)
         return report
 
-    def _blend(self, factor: float, operand: str, addend: str, exponents: Mapping[str, int],
-               seed: int, report: Report, result: str | None = None) -> np.ndarray:
-        """Return ``factor * operand + addend`` in place of ``addend``, or of ``result``."""
-        result = result or addend
-        scale = coefficient(factor, operand=exponents[operand], addend=exponents[addend],
+    def _blend(self, factor: float, operand: tuple[str, np.ndarray],
+               addend: tuple[str, np.ndarray], result: str, exponents: Mapping[str, int],
+               seed: int, report: Report) -> np.ndarray:
+        """Return ``factor * operand + addend``, each a name and its elements, for ``result``."""
+        scale = coefficient(factor, operand=exponents[operand[0]], addend=exponents[addend[0]],
                             result=exponents[result])
-        sums = scale.factor * self._stored(operand) + (self._stored(addend) << scale.left)
+        sums = (scale.factor * operand[1].astype(np.int64)
+                + (addend[1].astype(np.int64) << scale.left))
         elements, found = finish(sums, scale.right,
                                  random=numerics.draw(self.places[result], seed))
         report.ranges[result] = report.ranges.get(result, Range()) | found
         return elements
-
-    def _stored(self, name: str) -> np.ndarray:
-        """Return a parameter, momentum or gradient as int64."""
-        if name in self.arrays:
-            return self.arrays[name].astype(np.int64)
-        parameter = next(p for p in self.plan.trained if gradient_of(p) == name)
-        return self.gradients[parameter].astype(np.int64)
 
 
 class _Job:
@@ -174,13 +173,13 @@ class _Job:
         executor, name, images = self.executor, item.result, self.report.samples
         right = self.exponents[name] - item.sums(self.exponents)
         chunk = executor.chunks.get(parameter, images)
-        gradient, found = executor.gradients[parameter], Range()
+        gradient, found = executor.gradients[name], Range()
         for turn, start in enumerate(range(0, images, chunk)):
             sums = total(slice(start, start + chunk)) + (gradient.astype(np.int64) << right)
             random = numerics.draw(executor.places[name], self.seed, turn)
             gradient, of_chunk = finish(sums, right, random=random)
             found |= of_chunk
-        executor.gradients[parameter] = gradient
+        executor.gradients[name] = gradient
         self.report.ranges[name] = found
 
 
