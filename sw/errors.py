@@ -4,12 +4,17 @@ Everything the software raises on purpose derives from :class:`SystolithError`; 
 prints the message alone and leaves with ``exit_code``. Anything else is a defect.
 """
 
+<<<<<<< HEAD
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 __all__ = ["CapacityError", "DataError", "ModelError", "ProgramError", "Refusal",
            "ShortageError", "SystolithError", "UnsupportedError"]
+=======
+__all__ = ["CapacityError", "DataError", "ModelError", "ProgramError", "SystolithError",
+           "TrainingError", "UnsupportedError"]
+>>>>>>> training
 
 
 class SystolithError(Exception):
@@ -127,3 +132,9 @@ class ProgramError(SystolithError):
     """A program file that is damaged or made for another configuration."""
 
     exit_code = 5
+
+
+class TrainingError(SystolithError):
+    """Training that cannot begin or go on: it diverged, or its settings do not fit the numbers."""
+
+    exit_code = 7
