@@ -4,17 +4,12 @@ Everything the software raises on purpose derives from :class:`SystolithError`; 
 prints the message alone and leaves with ``exit_code``. Anything else is a defect.
 """
 
-<<<<<<< HEAD
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 __all__ = ["CapacityError", "DataError", "ModelError", "ProgramError", "Refusal",
-           "ShortageError", "SystolithError", "UnsupportedError"]
-=======
-__all__ = ["CapacityError", "DataError", "ModelError", "ProgramError", "SystolithError",
-           "TrainingError", "UnsupportedError"]
->>>>>>> training
+           "ShortageError", "SystolithError", "TrainingError", "UnsupportedError"]
 
 
 class SystolithError(Exception):
