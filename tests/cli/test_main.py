@@ -10,7 +10,7 @@ from systolith.hw.config import ConfigError
 from systolith.sw.errors import DataError, UnsupportedError
 
 COMMANDS = {"bench", "compile", "run", "demo", "build", "program", "verilog", "targets", "devices",
-            "doctor", "isa"}
+            "doctor", "isa", "conformance"}
 
 
 def test_every_command_is_there():
