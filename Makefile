@@ -13,7 +13,7 @@ help:
 	@echo "make test              run all tests"
 	@echo "make fast              run the tests that take seconds"
 	@echo "make lint              check the style of the code"
-	@echo "make docs              write docs/isa.md from hw/isa.py"
+	@echo "make docs              write docs/isa.md from hw/isa.py, docs/operators.md from a run"
 	@echo "make doctor            say what is installed and what is missing"
 	@echo "make build-ulx3s       RTL to bitstream for the ULX3S 85F"
 	@echo "make build-icebreaker  RTL to bitstream for the iCEBreaker"
@@ -33,6 +33,7 @@ lint: $(INSTALLED)
 
 docs: $(INSTALLED)
 	$(SYSTOLITH) isa > docs/isa.md
+	$(SYSTOLITH) conformance > docs/operators.md
 
 doctor: $(INSTALLED)
 	@$(SYSTOLITH) doctor

@@ -13,6 +13,7 @@ from systolith.cli import (
     bench,
     build,
     compile,
+    conformance,
     demo,
     devices,
     doctor,
@@ -42,6 +43,7 @@ COMMANDS: dict[str, ModuleType] = {
     "devices": devices,
     "doctor": doctor,
     "isa": isa,
+    "conformance": conformance,
 }
 
 #: Exit codes beside those that :mod:`systolith.sw.errors` gives its errors.

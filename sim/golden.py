@@ -178,20 +178,19 @@ def _concat(op: Concat, operands: list[np.ndarray], inputs: list[Tensor],
             output: Tensor) -> np.ndarray:
     parts = []
     for i, (x, tensor) in enumerate(zip(operands, inputs, strict=True)):
-        requant = Requant(*(values[i:i + 1] for values in (
-            op.requant.multiplier, op.requant.left, op.requant.right)))
+        requant = op.requant.elements(slice(i, i + 1))
         parts.append(_rescale(x.astype(np.int64) - tensor.zero_point, requant, output))
     return np.concatenate(parts, axis=1 + op.axis)
 
 
 def _average(op: Pool, x: np.ndarray, source: Tensor, output: Tensor) -> np.ndarray:
     wide = x.astype(np.int32)
-    if op.requant is not None:
-        sums = sum(_taps(wide - source.zero_point, op.kernel, op.stride))
-        return _rescale(sums, op.requant, output)
-    sums = sum(_taps(_pad(wide, op.pads, 0), op.kernel, op.stride))
+    zero = 0 if op.requant is None else source.zero_point
+    sums = sum(_taps(_pad(wide - zero, op.pads, 0), op.kernel, op.stride))
     inside = _pad(np.ones((1, *source.shape[:2], 1), np.int32), op.pads, 0)
     counts = sum(_taps(inside, op.kernel, op.stride))
+    if op.requant is not None:
+        return _rescale(sums, op.requant.elements(counts - 1 if any(op.pads) else [0]), output)
     return np.sign(sums) * ((np.abs(sums) + counts // 2) // counts)
 
 

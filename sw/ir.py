@@ -35,6 +35,10 @@ class Requant:
     left: np.ndarray
     right: np.ndarray
 
+    def elements(self, index: int | slice | np.ndarray) -> "Requant":
+        """Return the rescaling that has only some elements, in the index's shape."""
+        return Requant(self.multiplier[index], self.left[index], self.right[index])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Op:
@@ -126,8 +130,8 @@ class Pool(Op):
 
     ``mode="max"``: result saturated to the bounds. ``mode="average"`` with ``requant=None``:
     TFLite's average, the sum of q divided by the count of valid elements, ties away from zero.
-    With a ``requant`` (arrays of length 1): ``sat(requantize(sum(q - z_x)) + z_y)``, all windows
-    full.
+    With a ``requant``: ``sat(requantize(sum(q - z_x)) + z_y)``; its arrays have one element for
+    windows that are all full, else ``kh * kw``, the last but k for windows that lack k elements.
     """
 
     mode: str

@@ -55,9 +55,9 @@ def input_type(info: ValueInfoProto, name: str) -> tuple[int, tuple[int, ...], s
         kind = TensorProto.DataType.Name(tensor.elem_type).lower()
         raise ModelError(f"{name}: input {info.name!r} is {kind}: export the model with a float, "
                          "int8 or uint8 input")
-    if len(dims) < 2:
-        raise ModelError(f"{name}: input {info.name!r} has {len(dims)} dimensions: the first must "
-                         "be the batch")
+    if not dims:
+        raise ModelError(f"{name}: input {info.name!r} is a single number: the first dimension "
+                         "must be the batch")
     for axis, dim in enumerate(dims[1:], 1):
         if dim.dim_value < 1:
             raise ModelError(

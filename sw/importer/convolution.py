@@ -1,5 +1,7 @@
 """Conv, Gemm and MatMul, and their quantised forms."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from systolith.sw.importer.builder import Builder
@@ -7,7 +9,7 @@ from systolith.sw.importer.drafts import ConvDraft
 from systolith.sw.importer.geometry import read_geometry
 from systolith.sw.importer.node import Node
 from systolith.sw.importer.quantization import binary_operator, weighted_operator
-from systolith.sw.importer.values import PADDING, Activation, Value
+from systolith.sw.importer.values import PADDING, Activation, Constant, QuantizedConstant, Value
 from systolith.sw.importer.weights import channel_scales, integer_bias, integer_weights
 
 __all__ = ["HANDLERS", "flat_weights", "input_scale"]
@@ -44,9 +46,17 @@ def conv(builder: Builder, node: Node) -> Value:
 
 
 def gemm(builder: Builder, node: Node) -> Value:
-    """Import Gemm: ``y = a * b (+ c)`` with either order of b."""
-    if node.attribute("alpha", 1.0) != 1 or node.attribute("beta", 1.0) != 1:
-        node.refuse("alpha or beta is not 1", "multiply them into weights and bias")
+    """Import Gemm: ``y = alpha * a * b (+ beta * c)`` with either order of b."""
+    alpha, beta = (float(node.attribute(name, 1.0)) for name in ("alpha", "beta"))
+    if not (0 < alpha < np.inf and abs(beta) < np.inf):
+        node.refuse(f"alpha is {alpha:g} and beta {beta:g}", "alpha must be above 0: multiply it "
+                    "into the weights")
+    weights, bias = node.operand(1), node.operand(2)
+    if isinstance(weights, QuantizedConstant) and alpha != 1:
+        node = node.on(node.operand(0), replace(weights, scale=alpha * weights.scale), bias)
+    if bias is not None and beta != 1:
+        scaled = Constant(beta * node.constant(2, "bias").astype(np.float64))
+        node = node.on(*node.inputs[:2], scaled)
     if node.attribute("transA", 0):
         node.refuse("its first operand is transposed", "set transA=0")
     return _dense(builder, node, transposed=bool(node.attribute("transB", 0)))

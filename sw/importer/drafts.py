@@ -199,26 +199,26 @@ class PoolDraft(Draft):
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
 
     def finish(self, tensors: Mapping[str, Tensor]) -> Op:
-        """Return the pooling; an average that changes scale gets a rescaling."""
+        """Return the pooling; an average that changes scale gets a rescaling for each count."""
         source, output = tensors[self.inputs[0]], tensors[self.output]
         count = math.prod(self.kernel)
         same = (source.scale, source.zero_point) == (output.scale, output.zero_point)
         requant = None
-        if self.mode == "average" and not (same and self._divides(count)):
-            factor = np.array([source.scale / (output.scale * count)])
-            largest = max(127 - source.zero_point, 128 + source.zero_point) * count
-            requant = self.requant(factor, np.array([largest]), lift=True)
+        if self.mode == "average" and not (same and _divides(count)):
+            counts = np.arange(1, count + 1) if any(self.pads) else np.array([count])
+            largest = max(127 - source.zero_point, 128 + source.zero_point) * counts
+            requant = self.requant(source.scale / (output.scale * counts), largest, lift=True)
         return Pool(**self.common(output), mode=self.mode, kernel=self.kernel, stride=self.stride,
                     pads=self.pads, requant=requant)
 
-    def _divides(self, count: int) -> bool:
-        try:
-            average_multiplier(count)
-        except ValueError as error:
-            if any(self.pads):
-                self.node.refuse(str(error), "use a smaller window")
-            return False
-        return True
+
+def _divides(count: int) -> bool:
+    """Tell whether TFLite's average of so many elements can be computed as it is."""
+    try:
+        average_multiplier(count)
+    except ValueError:
+        return False
+    return True
 
 
 @dataclass(kw_only=True, slots=True)

@@ -79,6 +79,8 @@ def _pair(builder: Builder, node: Node) -> list[Activation]:
         shape = np.broadcast_shapes(a.shape, b.shape)
     except ValueError:
         node.refuse(f"its operands have the shapes {a.shape} and {b.shape}", advice)
+    if not shape:
+        return [a, b]
     pair = []
     for x in (a, b):
         last = np.moveaxis(np.broadcast_to(x.elements, shape), 0, -1)
@@ -107,8 +109,8 @@ def batch_normalization(builder: Builder, node: Node) -> Value:
         node.constant(i, what).astype(np.float64)
         for i, what in ((1, "scale"), (2, "bias"), (3, "mean"), (4, "variance")))
     factor = scale / np.sqrt(variance + node.attribute("epsilon", 1e-5))
-    if factor.size != x.shape[0]:
-        node.refuse(f"it has {factor.size} factors for {x.shape[0]} channels", "correct the model")
+    if not x.shape or factor.size != x.shape[0]:
+        node.refuse(f"it has {factor.size} factors for an input of {x.shape}", "correct the model")
     axes = (-1, *[1] * (len(x.shape) - 1))
     return _affine(builder, node, x, factor.reshape(axes), (shift - mean * factor).reshape(axes))
 

@@ -63,7 +63,14 @@ def space_to_depth(builder: Builder, node: Node) -> Value:
     if {x.shape[1] % block, x.shape[2] % block} != {0}:
         node.refuse(f"its blocks of {block} do not divide {x.shape[1]} x {x.shape[2]}",
                     "correct the model")
-    return _join(builder, node, parts, 0, like=x)
+    result = _join(builder, node, parts, 0, like=x)
+    mode = node.attribute("mode", "DCR")
+    if mode == "DCR":
+        return result
+    if mode != "CRD":
+        node.refuse(f"its mode is {mode!r}", "ONNX knows DCR and CRD")
+    blocks = result.elements.reshape(block * block, -1, *result.shape[1:])
+    return result.rearranged(blocks.swapaxes(0, 1).reshape(result.shape))
 
 
 def depth_to_space(builder: Builder, node: Node) -> Value:

@@ -24,6 +24,8 @@ def max_pool(builder: Builder, node: Node) -> Value:
         node.quantized()
     source = builder.as_map(node, x)
     geometry = _window(node, source)
+    if geometry.dilation != (1, 1):
+        node.refuse("it is dilated", "pool without dilation")
     if any(source.pads) and not _never_below_zero(builder, x):
         node.refuse("the Pad before it adds zeros that may exceed the largest element",
                     "put the padding into the MaxPool's own pads, or a Relu before the Pad")
@@ -39,11 +41,13 @@ def average_pool(builder: Builder, node: Node) -> Value:
     source = builder.as_map(node, x)
     geometry = _window(node, source)
     counted = bool(node.attribute("count_include_pad", 0)) and any(geometry.pads)
-    if not counted and not any(source.pads):
-        return _average(builder, node, x, source, geometry)
+    dilated = geometry.dilation != (1, 1)
+    if not counted and not dilated and not any(source.pads):
+        return _average(builder, node, source, geometry)
     if any(geometry.excess) or (any(geometry.pads) and not counted):
         node.refuse("it counts some padding and leaves out other (a Pad before it, or ceil_mode "
-                    "with count_include_pad)", "use one kind of padding, and ceil_mode=0")
+                    "with count_include_pad, or dilation)", "use one kind of padding, and "
+                    "ceil_mode=0")
     pads = tuple(p + q for p, q in zip(source.pads, geometry.pads, strict=True))
     return _sum_conv(builder, node, x, source, replace(geometry, pads=pads))
 
@@ -58,19 +62,20 @@ def global_average_pool(builder: Builder, node: Node) -> Value:
     geometry = Geometry((h, w), (1, 1), (1, 1), source.pads, (0, 0), (1, 1))
     if any(source.pads):
         return _sum_conv(builder, node, x, source, geometry)
-    return _average(builder, node, x, source, geometry)
+    return _average(builder, node, source, geometry)
 
 
 def reduce_mean(builder: Builder, node: Node) -> Value:
-    """Import ReduceMean over height, width or both."""
+    """Import ReduceMean over channels, height, width or some of them."""
     x = node.quantized()
     rank = len(x.shape) + 1
     axes = node.integers(1, "axes", "list of axes")
     axes = sorted({axis % rank for axis in axes or ()})
-    if rank < 3 or not axes or axes[0] < 2:
-        node.refuse("it reduces other axes than the spatial ones",
-                    "only the mean over height, width or both is supported")
-    if axes == list(range(2, rank)):
+    if rank < 2 or not axes or axes[0] < 1:
+        node.refuse("it reduces the batch", "name the axes behind it")
+    if axes[0] == 1:
+        result = _channel_mean(builder, node, x, axes)
+    elif axes == list(range(2, rank)):
         result = global_average_pool(builder, node)
     else:
         source = builder.as_map(node, x)
@@ -79,22 +84,41 @@ def reduce_mean(builder: Builder, node: Node) -> Value:
         kernel = tuple(n if axis in axes else 1 for axis, n in ((2, source.shape[0]),
                                                                (3, source.shape[1])))
         size = tuple(n - k + 1 for n, k in zip(source.shape, kernel, strict=False))
-        result = _average(builder, node, x, source, Geometry(
+        result = _average(builder, node, source, Geometry(
             kernel, (1, 1), (1, 1), (0, 0, 0, 0), (0, 0), size))
     if node.attribute("keepdims", 1):
         return result
     return result.rearranged(result.elements.squeeze(tuple(axis - 1 for axis in axes)))
 
 
-def _average(builder: Builder, node: Node, x: Activation, source: Map,
+def _channel_mean(builder: Builder, node: Node, x: Activation, axes: list[int]) -> Activation:
+    """Average over the channels, and over height and width if they are among the axes."""
+    rank = len(x.shape)
+    # a vector is a map of one pixel
+    source = builder.as_map(node, x.rearranged(x.elements.reshape(
+        x.shape if rank > 1 else (-1, 1))))
+    if any(source.pads):
+        node.refuse("it follows a Pad", "put the Pad behind it")
+    spatial = [axis + 3 - rank for axis in axes if axis > 1]     # 2: height, 3: width
+    kernel = tuple(n if axis in spatial else 1
+                   for axis, n in zip((2, 3), source.shape, strict=False))
+    size = tuple(n - k + 1 for n, k in zip(source.shape, kernel, strict=False))
+    count = math.prod(kernel) * source.shape[2]
+    draft = ConvDraft(
+        **builder.labels(node, source.tensor), lift=True, bias=np.zeros(1, np.int64),
+        weights=np.full((1, *kernel, source.shape[2]), UNIT, np.int8),
+        scale=np.full(1, input_scale(builder, x) / (UNIT * count)))
+    result = builder.add_draft(draft, (*size, 1), source.rank)
+    return result.rearranged(result.elements.reshape(
+        [1 if axis in axes else n for axis, n in enumerate(x.shape, 1)]))
+
+
+def _average(builder: Builder, node: Node, source: Map,
              geometry: Geometry) -> Activation:
     """Average what lies on the map; windows over its edge divide by what they hold."""
-    pads = _all_pads(geometry)
     draft = PoolDraft(**builder.labels(node, source.tensor), mode="average",
-                      kernel=geometry.kernel, stride=geometry.stride, pads=pads)
-    # Counts that differ allow no common rescaling: such a result keeps its input's scale.
-    like = x if any(pads) else None
-    return builder.add_draft(draft, (*geometry.result, source.shape[2]), source.rank, like)
+                      kernel=geometry.kernel, stride=geometry.stride, pads=_all_pads(geometry))
+    return builder.add_draft(draft, (*geometry.result, source.shape[2]), source.rank)
 
 
 def _sum_conv(builder: Builder, node: Node, x: Activation, source: Map,
@@ -104,7 +128,8 @@ def _sum_conv(builder: Builder, node: Node, x: Activation, source: Map,
     weights = np.full((channels, *geometry.kernel, 1), UNIT, np.int8)
     draft = ConvDraft(
         **builder.labels(node, source.tensor), weights=weights, groups=channels, lift=True,
-        stride=geometry.stride, pads=geometry.pads, bias=np.zeros(channels, np.int64),
+        stride=geometry.stride, pads=geometry.pads, dilation=geometry.dilation,
+        bias=np.zeros(channels, np.int64),
         scale=np.full(channels, input_scale(builder, x) / (UNIT * math.prod(geometry.kernel))))
     return builder.add_draft(draft, (*geometry.result, channels), source.rank)
 
@@ -116,8 +141,6 @@ def _window(node: Node, source: Map) -> Geometry:
     if node.attribute("channels_last", 0):
         node.refuse("it is channels-last", "set channels_last=0")
     geometry = read_geometry(node, source, kernel)
-    if geometry.dilation != (1, 1):
-        node.refuse("it is dilated", "pool without dilation")
     if any(p >= k for p, k in zip(geometry.pads, geometry.kernel * 2, strict=True)):
         node.refuse("its padding is as wide as its window", "reduce the padding")
     return geometry

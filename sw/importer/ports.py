@@ -7,7 +7,7 @@ import numpy as np
 from systolith.sw.importer.builder import Builder, Slot
 from systolith.sw.importer.node import Node
 from systolith.sw.importer.quantization import OFFSETS
-from systolith.sw.importer.values import PADDING, State
+from systolith.sw.importer.values import PADDING, Activation, State
 from systolith.sw.ir import HostStep, Port
 
 __all__ = ["input_port", "output_port"]
@@ -31,6 +31,8 @@ def output_port(node: Node, builder: Builder) -> Port:
     RefusedError
         If it is no quantised feature map, or one in an order no transposition gives.
     """
+    if not isinstance(node.inputs[0], Activation):
+        node.refuse("it is a constant", "take it out of the model's outputs")
     x = node.activation()
     steps = x.steps
     if x.state is not State.INTEGER and x.state is not State.HOST:

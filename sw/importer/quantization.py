@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 
 from systolith.sw.importer.builder import Builder
-from systolith.sw.importer.drafts import PoolDraft
 from systolith.sw.importer.node import Node
 from systolith.sw.importer.values import (
     Activation,
@@ -103,11 +102,6 @@ def _rescale(builder: Builder, node: Node, x: Activation, target: Quantization) 
     if slot.draft is None and x.state is State.RAW:
         node.refuse(f"model input {slot.name!r} is quantised twice, with different scales",
                     "let all its readers share one QuantizeLinear")
-    partial = isinstance(slot.draft, PoolDraft) and slot.draft.mode == "average" and any(
-        slot.draft.pads)
-    if partial and 2 * target.scale <= slot.cell.value.scale:  # rounded twice: off by 2 steps
-        node.refuse("the AveragePool before it excludes padding and halves the scale or more",
-                    "set count_include_pad=1, or let its output keep the input's scale")
     result = builder.unary(node, x, "average")
     builder.slot(result).cell.value = target
     return result

@@ -113,9 +113,14 @@ def _target(node: Node, axes: list[int], shape: list[int]) -> tuple[list[int], l
     lengths = [shape[axis] for axis in axes]
     scales, sizes = (None if node.operand(i) is None else node.constant(i, what).ravel()
                      for i, what in ((2, "list of scales"), (3, "list of sizes")))
-    if node.attribute("keep_aspect_ratio_policy", "stretch") != "stretch":
-        node.refuse("it keeps the aspect ratio", "export the model with fixed sizes")
     if sizes is not None and sizes.size == len(axes) and min(sizes) > 0:
+        policy = node.attribute("keep_aspect_ratio_policy", "stretch")
+        if policy in _POLICIES:
+            scale = float(_POLICIES[policy](sizes / np.array(lengths)))
+            return [int(np.floor(scale * length + 0.5)) for length in lengths], [scale] * len(axes)
+        if policy != "stretch":
+            node.refuse(f"its keep_aspect_ratio_policy is {policy!r}",
+                        "ONNX knows stretch, not_larger and not_smaller")
         return [int(n) for n in sizes], [n / length for n, length in zip(
             sizes, lengths, strict=True)]
     if scales is None or scales.size != len(axes) or not (scales > 0).all():
@@ -161,6 +166,9 @@ _ROUNDINGS = {
     "floor": np.floor,
     "ceil": np.ceil,
 }
+
+#: How the factors of several axes become one.
+_POLICIES = {"not_larger": np.min, "not_smaller": np.max}
 
 HANDLERS = {
     "Slice": layout(slice_),

@@ -19,7 +19,8 @@ _WEIGHTS = ("quantise the weights to int8, symmetric, as onnxruntime.quantizatio
 def integer_weights(node: Node, index: int) -> QuantizedConstant:
     """Return an operand as symmetric int8 weights: ``real = scale * levels``.
 
-    uint8 weights around 128 are the same thing shifted.
+    Weights around a zero point are taken where none is more than 8 bits away from it, as uint8
+    ones around 128.
     """
     value = node.operand(index)
     if not isinstance(value, QuantizedConstant):
@@ -27,11 +28,13 @@ def integer_weights(node: Node, index: int) -> QuantizedConstant:
     levels, zeros = value.levels, value.zero_point.astype(np.int64)
     if levels.dtype.name not in ("int8", "uint8"):
         node.refuse(f"its weights are {levels.dtype}", _WEIGHTS)
-    if levels.dtype == np.uint8:
-        levels, zeros = levels.astype(np.int64) - 128, zeros - 128
-    if zeros.any():
+    shape = [1] * levels.ndim
+    if zeros.size > 1:
+        shape[value.axis] = -1
+    levels = levels.astype(np.int64) - zeros.reshape(shape)
+    if levels.max(initial=0) > 127 or levels.min(initial=0) < -128:
         node.refuse("its weights have a zero point", _WEIGHTS)
-    return QuantizedConstant(levels.astype(np.int8), value.scale, zeros, value.axis)
+    return QuantizedConstant(levels.astype(np.int8), value.scale, 0 * zeros, value.axis)
 
 
 def channel_scales(node: Node, weights: QuantizedConstant, axis: int) -> np.ndarray:

@@ -56,7 +56,7 @@ def _divided(pool: Pool, count: int, channels: int, source: Map) -> Parameters:
     """Return the parameters that make sums of ``count`` elements an average."""
     if pool.requant is not None:
         bias = np.full(channels, -source.tensor.zero_point * count)
-        return Parameters.of(bias, pool.requant)
+        return Parameters.of(bias, pool.requant.elements([count - 1 if any(pool.pads) else 0]))
     multiplier, left_shift, right_shift = average_multiplier(count)
     ones = np.ones(channels, np.int64)
     return Parameters(0 * ones, multiplier * ones, left_shift * ones, right_shift * ones)

@@ -107,8 +107,7 @@ def lower_concat(concat: Concat, sources: list[Map], config: Config) -> list[Pla
                 f"its part {i} begins at channel {place[2]}, but {config.describe()} writes at "
                 f"multiples of {config.alignment} only", "give the parts before it even numbers of "
                 "channels, or use another target", concat.name)
-        one = Requant(*(values[i:i + 1] for values in (
-            concat.requant.multiplier, concat.requant.left, concat.requant.right)))
+        one = concat.requant.elements(slice(i, i + 1))
         parameters = Parameters.of(np.full(channels, -source.tensor.zero_point), one)
         plans += [replace(plan, source=i, channel=plan.channel + place[2],
                           origin=(place[0], place[1]))

@@ -138,8 +138,8 @@ def _check_pool(op: Pool, source: Tensor, output: Tensor) -> None:
         _require((source.scale, source.zero_point) == (output.scale, output.zero_point), op,
                  "changes the scale without a rescaling")
     else:
-        _require(op.mode == "average" and not any(op.pads), op, "rescales what cannot be")
-        _check_requant(op, op.requant, 1)
+        _require(op.mode == "average", op, "rescales what cannot be")
+        _check_requant(op, op.requant, op.kernel[0] * op.kernel[1] if any(op.pads) else 1)
 
 
 def _check_requant(op: Op, requant: Requant, count: int) -> None:

@@ -54,3 +54,14 @@ def test_doctor_looks_on_path(monkeypatch, program):
     found = {finding.name: finding.found for finding in doctor.examine()
              if finding.name == program}
     assert found == {program: f"/opt/{program}"}
+
+
+@pytest.mark.slow
+def test_conformance_of_one_operator(systolith):
+    result = systolith("conformance", "--operator", "Relu", "--json").json
+    assert (result["passed"], result["failed"]) == (1, 0)
+    assert [case["case"] for case in result["cases"]] == ["test_relu"]
+    assert result["not_claimed"]["cases"] > 500
+    assert "| Relu | 1 | 0 | 0 |" in systolith("conformance", "--operator", "Relu").out
+    run = systolith("conformance", "--operator", "Erf")
+    assert run.code == 2 and "no case of Erf" in run.err

@@ -247,6 +247,87 @@ def test_reduce_mean(axes, keep):
     check(m, m.finish(y), most=2, rarely=0.4)
 
 
+@pytest.mark.parametrize("axes", [[1], [-3], [1, 2], [1, 3], [1, 2, 3]])
+def test_mean_over_channels(axes):
+    m = Model((3, 6, 5))
+    y = m.node("ReduceMean", m.conv("x", 4, 3, (1, 1)), axes=axes, keepdims=1)
+    graph = check(m, m.finish(behind(m, y, 1)), most=2, rarely=0.4)
+    assert [op.kind for op in graph.ops][1] == "ReduceMean"
+
+
+@pytest.mark.parametrize("form", ["qdq", "qlinear"])
+@pytest.mark.parametrize("kernel, stride, pads", [
+    ([3, 3], [1, 1], [1, 1, 1, 1]), ([3, 3], [2, 2], [0, 1, 2, 2]), ([2, 4], [2, 3], [1, 0, 0, 3]),
+    ([7, 7], [1, 1], [3, 3, 3, 3])])
+def test_average_that_leaves_padding_out_and_has_a_scale_of_its_own(kernel, stride, pads, form):
+    m = Model((3, 6, 7))
+    y = m.node("AveragePool", m.conv("x", 5, 3, (1, 1)), kernel_shape=kernel, strides=stride,
+               pads=pads)
+    graph = check(m, m.finish(y), form=form, rarely=0.2)      # averages tie often
+    pool = graph.ops[-1]
+    assert pool.pads == tuple(pads)
+    if form == "qlinear":       # in QDQ form onnxruntime keeps the input's scale
+        assert len(pool.requant.multiplier) == np.prod(kernel)
+
+
+@pytest.mark.parametrize("alpha, beta", [(2.5, 1.0), (1.0, -0.5), (0.3, 0.0)])
+def test_gemm_with_factors(alpha, beta):
+    m = Model((7,))
+    y = m.gemm("x", 5, 7, alpha=alpha, beta=beta)
+    x = m.data(8)
+    proto = m.finish(m.fake_quantize(y, 0.05, 3))
+    weights = next(t for t in proto.graph.initializer if t.dims == [5, 7])
+    levels = m.rng.integers(-127, 128, (5, 7)).astype(np.int8)
+    name, scale, zero = weights.name, m.constant(0.01), m.constant(0, np.int8)
+    weights.CopyFrom(onnx.numpy_helper.from_array(levels, "levels"))
+    proto.graph.initializer.extend(m.initializers[-2:])
+    nodes = [onnx.helper.make_node("QuantizeLinear", ["x", scale_in := m.constant(0.03), zero],
+                                   ["q"]),
+             onnx.helper.make_node("DequantizeLinear", ["q", scale_in, zero], ["d"]),
+             onnx.helper.make_node("DequantizeLinear", ["levels", scale, zero], [name])]
+    proto.graph.initializer.append(m.initializers[-1])
+    gemm = next(node for node in proto.graph.node if node.op_type == "Gemm")
+    gemm.input[0] = "d"
+    rest = list(proto.graph.node)
+    del proto.graph.node[:]
+    proto.graph.node.extend([*nodes, *rest])
+    found, = difference(proto, x)
+    assert abs(found).max() <= 1 and np.mean(found != 0) <= RARELY
+
+
+def test_weights_near_their_zero_point():
+    m = Model((4, 6, 6))
+    x = m.data(8)
+    proto = quantized(m.finish(m.conv("x", 5, 4, (3, 3))), x, per_channel=False)
+    expected = reference(proto, x)[0]
+    for tensor in proto.graph.initializer:
+        if "c1" in tensor.name and tensor.data_type == TensorProto.INT8:
+            shifted = onnx.numpy_helper.to_array(tensor).astype(int) // (
+                2 if tensor.dims else 1) + 20
+            tensor.CopyFrom(onnx.numpy_helper.from_array(shifted.astype(np.int8), tensor.name))
+    found, = difference(proto, x)
+    assert abs(found).max() <= 1 and np.mean(found != 0) <= RARELY
+    assert np.abs(reference(proto, x)[0] - expected).max() > 0      # the change did something
+
+
+@pytest.mark.parametrize("op", ["Relu", "Sub", "Mul"])
+def test_images_of_one_number(op):
+    m = Model(())
+    x = m.fake_quantize("x", 0.02, 3)
+    y = m.node(op, x) if op == "Relu" else m.node(op, x, m.node("Relu", x))
+    proto, x = m.finish(m.fake_quantize(y, 0.02, 3)), m.data(8)
+    found, = difference(proto, x)
+    assert abs(found).max() <= 1
+
+
+@pytest.mark.parametrize("policy", ["not_larger", "not_smaller"])
+def test_resize_that_keeps_the_aspect_ratio(policy):
+    m = Model((3, 6, 5), opset=18)
+    y = m.node("Resize", m.conv("x", 4, 3, (1, 1)), "", "", m.integers(9, 11), axes=[2, 3],
+               keep_aspect_ratio_policy=policy, mode="nearest")
+    check(m, m.finish(y))
+
+
 @pytest.mark.parametrize("quantised", [True, False])
 @pytest.mark.parametrize("op, attributes", [
     ("Sigmoid", {}), ("Tanh", {}), ("HardSigmoid", {}), ("HardSigmoid", {"alpha": 0.5}),
