@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import re
@@ -105,15 +106,15 @@ def test_no_tool_outlives_an_interrupted_build(fake_tools, stand_in, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.board
-@pytest.mark.parametrize("name,resources", [
-    ("ulx3s-85f", {"dsp": 0, "bram": 1}),
-    ("icebreaker", {"dsp": 0, "bram": 2, "spram": 0}),
+@pytest.mark.parametrize("name,clock_hz,resources", [
+    ("ulx3s-85f", 25_000_000, {"dsp": 0, "bram": 1}),
+    ("icebreaker", 24_000_000, {"dsp": 0, "bram": 2, "spram": 0}),
 ])
-def test_a_small_design_becomes_a_bitstream(name, resources, stand_in, tmp_path):
-    target = find_target(name)
+def test_a_small_design_becomes_a_bitstream(name, clock_hz, resources, stand_in, tmp_path):
+    target = dataclasses.replace(find_target(name), clock_hz=clock_hz)
     report = build(target, tmp_path, accelerator=stand_in, seeds=range(1, 3))
     assert {name: report.usage[name].used for name in resources} == resources
-    assert report.fmax_mhz > 24 and report.constraint_mhz == target.clock_hz / 1e6
+    assert report.fmax_mhz > 24 and report.constraint_mhz == clock_hz / 1e6
     if report.timing_met:
         assert report.bitstream.stat().st_size > 50_000
     else:
