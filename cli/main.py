@@ -17,6 +17,7 @@ from systolith.cli import (
     demo,
     devices,
     doctor,
+    explain,
     isa,
     program,
     run,
@@ -30,6 +31,7 @@ __all__ = ["COMMANDS", "app", "execute", "main"]
 COMMANDS: dict[str, ModuleType] = {
     "demo": demo,
     "compile": compile,
+    "explain": explain,
     "run": run,
     "bench": bench,
     "build": build,

@@ -22,7 +22,7 @@ from systolith.sw.program import LayerInfo, Program
 from systolith.sw.steps import Step, fuse
 from systolith.sw.timing import Timing, measure
 
-__all__ = ["compile_graph"]
+__all__ = ["compile_graph", "maps_of"]
 
 #: A halo is filled at most so many steps before the map is written.
 _STEPS_AHEAD = 2
@@ -46,7 +46,7 @@ def compile_graph(graph: Graph, config: Config) -> Program:
         raise CapacityError(f"{config.describe()}: int8 networks need operand_bits = 8")
     verify(graph)
     steps = fuse(graph)
-    maps = _maps(graph, steps, config)
+    maps = maps_of(graph, steps, config)
     plans = [lower_step(step, [maps[name] for name in step.core.inputs], graph, config)
              for step in steps]
     constants = [[pack_constants(plan, config) for plan in of_step] for of_step in plans]
@@ -62,7 +62,7 @@ def compile_graph(graph: Graph, config: Config) -> Program:
         constant_elements=memory.constant_elements, map_elements=memory.map_elements)
 
 
-def _maps(graph: Graph, steps: list[Step], config: Config) -> dict[str, Map]:
+def maps_of(graph: Graph, steps: list[Step], config: Config) -> dict[str, Map]:
     """Give every tensor kept in memory its halo, the union over its readers."""
     names = [port.tensor for port in graph.inputs] + [step.output for step in steps]
     halos = {name: Halo() for name in names}

@@ -4,8 +4,10 @@ Everything the software raises on purpose derives from :class:`SystolithError`; 
 prints the message alone and leaves with ``exit_code``. Anything else is a defect.
 """
 
-__all__ = ["CapacityError", "DataError", "ModelError", "ProgramError", "SystolithError",
-           "UnsupportedError"]
+from dataclasses import dataclass
+
+__all__ = ["CapacityError", "DataError", "ModelError", "Problem", "ProgramError",
+           "SystolithError", "UnsupportedError"]
 
 
 class SystolithError(Exception):
@@ -21,19 +23,33 @@ class ModelError(SystolithError):
     exit_code = 2
 
 
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A node that cannot be mapped."""
+
+    node: str
+    operator: str
+    reason: str
+    #: What the user can do.
+    advice: str
+
+    def __str__(self) -> str:
+        return f"node {self.node!r} ({self.operator}): {self.reason}; {self.advice}"
+
+
 class UnsupportedError(ModelError):
     """A sound model with nodes this compiler cannot map; the message lists all of them.
 
     Attributes
     ----------
-    problems : :class:`tuple` of :class:`str`
-        One sentence for each node: node, operator, reason, what to do.
+    problems : :class:`tuple` of :class:`Problem`
+        One for each node.
     """
 
-    def __init__(self, file: str, problems: list[str]):
+    def __init__(self, file: str, problems: list[Problem]):
         self.problems = tuple(problems)
         count = f"{len(problems)} nodes" if len(problems) > 1 else "a node"
-        super().__init__(f"{file}: {count} cannot be mapped: " + "; ".join(problems))
+        super().__init__(f"{file}: {count} cannot be mapped: " + "; ".join(map(str, problems)))
 
 
 class DataError(SystolithError):

@@ -10,7 +10,7 @@ from systolith.sw.ir import Graph
 from systolith.sw.maps import Map
 from systolith.sw.steps import Step
 
-__all__ = ["MemoryPlan", "plan_memory"]
+__all__ = ["MemoryPlan", "live_elements", "plan_memory"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,14 +159,19 @@ def _lives(graph, steps, maps, lanes, early=False):
         yield _Life(name, elements, written[name], read.get(name, written[name]))
 
 
+def live_elements(graph: Graph, steps: list[Step], maps: dict[str, Map],
+                  config: Config) -> list[int]:
+    """Return for each step the elements of the maps that have to be in memory during it."""
+    lives = list(_lives(graph, steps, maps, config.lanes))
+    return [sum(life.elements for life in lives if life.first <= i <= life.last)
+            for i in range(len(steps))]
+
+
 def _shortage(graph, steps, maps, constants, config) -> str:
     size = config.operand_bits // 8
-    worst, most = None, -1
-    for i, step in enumerate(steps):
-        alive = sum(life.elements for life in _lives(graph, steps, maps, config.lanes)
-                    if life.first <= i <= life.last)
-        if alive > most:
-            worst, most = step, alive
+    alive = live_elements(graph, steps, maps, config)
+    most = max(alive)
+    worst = steps[alive.index(most)]
     fits = constants + most <= config.memory_elements
     pieces = " (not side by side: they live at different times)" if fits else ""
     return (f"{graph.name} does not fit {config.describe()}: it needs {constants * size:,} bytes "

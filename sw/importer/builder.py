@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from systolith.sw.errors import Problem
 from systolith.sw.importer.drafts import Clamp, Draft, PoolDraft, SelectDraft
 from systolith.sw.importer.node import Node, RefusedError
 from systolith.sw.importer.separation import separate
@@ -182,9 +183,9 @@ class Builder:
 
     # -- the end -----------------------------------------------------------------------------
 
-    def finish(self) -> tuple[dict[str, Tensor], list[Op], list[str]]:
+    def finish(self) -> tuple[dict[str, Tensor], list[Op], list[Problem]]:
         """Return tensors, operations and the refusals that only showed now."""
-        problems: list[str] = []
+        problems: list[Problem] = []
         for slot in self.slots.values():
             if slot.cell.value is None and slot.draft is None:
                 slot.cell.value = Quantization(1.0, 0)  # integers nobody gave a scale: max pooling
@@ -205,7 +206,7 @@ class Builder:
                 if all(name in tensors for name in (*draft.inputs, draft.output)):
                     ops.append(draft.finish(tensors))
             except RefusedError as refusal:
-                problems.append(str(refusal))
+                problems.append(refusal.problem)
         return tensors, ops, problems
 
 

@@ -5,13 +5,18 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from systolith.sw.errors import Problem
 from systolith.sw.importer.values import Activation, Constant, QuantizedConstant, State, Value
 
 __all__ = ["Node", "RefusedError"]
 
 
 class RefusedError(Exception):
-    """A node that cannot be mapped; the text names node, operator, reason and remedy."""
+    """A node that cannot be mapped."""
+
+    def __init__(self, problem: Problem):
+        self.problem = problem
+        super().__init__(str(problem))
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +36,7 @@ class Node:
 
     def refuse(self, reason: str, advice: str) -> NoReturn:
         """Raise the refusal of this node: why, and what the user can do."""
-        raise RefusedError(f"node {self.name!r} ({self.op}): {reason}; {advice}")
+        raise RefusedError(Problem(self.name, self.op, reason, advice))
 
     def on(self, *inputs: Value | None) -> "Node":
         """Return this node with other operands."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from onnx import ModelProto, NodeProto, ValueInfoProto, helper
 
-from systolith.sw.errors import ModelError, UnsupportedError
+from systolith.sw.errors import ModelError, Problem, UnsupportedError
 from systolith.sw.importer import (
     activations,
     convolution,
@@ -23,6 +23,7 @@ from systolith.sw.importer.check import check_model, input_type, model_inputs
 from systolith.sw.importer.constants import fold, initializers
 from systolith.sw.importer.hosting import Continuation
 from systolith.sw.importer.node import Node, RefusedError
+from systolith.sw.importer.nodes import label_of
 from systolith.sw.importer.ports import input_port, output_port
 from systolith.sw.importer.values import Activation, QuantizedConstant, Value
 from systolith.sw.ir import Graph, Port
@@ -83,7 +84,7 @@ class _Reader:
         self.opsets = {entry.domain: entry.version for entry in model.opset_import}
         #: Values by name; a name without an entry comes from a refused node.
         self.values: dict[str, Value | None] = initializers(model)
-        self.problems: list[str] = []
+        self.problems: list[Problem] = []
         self.inputs = {info.name: input_type(info, name) for info in model_inputs(model)}
         self.builder = Builder(batch=self._batch())
         self.continuation = Continuation(self.builder)
@@ -98,13 +99,13 @@ class _Reader:
             try:
                 self._node(proto)
             except RefusedError as refusal:
-                self.problems.append(str(refusal))
+                self.problems.append(refusal.problem)
         outputs, refused = [], []
         for info in self.model.graph.output:
             try:
                 outputs += self._output(info)
             except RefusedError as refusal:
-                refused.append(str(refusal))
+                refused.append(refusal.problem)
         tensors, ops, problems = self.builder.finish()
         if self.problems or problems or refused:
             raise UnsupportedError(self.name, [*self.problems, *problems, *refused])
@@ -126,7 +127,7 @@ class _Reader:
 
     def _node(self, proto: NodeProto) -> None:
         """Import one node, or skip it silently if what it reads was refused."""
-        label = Node(name=proto.name or proto.output[0], op=proto.op_type, inputs=(),
+        label = Node(name=label_of(proto), op=proto.op_type, inputs=(),
                      opset=self.opsets.get(proto.domain, 1), output=proto.output[0])
         inputs = [self._operand(name) for name in proto.input if name in self.values]
         known = len(inputs) == len(proto.input)

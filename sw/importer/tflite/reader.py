@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from systolith.sw.errors import ModelError, UnsupportedError
+from systolith.sw.errors import ModelError, Problem, UnsupportedError
 from systolith.sw.importer.builder import Builder
 from systolith.sw.importer.node import RefusedError
 from systolith.sw.importer.ports import input_port, output_port
@@ -25,6 +25,7 @@ from systolith.sw.importer.tflite import (
     tables,
 )
 from systolith.sw.importer.tflite.file import Operator, TensorInfo, parse
+from systolith.sw.importer.tflite.nodes import label_of
 from systolith.sw.importer.tflite.operation import LARGEST, Operation
 from systolith.sw.importer.values import (
     Activation,
@@ -89,7 +90,7 @@ class _Reader:
             if tensor.data is not None}
         #: Operators by the tensor they write, where the host would run them at the model's end.
         self.hosted: dict[int, Operation] = {}
-        self.problems: list[str] = []
+        self.problems: list[Problem] = []
         self.uses = Counter(i for op in self.file.operators for i in op.inputs)
         self.uses.update(self.file.outputs)
         self.builder = Builder(batch=self._batch())
@@ -102,13 +103,13 @@ class _Reader:
             try:
                 self._operator(operator)
             except RefusedError as refusal:
-                self.problems.append(str(refusal))
+                self.problems.append(refusal.problem)
         outputs = []
         for i in self.file.outputs:
             try:
                 outputs += self._output(i)
             except RefusedError as refusal:
-                self.problems.append(str(refusal))
+                self.problems.append(refusal.problem)
         tensors, ops, problems = self.builder.finish()
         if self.problems or problems:
             raise UnsupportedError(self.name, [*self.problems, *problems])
@@ -165,7 +166,7 @@ class _Reader:
         """Import one operator, or skip it silently if what it reads was refused."""
         result = self.file.tensors[operator.outputs[0]]
         node = Operation(
-            name=result.name.split(";")[0] or f"tensor {operator.outputs[0]}", op=operator.kind,
+            name=label_of(result, operator.outputs[0]), op=operator.kind,
             opset=0, inputs=(), output=result.name, attributes=operator.options, result=result,
             tensors=tuple(None if i is None else self.file.tensors[i] for i in operator.inputs))
         if operator.kind not in HANDLERS:

@@ -1,0 +1,49 @@
+"""What every step of a network asks of a target, whether or not the network fits it."""
+
+from dataclasses import dataclass
+
+from systolith.hw.config import Config
+from systolith.sw.compiler import maps_of
+from systolith.sw.emit import pack_constants
+from systolith.sw.errors import CapacityError
+from systolith.sw.ir import Graph
+from systolith.sw.lowering.lower import lower_step
+from systolith.sw.lowering.plan import Plan
+from systolith.sw.memory_plan import live_elements
+from systolith.sw.steps import Step, fuse
+
+__all__ = ["Demand", "demands"]
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """A step, and the memory it takes in bytes."""
+
+    step: Step
+    #: None where the target cannot run the step.
+    plans: list[Plan] | None
+    #: Weights and channel parameters.
+    constants: int
+    #: Feature maps that are in memory during the step.
+    maps: int
+    #: Why the target cannot run the step, or nothing.
+    problem: str = ""
+
+
+def demands(graph: Graph, config: Config) -> list[Demand]:
+    """Return the demands of the steps of a network without host operations."""
+    steps, size = fuse(graph), config.operand_bits // 8
+    maps = maps_of(graph, steps, config)
+    found = []
+    for step, alive in zip(steps, live_elements(graph, steps, maps, config), strict=True):
+        try:
+            plans = lower_step(step, [maps[name] for name in step.core.inputs], graph, config)
+        except CapacityError as error:
+            found.append(Demand(step, None, 0, alive * size, str(error)))
+            continue
+        packed = [pack_constants(plan, config) for plan in plans]
+        # what several plans have in common is stored once
+        unique = {array.tobytes(): array.nbytes
+                  for part in packed for array in (part.tiles, part.parameters)}
+        found.append(Demand(step, plans, sum(unique.values()), alive * size))
+    return found
