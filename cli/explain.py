@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["EXAMPLE", "command"]
 
+#: Nodes that are left out of the table where they are but scales between operators.
+_CODING = ("QuantizeLinear", "DequantizeLinear")
+
 EXAMPLE = "Example: systolith explain examples/lenet/lenet_int8.onnx --target ulx3s-85f"
 
 
@@ -68,9 +71,9 @@ def _fitting(model: Path, config: "Config", calibration: object) -> list[str]:
 
 def _print(out: Output, found: "Explanation", fitting: list[str]) -> None:
     numbers = ("cycles", "share", "of peak", "bytes")
-    table = out.table("operator", "", "runs", *numbers, "why", numbers=numbers)
-    shown = [row for row in found.operators if row.place != "constant" and not (
-        row.place == "free" and row.operator in ("QuantizeLinear", "DequantizeLinear"))]
+    table = out.table("node", "operator", "runs", *numbers, "why", numbers=numbers)
+    shown = [row for row in found.operators if row.place != "constant" and (
+        row.operator not in _CODING or row.place in ("host", "blocked"))]
     for row in shown:
         costs = ["", "", ""] if row.cycles is None else [
             f"{row.cycles:,}", f"{row.share:.1%}", f"{row.utilization:.1%}"]
@@ -81,8 +84,9 @@ def _print(out: Output, found: "Explanation", fitting: list[str]) -> None:
         out.say(f"Free     {len(found.operators) - len(shown)} more nodes of constants and scales")
     for memory in found.memory:
         needed = memory.constant_bytes + memory.map_bytes
-        where = f" at {memory.worst_step!r}" if memory.worst_step else ""
-        out.say(f"Memory   {memory.constant_bytes:,} bytes of weights and parameters, "
+        most = f" (most in {memory.largest_constants!r})" if memory.largest_constants else ""
+        where = f" (at {memory.worst_step!r})" if memory.worst_step else ""
+        out.say(f"Memory   {memory.constant_bytes:,} bytes of weights and parameters{most}, "
                 f"{memory.map_bytes:,} of maps{where}: {needed:,} of {memory.available_bytes:,}")
     for note in found.notes:
         out.say(f"Note     {note}")
@@ -92,8 +96,7 @@ def _print(out: Output, found: "Explanation", fitting: list[str]) -> None:
         return
     out.say(f"Does not run on {found.target}:")
     for problem in found.problems:
-        out.say(f"  {problem.node!r} ({problem.operator}): {problem.reason}")
-        out.say(f"      {problem.advice}")
+        out.say(f"  {problem.node!r} ({problem.operator}): {problem.reason}; {problem.advice}")
     for shortage in found.shortages:
         out.say(f"  {shortage}")
     if found.exit_code == 4:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from systolith.hw.config import Config
 from systolith.sw.compiler import maps_of
 from systolith.sw.emit import pack_constants
-from systolith.sw.errors import CapacityError
+from systolith.sw.errors import CapacityError, Problem
 from systolith.sw.ir import Graph
 from systolith.sw.lowering.lower import lower_step
 from systolith.sw.lowering.plan import Plan
@@ -26,8 +26,8 @@ class Demand:
     constants: int
     #: Feature maps that are in memory during the step.
     maps: int
-    #: Why the target cannot run the step, or nothing.
-    problem: str = ""
+    #: Which operation the target cannot run, why, and what to do.
+    problem: Problem | None = None
 
 
 def demands(graph: Graph, config: Config) -> list[Demand]:
@@ -39,7 +39,7 @@ def demands(graph: Graph, config: Config) -> list[Demand]:
         try:
             plans = lower_step(step, [maps[name] for name in step.core.inputs], graph, config)
         except CapacityError as error:
-            found.append(Demand(step, None, 0, alive * size, str(error)))
+            found.append(Demand(step, None, 0, alive * size, _problem(step, str(error))))
             continue
         packed = [pack_constants(plan, config) for plan in plans]
         # what several plans have in common is stored once
@@ -47,3 +47,10 @@ def demands(graph: Graph, config: Config) -> list[Demand]:
                   for part in packed for array in (part.tiles, part.parameters)}
         found.append(Demand(step, plans, sum(unique.values()), alive * size))
     return found
+
+
+def _problem(step: Step, message: str) -> Problem:
+    """Return a lowering's complaint, which begins with the operation's name, in its parts."""
+    op = next((op for op in step.ops if message.startswith(f"{op.name}: ")), step.core)
+    reason, _, advice = message.removeprefix(f"{op.name}: ").partition("; ")
+    return Problem(op.name, op.kind, reason, advice)

@@ -178,9 +178,9 @@ def _blocked(nodes: Sequence[ModelNode], problems: Sequence[Problem]) -> list[Op
     for node in nodes:
         problem = reasons.get(node.name)
         if problem is not None and problem.operator == node.operator:
-            place, why = Place.BLOCKED, f"{problem.reason}; {problem.advice}"
+            place, why = Place.BLOCKED, problem.reason
         elif behind.intersection(node.inputs):
-            place, why = Place.UNKNOWN, "it reads what a blocked node should compute"
+            place, why = Place.UNKNOWN, "reads a blocked node's result"
         else:
             place, why = Place.MAPPABLE, ""
         if place is not Place.MAPPABLE:
@@ -200,9 +200,7 @@ def _compiled(found: Explanation, nodes: Sequence[ModelNode], graph: Graph,
         own = demands(stage, config)
         of_op |= {op.name: demand for demand in own for op in demand.step.ops}
         found.memory.append(_memory(stage, own, config))
-        found.problems += [Problem(d.step.core.name, d.step.core.kind, d.problem,
-                                   "use another target, or change the layer")
-                           for d in own if d.problem]
+        found.problems += [demand.problem for demand in own if demand.problem]
     program = None
     try:
         program = compile_network(graph, config)
@@ -224,7 +222,8 @@ def _compiled(found: Explanation, nodes: Sequence[ModelNode], graph: Graph,
         place, why = place_of_op(op, demand, config)
         step, costs = demand.step.core.name, {}
         if op is demand.step.core:
-            costs = {"constant_bytes": demand.constants, "map_bytes": demand.maps}
+            costs = {"constant_bytes": demand.constants if demand.plans else None,
+                     "map_bytes": demand.maps}
             if step in layers:
                 costs |= _costs(layers[step].macs, layers[step].cycles, found.cycles, config)
         return OperatorReport(name=op.name, operator=op.kind, place=place, why=why, step=step,

@@ -36,13 +36,13 @@ _LAYOUT = {*layout.HANDLERS, *selection.HANDLERS, "PAD", "PADV2", "RESHAPE", "SQ
 
 def place_of_op(op: Op, demand: Demand, config: Config) -> tuple[Place, str]:
     """Return place and reason of an operation of a step."""
-    step = demand.step
+    step, problem = demand.step, demand.problem
+    if problem and problem.node == op.name:
+        return Place.BLOCKED, problem.reason
     if op is step.pool:
-        return Place.POST, f"maximum of the results of {step.core.name!r} on their way to memory"
+        return Place.POST, f"maximum of the results of {step.core.name!r}"
     if op is step.add:
-        return Place.POST, f"added to the results of {step.core.name!r} on their way to memory"
-    if demand.plans is None:
-        return Place.BLOCKED, demand.problem
+        return Place.POST, f"added to the results of {step.core.name!r}"
     match op:
         case Conv() if 1 < op.groups == len(op.weights):
             return Place.DEPTHWISE, _depthwise(op, demand, config)
@@ -50,8 +50,7 @@ def place_of_op(op: Op, demand: Demand, config: Config) -> tuple[Place, str]:
             return Place.ARRAY, f"{op.groups} groups, one after the other"
         case Conv():
             _, kh, kw, depth = op.weights.shape
-            return Place.ARRAY, (f"sums over {kh} x {kw} x {depth} elements, {config.rows} rows by "
-                                 f"{config.columns} channels at a time")
+            return Place.ARRAY, f"sums over {kh} x {kw} x {depth}"
         case TransposedConv():
             return Place.ARRAY, "a convolution for each phase of the stride"
         case Add():
@@ -68,8 +67,8 @@ def place_of_op(op: Op, demand: Demand, config: Config) -> tuple[Place, str]:
 
 
 def _depthwise(op: Conv, demand: Demand, config: Config) -> str:
-    if any(plan.window for plan in demand.plans):
-        return "window unit: up to 3 x 3 taps of a channel side by side"
+    if any(plan.window for plan in demand.plans or ()):
+        return "window unit: 3 x 3 taps of a channel side by side"
     if not config.window:
         return "diagonal tiles on the array: the target has no window unit"
     if op.dilation != (1, 1):
@@ -87,12 +86,12 @@ def place_of_node(node: ModelNode, host: str) -> tuple[Place, str]:
         return Place.CONSTANT, "evaluated by the compiler"
     if node.operator in _CODING:
         if node.first:
-            return Place.HOST, "the input's numbers become int8 before they are sent"
+            return Place.HOST, "int8 of the input's numbers"
         if node.last:
-            return Place.HOST, "the output's int8 become numbers after they were read"
+            return Place.HOST, "numbers of the output's int8"
         return Place.FREE, "scale and zero point of the operators beside it"
     if node.operator in _AT_THE_END:
-        return Place.HOST, "computed with the output, or as a table before its reader"
+        return Place.HOST, "with the output, or as a table before its reader"
     if node.operator in _LAYOUT or not host:
-        return Place.FREE, "the next operator reads the map as it lies"
+        return Place.FREE, "no element moves"
     return Place.FUSED, f"part of {host!r}: its bounds, or its weights, bias and scale"
