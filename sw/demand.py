@@ -9,6 +9,7 @@ from systolith.sw.errors import CapacityError, Problem
 from systolith.sw.ir import Graph
 from systolith.sw.lowering.lower import lower_step
 from systolith.sw.lowering.plan import Plan
+from systolith.sw.maps import Map
 from systolith.sw.memory_plan import live_elements
 from systolith.sw.steps import Step, fuse
 
@@ -20,8 +21,8 @@ class Demand:
     """A step, and the memory it takes in bytes."""
 
     step: Step
-    #: None where the target cannot run the step.
-    plans: list[Plan] | None
+    #: Empty where the target cannot run the step.
+    plans: list[Plan]
     #: Weights and channel parameters.
     constants: int
     #: Feature maps that are in memory during the step.
@@ -36,17 +37,24 @@ def demands(graph: Graph, config: Config) -> list[Demand]:
     maps = maps_of(graph, steps, config)
     found = []
     for step, alive in zip(steps, live_elements(graph, steps, maps, config), strict=True):
-        try:
-            plans = lower_step(step, [maps[name] for name in step.core.inputs], graph, config)
-        except CapacityError as error:
-            found.append(Demand(step, None, 0, alive * size, _problem(step, str(error))))
-            continue
+        plans, problem = _lowered(step, maps, graph, config)
         packed = [pack_constants(plan, config) for plan in plans]
         # what several plans have in common is stored once
         unique = {array.tobytes(): array.nbytes
                   for part in packed for array in (part.tiles, part.parameters)}
-        found.append(Demand(step, plans, sum(unique.values()), alive * size))
+        found.append(Demand(step, plans, sum(unique.values()), alive * size, problem))
     return found
+
+
+def _lowered(step: Step, maps: dict[str, Map], graph: Graph,
+             config: Config) -> tuple[list[Plan], Problem | None]:
+    """Return a step's plans, those of its core alone where the target cannot add to it."""
+    try:
+        return lower_step(step, [maps[name] for name in step.core.inputs], graph, config), None
+    except CapacityError as error:
+        problem = _problem(step, str(error))
+    plans = _lowered(Step(step.core, step.pool), maps, graph, config)[0] if step.add else []
+    return plans, problem
 
 
 def _problem(step: Step, message: str) -> Problem:

@@ -67,7 +67,7 @@ def place_of_op(op: Op, demand: Demand, config: Config) -> tuple[Place, str]:
 
 
 def _depthwise(op: Conv, demand: Demand, config: Config) -> str:
-    if any(plan.window for plan in demand.plans or ()):
+    if any(plan.window for plan in demand.plans):
         return "window unit: 3 x 3 taps of a channel side by side"
     if not config.window:
         return "diagonal tiles on the array: the target has no window unit"

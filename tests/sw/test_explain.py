@@ -129,6 +129,7 @@ def test_a_target_without_a_unit(saved):
     assert "residual = true" in found.problems[0].advice
     of = {row.operator: row.place for row in found.operators}
     assert of["Add"] == Place.BLOCKED and of["Conv"] == Place.ARRAY
+    assert all(row.constant_bytes for row in found.operators if row.operator == "Conv")
 
 
 def test_noise_costs_what_calibration_data_cost(saved):
