@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,8 +20,12 @@ from systolith.boards.top import BoardTop
 
 __all__ = ["Progress", "build", "default_accelerator", "rtl_files"]
 
-#: Longest place and route: a router told to meet the clock tries for ever if it cannot.
+#: Longest place and route.
 ROUTE_SECONDS = 3600
+#: Rounds after which a router is given up. One that meets the clock takes some eighty; told to rip
+#: up what misses it, it tries for ever where it cannot.
+ROUTER_ROUNDS = 200
+_ROUND = re.compile(r"\biter=(\d+)\b")
 
 #: Makes the accelerator of a target, with a build hash.
 Accelerator = Callable[[Target, int], wiring.Component]
@@ -54,7 +59,8 @@ def build(target: Target, directory: Path, *, seeds: range = range(1, 2),
     """Build a target's bitstream.
 
     Place and route is tried with one seed after the other until timing is met. If it never is, the
-    report of the best try is returned and no bitstream is written.
+    report of the best try is returned and no bitstream is written. A seed whose router goes round
+    and round is given up and has no report.
 
     Parameters
     ----------
@@ -72,7 +78,7 @@ def build(target: Target, directory: Path, *, seeds: range = range(1, 2),
     Raises
     ------
     BoardError
-        If a tool is missing or fails: the design does not fit, or cannot be routed.
+        If a tool is missing or fails: the design does not fit, or no seed can be routed.
     OSError
         If the directory cannot be written.
     """
@@ -92,14 +98,20 @@ def build(target: Target, directory: Path, *, seeds: range = range(1, 2),
         (directory / name).write_text(content, encoding="utf-8")
 
     def run(name: str, arguments: list[str], log: str | None = None,
-            limit: float = float("inf")) -> None:
+            limit: float = float("inf"), progress: Progress = progress) -> None:
         run_tool(tools[name], arguments, directory, progress, log, limit)
+
+    def watch(step: str, line: str) -> None:
+        progress(step, line)
+        found = _ROUND.search(line)
+        if found and int(found[1]) > ROUTER_ROUNDS:
+            raise _OutOfReach
 
     synthesis, route, pack = target.toolchain.tools
     # Its own log, because the ABC inside the WebAssembly Yosys leaves it without an output.
     run(synthesis, ["-q", "-L", "synthesis.log", "-s", "top.ys"], "synthesis.log")
     report = _route(target, directory, seeds,
-                    lambda arguments: run(route, arguments, limit=ROUTE_SECONDS))
+                    lambda arguments: run(route, arguments, None, ROUTE_SECONDS, watch))
     report.build_hash = build_hash
     if report.timing_met:
         run(pack, target.toolchain.pack_arguments())
@@ -110,19 +122,27 @@ def build(target: Target, directory: Path, *, seeds: range = range(1, 2),
     return report
 
 
+class _OutOfReach(Exception):
+    """The router does not get to the clock."""
+
+
 def _route(target: Target, directory: Path, seeds: range,
            run: Callable[[list[str]], None]) -> Report:
     """Place and route with each seed until timing is met; return the best try's report."""
     best: Report | None = None
     for seed in seeds:
-        run(target.toolchain.route_arguments(seed))
+        try:
+            run(target.toolchain.route_arguments(seed))
+        except _OutOfReach:
+            continue
         report = read_report(target, directory, seed)
         if best is None or report.fmax_mhz > best.fmax_mhz:
             best = report
         if report.timing_met:
             break
     if best is None:
-        raise BoardError("no seed to try: give at least one")
+        raise BoardError(f"{target.clock_hz / 1e6:g} MHz are out of the router's reach with seeds "
+                         f"{', '.join(map(str, seeds))}: try others (--seed, --tries)")
     return best
 
 

@@ -82,7 +82,7 @@ def read_report(target: Target, directory: Path, seed: int) -> Report:
         If a file is unreadable or does not name the core clock.
     """
     routed, cells = _read(directory / "report.json"), _read(directory / "cells.json")
-    clock = _core_clock(routed["fmax"], target.clock_hz / 1e6)
+    clock = _core_clock(routed["fmax"], target.routed_hz / 1e6)
     return Report(
         target=target.name, seed=seed, macs=target.config.multipliers,
         fmax_mhz=routed["fmax"][clock]["achieved"], constraint_mhz=target.clock_hz / 1e6,

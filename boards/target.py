@@ -39,6 +39,11 @@ class Target:
     loader_board: str
 
     @property
+    def routed_hz(self) -> float:
+        """The clock asked of place and route, a little above the target's own."""
+        return self.clock_hz * (1 + self.toolchain.margin)
+
+    @property
     def name(self) -> str:
         """Name on the command line."""
         return self.config.name

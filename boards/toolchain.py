@@ -36,6 +36,9 @@ class Toolchain:
     cells: dict[str, str]
     #: Places of the hard blocks; without them the placer decides.
     sites: Sites | None = None
+    #: Share by which the clock asked of the router lies above the target's: it takes a path that is
+    #: too slow by a little for good enough.
+    margin: float = 0.0
 
     @property
     def tools(self) -> tuple[str, str, str]:
@@ -84,6 +87,7 @@ ECP5_85F = Toolchain(
     resources={"lut": "TRELLIS_COMB", "ff": "TRELLIS_FF", "dsp": "MULT18X18D", "bram": "DP16KD"},
     cells={},
     sites=ECP5_85F_SITES,
+    margin=0.01,
 )
 
 ICE40_UP5K = Toolchain(

@@ -59,6 +59,7 @@ class BoardTop(Elaboratable):
         m.submodules.pll = pll = self.target.pll(
             platform.request(platform.default_clk, dir="-"),
             input_hz=int(platform.default_clk_frequency), output_hz=self.target.clock_hz)
+        platform.add_clock_constraint(pll.clock, self.target.routed_hz)
         m.submodules.button = button = io.Buffer(
             "i", platform.request(*self.target.reset_button, dir="-"))
         held, hold = Signal(), Signal(range(RESET_CYCLES), init=RESET_CYCLES - 1)

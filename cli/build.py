@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 __all__ = ["EXAMPLE", "command"]
 
-EXAMPLE = "Example: systolith build ulx3s-85f --tries 3"
+EXAMPLE = "Example: systolith build ulx3s-85f"
 
 
 def command(
     target: Annotated[str, typer.Argument(help="Name of the board; see systolith targets.")],
     seed: Annotated[int, typer.Option(help="Seed of the placer.")] = 1,
     tries: Annotated[int, typer.Option(
-        min=1, help="Seeds to try, one after the other, until timing is met.")] = 1,
+        min=1, help="Seeds to try, one after the other, until timing is met.")] = 3,
     directory: Annotated[Path | None, typer.Option(
         "--directory", "-d", help="Where to build; build/TARGET if not given.")] = None,
     as_json: Json = False,

@@ -1,6 +1,6 @@
-"""``systolith explain``: where every operator of a model runs, why, and what it costs."""
+"""``systolith explain``: where every node of a model runs, or what keeps the model from running."""
 
-from dataclasses import asdict
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,96 +9,112 @@ import typer
 from systolith.cli.output import Json, Output
 
 if TYPE_CHECKING:
-    from systolith.hw.config import Config
-    from systolith.sw.explain import Explanation
+    from systolith.sw.explain import Explanation, NodeReport
 
 __all__ = ["EXAMPLE", "command"]
-
-#: Nodes that are left out of the table where they are but scales between operators.
-_CODING = ("QuantizeLinear", "DequantizeLinear")
 
 EXAMPLE = "Example: systolith explain examples/lenet/lenet_int8.onnx --target ulx3s-85f"
 
 
 def command(
-    model: Annotated[Path, typer.Argument(
-        help="The network, an .onnx or .tflite file, or a compiled program, .sth.")],
-    target: Annotated[str | None, typer.Option(
-        "--target", "-t", help="Name of a board, or a configuration as a .json file; a compiled "
-                               "program has its own.")] = None,
+    model: Annotated[Path, typer.Argument(help="The network, an .onnx or .tflite file.")],
+    target: Annotated[str, typer.Option(
+        "--target", "-t", help="Name of a board, or a configuration as a .json file.")],
     calibrate: Annotated[Path | None, typer.Option(
-        help="Typical inputs that quantise a float model: .npy, batch first, in the model's own "
-             "layout. Noise, if left out.")] = None,
+        help="Typical inputs that quantise a float model; see systolith compile.")] = None,
     as_json: Json = False,
-) -> int:
-    """Explain what a model becomes on a target, or what stands in its way.
-
-    The exit code is 0 if it runs, else that of compile: 2 for operators that cannot be mapped,
-    4 if it does not fit.
-    """
-    from systolith.boards.targets import find_config
+) -> None:
+    """Tell where every node of a network runs, why and what it costs, or what blocks it."""
+    from systolith.boards.targets import TARGETS, find_config
     from systolith.cli.arrays import read_array
-    from systolith.sw.explain import explain, explain_program
-    from systolith.sw.pipeline import load_program
+    from systolith.sw.explain import explain_model
 
     out = Output(as_json)
-    if model.suffix.lower() == ".sth":
-        if target is not None or calibrate is not None:
-            raise typer.BadParameter("a compiled program has its target and numbers: leave "
-                                     "--target and --calibrate out")
-        found, fitting = explain_program(load_program(model), str(model)), []
-    elif target is None:
-        raise typer.BadParameter("which target? --target NAME; systolith targets lists them")
+    config = find_config(target)
+    calibration = None if calibrate is None else read_array(calibrate)
+    with out.log.status(f"compiling {model}"):
+        explanation = explain_model(model, config, calibration)
+        fits = [] if explanation.runs else explanation.fits(
+            {name: other.config for name, other in TARGETS.items() if name != target})
+    _print_nodes(out, explanation)
+    if explanation.runs:
+        _print_costs(out, explanation)
     else:
-        config = find_config(target)
-        calibration = None if calibrate is None else read_array(calibrate)
-        with out.log.status(f"explaining {model}"):
-            found = explain(model, config, calibration)
-            fitting = _fitting(model, config, calibration) if found.exit_code == 4 else []
-    _print(out, found, fitting)
-    out.result(asdict(found) | {"runs": found.runs, "fitting_targets": fitting})
-    return found.exit_code
+        _print_blocks(out, explanation, fits)
+    out.result(explanation.to_json() | {"other_targets": fits})
+    if explanation.error is not None:
+        raise typer.Exit(explanation.error.exit_code)
 
 
-def _fitting(model: Path, config: "Config", calibration: object) -> list[str]:
-    """Return the other boards that the model fits."""
-    from systolith.boards.targets import TARGETS
-    from systolith.sw.explain import explain
+def _print_nodes(out: Output, explanation: "Explanation") -> None:
+    from systolith.sw.explain import Place
 
-    return [name for name, target in TARGETS.items() if target.config.hash != config.hash
-            and explain(model, target.config, calibration).runs]
+    silent = (Place.SCALE, Place.CONSTANT)
+    numbers = ("cycles", "share", "of peak", "weights", "maps")
+    table = out.table("#", "node", "operator", "runs on", *numbers, numbers=("#", *numbers))
+    shown = [node for node in explanation.nodes if node.where not in silent]
+    rows = {node.layer: row for row, node in enumerate(shown, 1) if node.where is not Place.FUSED}
+    for row, node in enumerate(shown, 1):
+        where = node.where.value
+        if node.where is Place.FUSED:
+            where = f"fused into {f'#{rows[node.layer]}' if node.layer in rows else node.layer}"
+        table.add_row(str(row), node.node, node.op, where, *_costs(node))
+    out.show(table)
+    for why, count in Counter(node.why for node in explanation.nodes
+                              if node.where in silent).items():
+        out.say(f"{count} more: {why}")
+    for where, why in dict.fromkeys((node.where.value, node.why) for node in shown
+                                    if node.where is not Place.BLOCKED):
+        out.say(f"{where}: {why}")
+    if any(node.map_bytes for node in explanation.nodes):
+        out.say("weights, maps: bytes; of maps all that live while the step runs")
 
 
-def _print(out: Output, found: "Explanation", fitting: list[str]) -> None:
-    numbers = ("cycles", "share", "of peak", "bytes")
-    table = out.table("node", "operator", "runs", *numbers, "why", numbers=numbers)
-    shown = [row for row in found.operators if row.place != "constant" and (
-        row.operator not in _CODING or row.place in ("host", "blocked"))]
-    for row in shown:
-        costs = ["", "", ""] if row.cycles is None else [
-            f"{row.cycles:,}", f"{row.share:.1%}", f"{row.utilization:.1%}"]
-        size = "" if row.constant_bytes is None else f"{row.constant_bytes:,}"
-        table.add_row(row.name, row.operator, str(row.place), *costs, size, row.why)
-    out.say(table)
-    if len(shown) < len(found.operators):
-        out.say(f"Free     {len(found.operators) - len(shown)} more nodes of constants and scales")
-    for memory in found.memory:
-        needed = memory.constant_bytes + memory.map_bytes
-        most = f" (most in {memory.largest_constants!r})" if memory.largest_constants else ""
-        where = f" (at {memory.worst_step!r})" if memory.worst_step else ""
-        out.say(f"Memory   {memory.constant_bytes:,} bytes of weights and parameters{most}, "
-                f"{memory.map_bytes:,} of maps{where}: {needed:,} of {memory.available_bytes:,}")
-    for note in found.notes:
-        out.say(f"Note     {note}")
-    if found.runs:
-        programs = "one program" if found.segments == 1 else f"{found.segments} programs"
-        out.say(f"Runs     on {found.target} in {found.cycles:,} cycles, {programs}")
-        return
-    out.say(f"Does not run on {found.target}:")
-    for problem in found.problems:
-        out.say(f"  {problem.node!r} ({problem.operator}): {problem.reason}; {problem.advice}")
-    for shortage in found.shortages:
-        out.say(f"  {shortage}")
-    if found.exit_code == 4:
-        out.say(f"  It runs on {', '.join(fitting)}." if fitting else
-                "  It runs on none of the other targets.")
+def _costs(node: "NodeReport") -> list[str]:
+    timed = ["", "", ""] if node.cycles is None else [
+        f"{node.cycles:,}", f"{node.share:.1%}", f"{node.utilization:.1%}"]
+    return [*timed, *(f"{count:,}" if count else ""
+                      for count in (node.constant_bytes, node.map_bytes))]
+
+
+def _print_costs(out: Output, explanation: "Explanation") -> None:
+    from systolith.sw.explain import Place
+
+    out.say(f"Runs on  {explanation.config.describe()}: {explanation.cycles:,} cycles an image")
+    if explanation.segments != 1:
+        out.say(f"Segments {explanation.segments} programs, the host's operations between them; "
+                "below the largest of them")
+    memory = explanation.memory
+    if memory is not None:
+        out.say(f"Memory   {memory.constants:,} bytes of weights and parameters, {memory.maps:,} "
+                f"of feature maps (most at {memory.worst!r}), {memory.available:,} there are")
+    busiest = max((node for node in explanation.nodes if node.cycles), default=None,
+                  key=lambda node: node.cycles)
+    if busiest is not None and busiest.where is not Place.HOST:
+        out.say(f"Longest  {busiest.node!r}: {busiest.share:.1%} of the cycles")
+
+
+def _print_blocks(out: Output, explanation: "Explanation", fits: list[str]) -> None:
+    from systolith.sw.explain import Place
+
+    out.say(f"Does not run on {explanation.config.describe()}:")
+    for number, block in enumerate(explanation.blocks, 1):
+        operator = f" ({block.op})" if block.op else ""
+        where = "" if block.node is None else f"{block.node}{operator}: "
+        out.say(f"{number}. {where}{block.reason}")
+        if block.advice:
+            out.say(f"   To unblock: {block.advice}")
+    memory = explanation.memory
+    if memory is not None:
+        needs = memory.constants + memory.maps
+        heavy = max(explanation.nodes, key=lambda node: node.constant_bytes)
+        least = "at least " if memory.partial else ""
+        out.say(f"Memory   {least}{needs:,} bytes needed, {memory.available:,} there are, "
+                f"{max(0, needs - memory.available):,} too many")
+        out.say(f"Worst    {memory.worst!r} with {memory.maps:,} bytes of feature maps, "
+                f"{heavy.node!r} with {heavy.constant_bytes:,} bytes of weights")
+    hidden = [node.node for node in explanation.nodes if node.where is Place.UNKNOWN]
+    if hidden:
+        out.say(f"Not judged, behind a blocked node: {', '.join(hidden)}")
+    if fits:
+        out.say(f"It runs on: {', '.join(fits)}")

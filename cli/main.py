@@ -22,6 +22,7 @@ from systolith.cli import (
     program,
     run,
     targets,
+    train,
     verilog,
 )
 
@@ -33,6 +34,7 @@ COMMANDS: dict[str, ModuleType] = {
     "compile": compile,
     "explain": explain,
     "run": run,
+    "train": train,
     "bench": bench,
     "build": build,
     "program": program,
@@ -52,7 +54,8 @@ app = typer.Typer(
     help="CNN accelerators for small FPGAs: compile a network, run it on the simulated or the "
          "real hardware, turn the hardware into a bitstream.",
     epilog="Exit codes: 0 done, 1 failed, 2 wrong call or model, 3 wrong data, 4 does not fit, "
-           "5 wrong program, 6 device, 70 a fault of systolith itself, 130 interrupted.",
+           "5 wrong program, 6 device, 7 training, 70 a fault of systolith itself, "
+           "130 interrupted.",
 )
 for _name, _module in COMMANDS.items():
     app.command(_name, epilog=_module.EXAMPLE)(_module.command)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -14,6 +15,9 @@ __all__ = ["Json", "Output"]
 
 #: The option every command takes.
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, alone on stdout.")]
+
+#: Columns of a page without an edge.
+_UNLIMITED = 1000
 
 
 class Output:
@@ -48,8 +52,16 @@ class Output:
         table = Table(box=SIMPLE_HEAD, pad_edge=False)
         for column in columns:
             table.add_column(column, justify="right" if column in numbers else "left",
-                             no_wrap=column in numbers)
+                             no_wrap=column in numbers, overflow="fold")
         return table
+
+    def show(self, table: Table) -> None:
+        """Print a table; as wide as it wants to be where no terminal limits it."""
+        if not self.people.is_terminal:
+            free = self.people.options.update(max_width=_UNLIMITED)
+            wanted = Measurement.get(self.people, free, table).maximum
+            self.people.width = max(self.people.width, wanted)
+        self.say(table)
 
     def progress(self) -> Progress:
         """Return a progress display that vanishes when it is done."""

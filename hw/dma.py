@@ -179,7 +179,7 @@ class Dma(wiring.Component):
                 with m.Else():
                     m.d.sync += [shift, skip.eq(skip - 1)]
 
-            self._register_states(m, rotate, word_end, position, split)
+            self._register_states(m, rotate, word_end, split)
         return m
 
     def _filled(self, m, buffer_bytes):
@@ -193,10 +193,11 @@ class Dma(wiring.Component):
                 m.d.sync += filled.word_select(i, 8).eq(byte)
         return filled
 
-    def _register_states(self, m, rotate, word_end, position, split):
+    def _register_states(self, m, rotate, word_end, split):
         """Move one register between the words and the register bank, a byte at a time."""
         register_byte = Signal(8, reset_less=True)
         m.d.sync += register_byte.eq(self.register_data)
+        reading = self.register_reading          # from a register's first byte to its last
         with m.State("WRITE-REGISTER"):
             m.d.comb += self.register_write.valid.eq(1)
             m.d.sync += rotate
@@ -205,18 +206,17 @@ class Dma(wiring.Component):
                 m.next = "IDLE"
 
         with m.State("READ-REGISTER"):
-            m.d.comb += self.register_reading.eq(position != 0)
-            with m.If(self.register_reading | ~self.register_busy):
+            with m.If(reading | ~self.register_busy):
+                m.d.sync += reading.eq(1)
                 m.next = "LOOK-UP"
 
         with m.State("LOOK-UP"):
-            m.d.comb += self.register_reading.eq(1)
             m.next = "GATHER"
 
         with m.State("GATHER"):
-            m.d.comb += self.register_reading.eq(1)
             m.d.sync += [split[:8 * WORD_BYTES].eq(Cat(split[8:8 * WORD_BYTES], register_byte)),
                          rotate]
             m.next = "READ-REGISTER"
             with m.If(word_end):
+                m.d.sync += reading.eq(0)
                 m.next = "SPLIT"

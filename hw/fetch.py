@@ -118,7 +118,7 @@ class FetchQueue(wiring.Component):
         requests = [Signal(len(new_request), name=f"request{i}", reset_less=True)
                     for i in range(2)]
         for i, request in enumerate(requests):
-            with m.If(self.accepted & (new == i)):
+            with m.If(~spare & (new == i)):      # a free place: it may take what is not accepted
                 m.d.sync += request.eq(new_request)
         oldest = Mux(kept, requests[1], requests[0])
         m.d.sync += [new.eq(new ^ self.accepted), kept.eq(kept ^ self.memory.grant)]

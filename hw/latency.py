@@ -28,8 +28,8 @@ WRITE_LATENCY = CLAIM_LATENCY + 3
 
 #: Sequencer: words read ahead of the one that is being looked at.
 AHEAD = 8
-#: From asking the program memory to the word's way into the queue.
-FETCH_LATENCY = 2
+#: From asking the program memory to the word's way into the queue; the start asks for the first.
+FETCH_LATENCY = 3
 
 #: Window unit: from a pixel to the window it completes.
 WINDOW_LATENCY = 3

@@ -151,18 +151,21 @@ class Sequencer(wiring.Component):
         address = Signal(self.pc_bits)
         credits, coming = Signal(range(AHEAD + 1)), Signal(FETCH_LATENCY)
         asking, consume = Signal(), Signal()
+        fetched = Signal(32, reset_less=True)    # the memory's blocks are far from each other
         m.d.comb += [
             words.write.eq(self.program_valid), words.write_address.eq(self.program.address),
             words.write_data.eq(self.program.data), words.read.eq(1),
             words.read_address.eq(address), asking.eq(credits != 0),
-            queue.w_data.eq(_decoded(m, words.data)), queue.w_en.eq(coming[-1]),
+            queue.w_data.eq(_decoded(m, fetched)), queue.w_en.eq(coming[-1]),
             queue.r_en.eq(consume),
         ]
-        m.d.sync += [coming.eq(Cat(asking, coming)),
+        m.d.sync += [fetched.eq(words.data), coming.eq(Cat(asking, coming)),
                      address.eq(address + asking), self.pc.eq(self.pc + consume),
                      credits.eq(credits - asking + consume)]
-        with m.If(self.start):
-            m.d.sync += [address.eq(0), self.pc.eq(0), coming.eq(0), credits.eq(AHEAD)]
+        with m.If(self.start):                   # it asks for the first word itself
+            m.d.sync += [address.eq(1), self.pc.eq(0), coming.eq(1), credits.eq(AHEAD - 1)]
+        with m.Elif(self.done | ~self.busy):
+            m.d.sync += address.eq(0)
         return data.View(_Fetched, queue.r_data), queue.r_rdy, consume
 
     def _fetch_next(self, m):

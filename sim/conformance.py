@@ -99,7 +99,7 @@ def _compare(made: NodeModel, found: tuple[np.ndarray, ...]) -> float | None:
 def _reason(error: Exception) -> str:
     """Return one line."""
     if isinstance(error, UnsupportedError):
-        return "; ".join(map(str, error.problems))
+        return "; ".join(error.problems)
     text = " ".join(str(error).split())
     return text if isinstance(error, SystolithError | AssertionError) else (
         f"{type(error).__name__}: {text}")

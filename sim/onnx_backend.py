@@ -12,7 +12,7 @@ from onnx.backend.base import Backend, BackendRep
 
 from systolith.hw.config import Config
 from systolith.sw import device as driver
-from systolith.sw.errors import Problem, SystolithError, UnsupportedError
+from systolith.sw.errors import SystolithError, UnsupportedError
 from systolith.sw.importer.reader import import_onnx
 from systolith.sw.partition import compile_network
 from systolith.sw.pipeline import Pipeline
@@ -96,9 +96,9 @@ class SystolithBackend(Backend):
     def run_node(cls, node: NodeProto, inputs: Any, device: str = "machine:",
                  outputs_info: Any = None, **kwargs: Any) -> NoReturn:
         """Refuse a node alone: which of its operands are weights, only a model can tell."""
-        raise UnsupportedError(_NAME, [Problem(
-            node.name, node.op_type, "a node alone does not say which operands are constants",
-            "make it a model with initializers and use prepare")])
+        problem = (f"node {node.name!r} ({node.op_type}): a node alone does not say which operands "
+                   "are constants; make it a model with initializers and use prepare")
+        raise UnsupportedError(_NAME, [problem])
 
     @classmethod
     def supports_device(cls, device: str) -> bool:

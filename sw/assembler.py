@@ -34,7 +34,7 @@ def assemble(nests: list[Nest], config: Config) -> np.ndarray:
     if len(words) > config.program_words:
         raise CapacityError(
             f"the program of {len(nests)} nests takes {len(words):,} words, {config.describe()} "
-            f"holds {config.program_words:,}; use a smaller network or more program_words")
+            f"holds {config.program_words:,}", "use a smaller network or more program_words")
     return np.array(words, np.uint32)
 
 

@@ -11,10 +11,10 @@ from systolith.sw.buffers import Buffer
 from systolith.sw.emit import Constants, Emitter, pack_constants
 from systolith.sw.errors import CapacityError
 from systolith.sw.ir import Graph, HostOp, Port
-from systolith.sw.lowering.lower import lower_step, needed_halo
+from systolith.sw.lowering.lower import lower_step, needed_halo, unit_of
 from systolith.sw.lowering.plan import Plan
 from systolith.sw.maps import Halo, Map
-from systolith.sw.memory_plan import MemoryPlan, plan_memory
+from systolith.sw.memory_plan import MemoryPlan, living_elements, padded, plan_memory
 from systolith.sw.nests import Nest
 from systolith.sw.passes.verify import verify
 from systolith.sw.pieces import post_slack
@@ -22,7 +22,7 @@ from systolith.sw.program import LayerInfo, Program
 from systolith.sw.steps import Step, fuse
 from systolith.sw.timing import Timing, measure
 
-__all__ = ["compile_graph", "maps_of"]
+__all__ = ["compile_graph"]
 
 #: A halo is filled at most so many steps before the map is written.
 _STEPS_AHEAD = 2
@@ -34,7 +34,8 @@ def compile_graph(graph: Graph, config: Config) -> Program:
     Raises
     ------
     CapacityError
-        If it does not fit, or a sum could overflow; the message names the layer.
+        If it does not fit, or sums could overflow; the message names all layers in the way. The
+        memory it tells of is that of the others.
     ValueError
         If it holds host operations; :func:`systolith.sw.partition.compile_network` takes those.
     """
@@ -46,23 +47,31 @@ def compile_graph(graph: Graph, config: Config) -> Program:
         raise CapacityError(f"{config.describe()}: int8 networks need operand_bits = 8")
     verify(graph)
     steps = fuse(graph)
-    maps = maps_of(graph, steps, config)
-    plans = [lower_step(step, [maps[name] for name in step.core.inputs], graph, config)
-             for step in steps]
+    maps = _maps(graph, steps, config)
+    plans, errors = _lower(graph, steps, maps, config)
     constants = [[pack_constants(plan, config) for plan in of_step] for of_step in plans]
-    memory, constants = _place(graph, steps, maps, constants, config)
-    nests, words = _emit(graph, steps, plans, constants, memory, config)
+    layers = _layers(graph, steps, maps, plans, constants, config)
+    try:
+        memory, constants = _place(graph, steps, maps, constants, config)
+        if not errors:
+            nests, words = _emit(graph, steps, plans, constants, memory, config)
+    except CapacityError as error:
+        errors.append(error)
+    if errors:
+        error = CapacityError.joined(errors)
+        error.layers = layers
+        raise error
     timing = measure(config, words)
     return Program(
         config=config, name=graph.name, words=words, segments=_segments(constants),
         inputs=[_buffer(port, memory.maps, memory.input_delta) for port in graph.inputs],
         outputs=[_buffer(port, memory.maps, memory.output_delta) for port in graph.outputs],
         input_delta=memory.input_delta, output_delta=memory.output_delta,
-        layers=_layers(graph, steps, nests, timing), predicted_cycles=timing.cycles,
+        layers=_timed(layers, nests, timing), predicted_cycles=timing.cycles,
         constant_elements=memory.constant_elements, map_elements=memory.map_elements)
 
 
-def maps_of(graph: Graph, steps: list[Step], config: Config) -> dict[str, Map]:
+def _maps(graph: Graph, steps: list[Step], config: Config) -> dict[str, Map]:
     """Give every tensor kept in memory its halo, the union over its readers."""
     names = [port.tensor for port in graph.inputs] + [step.output for step in steps]
     halos = {name: Halo() for name in names}
@@ -75,6 +84,20 @@ def maps_of(graph: Graph, steps: list[Step], config: Config) -> dict[str, Map]:
 
     return {name: Map(graph.tensors[name], halo, stored(graph.tensors[name].shape[2]))
             for name, halo in halos.items()}
+
+
+def _lower(graph: Graph, steps: list[Step], maps: dict[str, Map],
+           config: Config) -> tuple[list[list[Plan]], list[CapacityError]]:
+    """Return the plans of every step; none of a step that the hardware cannot do, but an error."""
+    plans: list[list[Plan]] = []
+    errors: list[CapacityError] = []
+    for step in steps:
+        try:
+            plans.append(lower_step(step, [maps[name] for name in step.core.inputs], graph, config))
+        except CapacityError as error:
+            plans.append([])
+            errors.append(error)
+    return plans, errors
 
 
 def _place(graph: Graph, steps: list[Step], maps: dict[str, Map],
@@ -162,17 +185,34 @@ def _buffer(port: Port, maps: dict[str, Map], delta: int) -> Buffer:
                   halo=(halo.top, halo.left, halo.bottom, halo.right), channels=placed.channels)
 
 
-def _layers(graph: Graph, steps: list[Step], nests: list[Nest], timing: Timing) -> list[LayerInfo]:
+def _layers(graph: Graph, steps: list[Step], maps: dict[str, Map], plans: list[list[Plan]],
+            constants: list[list[Constants]], config: Config) -> list[LayerInfo]:
+    """Return what is known of the steps before they have addresses."""
+    living = living_elements(graph, steps, maps, config)
+    layers = []
+    for step, of_step, packed, alive in zip(steps, plans, constants, living, strict=True):
+        if not of_step:
+            continue
+        stored = {array.tobytes(): padded(array.size, config)
+                  for c in packed for array in (c.parameters, c.tiles)}
+        layers.append(LayerInfo(
+            name=step.core.name, op="+".join(op.kind for op in step.ops),
+            macs=sum(graph.macs(op) for op in step.ops), parts=tuple(op.name for op in step.ops),
+            unit=unit_of(step, of_step, graph),
+            obstacle=next((plan.obstacle for plan in of_step if plan.obstacle), None),
+            constant_elements=sum(stored.values()), map_elements=alive))
+    return layers
+
+
+def _timed(layers: list[LayerInfo], nests: list[Nest], timing: Timing) -> list[LayerInfo]:
     """Split the job's cycles among the steps: from the end of the one before to its own end."""
     ends: dict[str, int] = {}
     for nest, ran in zip(nests, timing.nests, strict=True):
         if nest.engine is Engine.POST and not nest.op.startswith("halo"):
             ends[nest.op] = max(ends.get(nest.op, 0), ran.finished)
-    layers, before = [], 0
-    for i, step in enumerate(steps):
-        end = timing.cycles if i == len(steps) - 1 else ends[step.core.name]
-        layers.append(LayerInfo(
-            name=step.core.name, op="+".join(op.kind for op in step.ops),
-            macs=sum(graph.macs(op) for op in step.ops), cycles=end - before))
+    timed, before = [], 0
+    for i, layer in enumerate(layers):
+        end = timing.cycles if i == len(layers) - 1 else ends[layer.name]
+        timed.append(replace(layer, cycles=end - before))
         before = end
-    return layers
+    return timed

@@ -1,269 +1,280 @@
-"""What becomes of a model on a target: of every operator where it runs, why, and what it costs.
+"""Where every node of a model file runs, why and what it costs; or what keeps the model from it.
 
-Cycles are those of the compiled program. A model that cannot run is explained too: with every
-node that stands in the way, or with what it would need.
+Nothing is worked out again here: the importers say what became of the nodes
+(:mod:`systolith.sw.origin`), the compiler what its steps occupy
+(:class:`systolith.sw.program.LayerInfo`), the errors which nodes and layers block.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from onnx import ModelProto
 
 from systolith.hw.config import Config
-from systolith.sw.demand import Demand, demands
-from systolith.sw.errors import CapacityError, ModelError, Problem, UnsupportedError
-from systolith.sw.importer.check import first_line, input_type, model_inputs
-from systolith.sw.importer.load import is_quantized, open_onnx, quantized
-from systolith.sw.importer.nodes import ModelNode, onnx_nodes
-from systolith.sw.importer.reader import import_onnx
-from systolith.sw.ir import Graph, HostOp, Op
-from systolith.sw.partition import compile_network, partition
-from systolith.sw.pipeline import Pipeline
-from systolith.sw.placement import Place, place_of_node, place_of_op
-from systolith.sw.program import Program
+from systolith.sw.errors import CapacityError, ShortageError, UnsupportedError
+from systolith.sw.importer.load import load_model
+from systolith.sw.ir import Graph
+from systolith.sw.origin import Fate, Origin
+from systolith.sw.partition import compile_network
+from systolith.sw.program import LayerInfo
+from systolith.sw.steps import Unit
 
-__all__ = ["Explanation", "Memory", "OperatorReport", "explain", "explain_program"]
+__all__ = ["Block", "Explanation", "Memory", "NodeReport", "Place", "explain_model"]
 
-#: Images of noise that stand for calibration data.
-_IMAGES = 4
+
+class Place(StrEnum):
+    """Where a node runs."""
+
+    ARRAY = "array"
+    WINDOW = "window"
+    DIAGONAL = "diagonal"
+    POST = "post-processor"
+    FUSED = "fused"
+    LAYOUT = "layout"
+    SCALE = "scale"
+    CONSTANT = "constant"
+    HOST = "host"
+    UNUSED = "unused"
+    BLOCKED = "blocked"
+    UNPLACED = "not placed"
+    UNKNOWN = "unknown"
+
+
+_UNITS = {
+    Unit.ARRAY: (Place.ARRAY, "the array multiplies it with weights it holds"),
+    Unit.WINDOW: (Place.WINDOW, "up to 3 x 3 pixels of a channel enter the array's rows at once"),
+    Unit.DIAGONAL: (Place.DIAGONAL, "every channel for itself, weights on the array's diagonal"),
+    Unit.COPY: (Place.POST, "the array passes pixels on as they are, the post-processor works"),
+    Unit.HOST: (Place.HOST, "between two programs: the device has no unit for it"),
+}
+_FATES = {
+    Fate.LAYOUT: (Place.LAYOUT, "free: another view of the same map"),
+    Fate.QUANTIZATION: (Place.SCALE, "free: tells a map's scale"),
+    Fate.CONSTANT: (Place.CONSTANT, "free: computed while the model is read"),
+    Fate.HOST: (Place.HOST, "at the model's end, on results that have left the device"),
+    Fate.REFUSED: (Place.BLOCKED, ""),
+    Fate.UNKNOWN: (Place.UNKNOWN, "reads what a blocked node should make"),
+}
+_FUSED = "done to a step's results on their way to memory; its time is in that step's"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OperatorReport:
-    """An operator of the model; costs stand with the operation that leads its step."""
+class NodeReport:
+    """A node of the model file: where it runs, why, and what it costs.
 
-    name: str
-    operator: str
-    place: str
+    Costs are those of the steps it leads; nodes fused into a step cost nothing of their own. None:
+    not known, because the model does not run.
+    """
+
+    node: str
+    op: str
+    where: Place
     why: str
-    #: Name of the step it is done in.
-    step: str = ""
-    macs: int | None = None
+    #: The step of the program that does it, if one does.
+    layer: str | None = None
+    macs: int = 0
+    #: Predicted cycles, and their share of all.
     cycles: int | None = None
-    #: Of all cycles, and of the array's multiply-accumulates in these cycles.
     share: float | None = None
+    #: Part of the array's multiply-accumulates in those cycles that the node uses.
     utilization: float | None = None
-    #: Bytes of the step's weights and parameters, and of the maps in memory during it.
-    constant_bytes: int | None = None
-    map_bytes: int | None = None
+    #: Bytes of its weights and parameters, and of all maps that live while it runs.
+    constant_bytes: int = 0
+    map_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """Something that keeps a model from running; without a node it is the model as a whole."""
+
+    node: str | None
+    op: str | None
+    reason: str
+    advice: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """What a segment needs of memory, and the step at which maps need most."""
+    """What the fullest program asks of memory, bytes."""
 
-    segment: str
-    constant_bytes: int
-    map_bytes: int
-    available_bytes: int
-    worst_step: str
-    largest_constants: str
+    constants: int
+    maps: int
+    available: int
+    #: The step whose maps take most.
+    worst: str
+    #: Blocked layers take some more, which is not known.
+    partial: bool = False
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """A model on a target."""
+    """What is to be said of a model on a target."""
 
     model: str
-    target: str
-    operators: list[OperatorReport]
-    #: Nodes that cannot be mapped, or steps that the target cannot run.
-    problems: list[Problem] = field(default_factory=list)
-    #: Why it does not fit, one sentence a segment.
-    shortages: list[str] = field(default_factory=list)
-    memory: list[Memory] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    config: Config
+    nodes: list[NodeReport]
+    blocks: list[Block] = field(default_factory=list)
+    #: Predicted cycles of an image; None if the model does not run.
     cycles: int | None = None
+    #: None where that was not reached.
+    memory: Memory | None = None
+    #: Programs the network is cut into by the host's operations.
     segments: int = 0
-    #: Of the error that compiling ends with; 0: it runs.
-    exit_code: int = 0
+    #: What compiling the model would raise.
+    error: UnsupportedError | CapacityError | None = None
+    #: The network, where the file could be mapped.
+    graph: Graph | None = None
 
     @property
     def runs(self) -> bool:
-        """Whether the model can be compiled for the target."""
-        return self.exit_code == 0
+        """Whether the model runs on the target."""
+        return self.error is None
+
+    def fits(self, configs: Mapping[str, Config]) -> list[str]:
+        """Return the names of those configurations that would run the network, by compiling it."""
+        return [name for name, config in configs.items()
+                if self.graph is not None and _compiles(self.graph, config)]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as JSON."""
+        return {
+            "model": self.model, "target": self.config.name,
+            "config_hash": f"{self.config.hash:08x}", "runs": self.runs, "cycles": self.cycles,
+            "segments": self.segments, "nodes": [asdict(node) for node in self.nodes],
+            "blocks": [asdict(block) for block in self.blocks],
+            "memory": None if self.memory is None else asdict(self.memory),
+        }
 
 
-def explain(path: str | Path, config: Config,
-            calibration: np.ndarray | Mapping[str, np.ndarray] | None = None) -> Explanation:
-    """Explain a model file; a float model without calibration data is quantised on noise.
+def explain_model(path: str | Path, config: Config,
+                  calibration: np.ndarray | Mapping[str, np.ndarray] | None = None) -> Explanation:
+    """Explain a model file for a configuration.
 
     Parameters
     ----------
-    path : path
-        An ``.onnx`` or ``.tflite`` file.
+    path, calibration
+        See :func:`systolith.sw.importer.load.load_model`.
     config : Config
-        The target.
-    calibration : float32[n, ...] or mapping of input name to array, optional
-        As :func:`systolith.sw.importer.load.load_model` takes it.
+        What it is compiled for.
 
     Raises
     ------
     ModelError
-        If the file cannot be read.
+        If the file cannot be read at all.
     DataError
         If the calibration data are unusable.
     """
-    path, notes = Path(path), []
-    found = Explanation(model=str(path), target=config.describe(), operators=[], notes=notes)
-    if path.suffix.lower() == ".tflite":
-        nodes, read = _tflite(path, calibration)
-    else:
-        model = open_onnx(path)
-        if calibration is None and not is_quantized(model):
-            calibration = _noise(model, str(path))
-            notes.append("The model is float and was quantised on noise: costs do not depend on "
-                         "the numbers, answers do. Compile it with --calibrate.")
-        model = quantized(model, str(path), calibration)
-        nodes = onnx_nodes(model)
-
-        def read() -> Graph:
-            return import_onnx(model, str(path))
+    model = str(path)
     try:
-        graph = read()
+        graph = load_model(path, calibration)
     except UnsupportedError as error:
-        found.problems, found.exit_code = list(error.problems), error.exit_code
-        found.operators = _blocked(nodes, error.problems)
-        return found
-    _compiled(found, nodes, graph, config)
-    return found
-
-
-def explain_program(program: Program | Pipeline, name: str) -> Explanation:
-    """Explain a compiled program: its steps and their cycles."""
-    total = program.predicted_cycles
-    rows = [OperatorReport(
-        name=layer.name, operator=layer.op, step=layer.name, why="",
-        place=Place.HOST if layer.op.endswith("on the host") else Place.ARRAY,
-        **_costs(layer.macs, layer.cycles, total, program.config)) for layer in program.layers]
-    size = program.config.operand_bits // 8
-    return Explanation(
-        model=name, target=program.config.describe(), operators=rows, cycles=total,
-        segments=len(program.programs), memory=[Memory(
-            segment=part.name, constant_bytes=part.constant_elements * size,
-            map_bytes=part.map_elements * size, available_bytes=program.config.memory_bytes,
-            worst_step="", largest_constants="") for part in program.programs],
-        notes=["A compiled program knows its steps only: explain the model for its nodes."])
-
-
-def _tflite(path: Path, calibration: object):
-    """Return the nodes of a TFLite file, and what reads it."""
-    from systolith.sw.importer.tflite import import_tflite  # some hundred generated modules
-    from systolith.sw.importer.tflite.file import parse
-    from systolith.sw.importer.tflite.nodes import tflite_nodes
-
-    if calibration is not None:
-        raise ModelError(f"{path}: a TFLite model is quantised when it is converted: leave the "
-                         "calibration data out")
+        blocks = [Block(**_fields(refusal)) for refusal in error.refusals]
+        return Explanation(model=model, config=config, blocks=blocks, error=error,
+                           nodes=_nodes(error.origins, [], blocks, config, None))
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path}: {error.strerror or first_line(error)}") from error
-    return tflite_nodes(parse(data, str(path))), lambda: import_tflite(data, str(path))
-
-
-def _noise(model: ModelProto, name: str) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(0)
-    return {info.name: rng.normal(size=(_IMAGES, *input_type(info, name)[1])).astype(np.float32)
-            for info in model_inputs(model)}
-
-
-def _blocked(nodes: Sequence[ModelNode], problems: Sequence[Problem]) -> list[OperatorReport]:
-    """Return the operators of a model that cannot be mapped."""
-    reasons = {problem.node: problem for problem in problems}
-    behind: set[str] = set()
-    rows = []
-    for node in nodes:
-        problem = reasons.get(node.name)
-        if problem is not None and problem.operator == node.operator:
-            place, why = Place.BLOCKED, problem.reason
-        elif behind.intersection(node.inputs):
-            place, why = Place.UNKNOWN, "reads a blocked node's result"
-        else:
-            place, why = Place.MAPPABLE, ""
-        if place is not Place.MAPPABLE:
-            behind.update(node.outputs)
-        rows.append(OperatorReport(name=node.name, operator=node.operator, place=place, why=why))
-    return rows
-
-
-def _compiled(found: Explanation, nodes: Sequence[ModelNode], graph: Graph,
-              config: Config) -> None:
-    """Fill in what the compiler says of a graph."""
-    of_op: dict[str, Demand] = {}
-    for stage in partition(graph):
-        if isinstance(stage, HostOp):
-            continue
-        found.segments += 1
-        own = demands(stage, config)
-        of_op |= {op.name: demand for demand in own for op in demand.step.ops}
-        found.memory.append(_memory(stage, own, config))
-        found.problems += [demand.problem for demand in own if demand.problem]
-    program = None
-    try:
-        program = compile_network(graph, config)
-        found.cycles = program.predicted_cycles
+        network = compile_network(graph, config)
     except CapacityError as error:
-        found.exit_code = error.exit_code
-        if not found.problems:
-            found.shortages.append(str(error))
-    layers = {layer.name: layer for layer in program.layers} if program else {}
-
-    def report(op: Op) -> OperatorReport:
-        if isinstance(op, HostOp):
-            return OperatorReport(name=op.name, operator=op.kind, place=Place.HOST, step=op.name,
-                                  why="between two programs, on the int8 maps")
-        if op.name not in of_op:
-            return OperatorReport(name=op.name, operator=op.kind, place=Place.FREE,
-                                  why="nobody reads its result: left out")
-        demand = of_op[op.name]
-        place, why = place_of_op(op, demand, config)
-        step, costs = demand.step.core.name, {}
-        if op is demand.step.core:
-            costs = {"constant_bytes": demand.constants if demand.plans else None,
-                     "map_bytes": demand.maps}
-            if step in layers:
-                costs |= _costs(layers[step].macs, layers[step].cycles, found.cycles, config)
-        return OperatorReport(name=op.name, operator=op.kind, place=place, why=why, step=step,
-                              **costs)
-
-    found.operators = _rows(nodes, graph, report)
+        blocks = [_block(part, graph.origins) for part in error.parts]
+        return Explanation(
+            model=model, config=config, blocks=blocks, error=error, graph=graph,
+            nodes=_nodes(graph.origins, error.layers, blocks, config, None),
+            memory=_shortage(error))
+    layers, size = network.layers, _bytes(config)
+    largest = max(network.programs, default=None,
+                  key=lambda program: program.constant_elements + program.map_elements)
+    memory = None if largest is None else Memory(
+        constants=largest.constant_elements * size, maps=largest.map_elements * size,
+        available=config.memory_bytes,
+        worst=max(largest.layers, key=lambda layer: layer.map_elements).name)
+    cycles = network.predicted_cycles
+    return Explanation(
+        model=model, config=config, cycles=cycles, graph=graph, memory=memory,
+        nodes=_nodes(graph.origins, layers, [], config, cycles), segments=len(network.programs))
 
 
-def _rows(nodes: Sequence[ModelNode], graph: Graph, report) -> list[OperatorReport]:
-    """Return a row for every operation, and for every node that has none."""
-    labels = {node.name for node in nodes}
-    owned: dict[str, list[Op]] = {}
-    for op in graph.ops:
-        label = op.name        # a node's further operations have a suffix: ".2", ".sigmoid"
-        while label not in labels and "." in label:
-            label = label.rpartition(".")[0]
-        owned.setdefault(label if label in labels else "", []).append(op)
-    rows, leader = [], {}
-    for node in nodes:
-        ops = owned.pop(node.name, [])
-        host = next((leader[value] for value in node.inputs if value in leader), "")
-        if ops:
-            host = ops[-1].name
-            rows += map(report, ops)
+def _compiles(graph: Graph, config: Config) -> bool:
+    try:
+        compile_network(graph, config)
+    except CapacityError:
+        return False
+    return True
+
+
+def _fields(refusal: Any) -> dict[str, str]:
+    return {"node": refusal.node, "op": refusal.op, "reason": refusal.reason,
+            "advice": refusal.advice}
+
+
+def _bytes(config: Config) -> int:
+    return config.operand_bits // 8
+
+
+def _block(error: CapacityError, origins: Iterable[Origin]) -> Block:
+    """Return what an error blocks: the node that became the layer, or the whole model."""
+    origin = next((o for o in origins if error.layer in o.ops and o.fate is not Fate.FUSED), None)
+    return Block(node=origin.name if origin else error.layer, op=origin.op if origin else None,
+                 reason=error.reason, advice=error.advice)
+
+
+def _shortage(error: CapacityError) -> Memory | None:
+    """Return what the segment that is shortest of memory asks for."""
+    short = [part for part in error.parts if isinstance(part, ShortageError)]
+    worst = max(short, default=None, key=lambda part: part.constants + part.maps)
+    return None if worst is None else Memory(
+        constants=worst.constants, maps=worst.maps, available=worst.available, worst=worst.worst,
+        partial=any(part.layer is not None for part in error.parts))
+
+
+def _nodes(origins: Iterable[Origin], layers: list[LayerInfo], blocks: list[Block],
+           config: Config, cycles: int | None) -> list[NodeReport]:
+    of_part = {part: layer for layer in layers for part in layer.parts}
+    reasons = {(block.node, block.op): block.reason for block in blocks}
+    nodes = []
+    for origin in origins:
+        about = {"node": origin.name, "op": origin.op}
+        if (origin.name, origin.op) in reasons:
+            about |= {"where": Place.BLOCKED, "why": reasons[origin.name, origin.op]}
+        elif origin.ops:
+            led = [layer for layer in layers if layer.name in origin.ops]
+            about |= _leading(led, config, cycles) if led else _following(
+                origin, of_part, complete=cycles is not None)
         else:
-            place, why = place_of_node(node, host)
-            rows.append(OperatorReport(name=node.name, operator=node.operator, place=place,
-                                       why=why, step=host if place is Place.FUSED else ""))
-        leader.update(dict.fromkeys(node.outputs, host))
-    return rows + [report(op) for ops in owned.values() for op in ops]
+            where, why = _FATES[origin.fate]
+            about |= {"where": where, "why": why}
+        nodes.append(NodeReport(**about))
+    return nodes
 
 
-def _costs(macs: int, cycles: int, total: int, config: Config) -> dict[str, float]:
-    return {"macs": macs, "cycles": cycles, "share": cycles / total if total else 0.0,
-            "utilization": macs / (config.multipliers * cycles) if cycles else 0.0}
+def _leading(layers: list[LayerInfo], config: Config, total: int | None) -> dict[str, Any]:
+    """Return the report of a node that leads steps: the place of the longest, the cost of all."""
+    main = max(layers, key=lambda layer: (layer.cycles, layer.macs))
+    where, why = _UNITS[Unit(main.unit)]
+    if main.obstacle:
+        why += f" ({main.obstacle})"
+    if len(layers) > 1:
+        why += f"; {len(layers)} steps"
+    report = {
+        "where": where, "why": why, "layer": main.name, "macs": sum(layer.macs for layer in layers),
+        "constant_bytes": _bytes(config) * sum(layer.constant_elements for layer in layers),
+        "map_bytes": _bytes(config) * max(layer.map_elements for layer in layers),
+    }
+    if total is not None and main.unit != Unit.HOST:
+        cycles = sum(layer.cycles for layer in layers)
+        report |= {"cycles": cycles, "share": cycles / total if total else 0.0,
+                   "utilization": report["macs"] / (config.multipliers * max(1, cycles))}
+    return report
 
 
-def _memory(graph: Graph, own: Sequence[Demand], config: Config) -> Memory:
-    worst = max(own, key=lambda demand: demand.maps)
-    largest = max(own, key=lambda demand: demand.constants)
-    return Memory(segment=graph.name, constant_bytes=sum(d.constants for d in own),
-                  map_bytes=worst.maps, available_bytes=config.memory_bytes,
-                  worst_step=worst.step.core.name, largest_constants=largest.step.core.name)
+def _following(origin: Origin, of_part: dict[str, LayerInfo], complete: bool) -> dict[str, Any]:
+    """Return the report of a node that leads no step."""
+    layer = next((of_part[name] for name in origin.ops if name in of_part), None)
+    if layer is not None:
+        return {"where": Place.FUSED, "layer": layer.name, "why": _FUSED}
+    if origin.fate is Fate.FUSED:
+        return {"where": Place.FUSED, "layer": origin.ops[0], "why": _FUSED}
+    if complete:
+        return {"where": Place.UNUSED, "why": "nobody reads its result"}
+    return {"where": Place.UNPLACED, "why": "nothing is wrong with it, but others are blocked"}

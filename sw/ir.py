@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from systolith.sw.origin import Origin
+
 __all__ = ["Add", "Concat", "Conv", "Graph", "HostOp", "HostStep", "Mul", "Op", "Pool", "Port",
            "Requant", "Select", "Softmax", "Table", "Tensor", "TransposedConv"]
 
@@ -229,6 +231,8 @@ class Graph:
     ops: list[Op]
     inputs: list[Port]
     outputs: list[Port]
+    #: What became of the model file's nodes, in its order; empty where there is no file.
+    origins: list[Origin] = field(default_factory=list)
 
     def producer(self, tensor: str) -> Op | None:
         """Return the operation that writes ``tensor``, or None for a graph input."""

@@ -5,12 +5,12 @@ from itertools import product
 
 from systolith.hw.config import Config
 from systolith.sw.bank_conflicts import BankConflicts
-from systolith.sw.errors import CapacityError
+from systolith.sw.errors import ShortageError
 from systolith.sw.ir import Graph
 from systolith.sw.maps import Map
 from systolith.sw.steps import Step
 
-__all__ = ["MemoryPlan", "live_elements", "plan_memory"]
+__all__ = ["MemoryPlan", "living_elements", "padded", "plan_memory"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +49,11 @@ def plan_memory(graph: Graph, steps: list[Step], maps: dict[str, Map], constants
 
     Raises
     ------
-    CapacityError
+    ShortageError
         If the network does not fit; says what it needs and which step needs most.
     """
     lanes = config.lanes
-    sizes = [-(-size // lanes) * lanes for size in constants]
+    sizes = [padded(size, config) for size in constants]
     floor = config.memory_elements - sum(sizes)
     addresses, at = [], floor
     for size in sizes:
@@ -72,7 +72,20 @@ def plan_memory(graph: Graph, steps: list[Step], maps: dict[str, Map], constants
             addresses_of, top, deltas, free_since = placed
             located = {name: replace(m, address=addresses_of[name]) for name, m in maps.items()}
             return MemoryPlan(located, addresses, *deltas, sum(sizes), top, free_since)
-    raise CapacityError(_shortage(graph, steps, maps, sum(sizes), config))
+    raise _shortage(graph, steps, maps, sum(sizes), config)
+
+
+def living_elements(graph: Graph, steps: list[Step], maps: dict[str, Map],
+                    config: Config) -> list[int]:
+    """Return for each step the elements of all maps that live while it runs."""
+    lives = list(_lives(graph, steps, maps, config.lanes))
+    return [sum(life.elements for life in lives if life.first <= i <= life.last)
+            for i in range(len(steps))]
+
+
+def padded(elements: int, config: Config) -> int:
+    """Return the memory that so many elements take, in whole words."""
+    return -(-elements // config.lanes) * config.lanes
 
 
 def _place(lives, end, config, twice, conflicts, floor):
@@ -159,23 +172,16 @@ def _lives(graph, steps, maps, lanes, early=False):
         yield _Life(name, elements, written[name], read.get(name, written[name]))
 
 
-def live_elements(graph: Graph, steps: list[Step], maps: dict[str, Map],
-                  config: Config) -> list[int]:
-    """Return for each step the elements of the maps that have to be in memory during it."""
-    lives = list(_lives(graph, steps, maps, config.lanes))
-    return [sum(life.elements for life in lives if life.first <= i <= life.last)
-            for i in range(len(steps))]
-
-
-def _shortage(graph, steps, maps, constants, config) -> str:
+def _shortage(graph, steps, maps, constants, config) -> ShortageError:
     size = config.operand_bits // 8
-    alive = live_elements(graph, steps, maps, config)
-    most = max(alive)
-    worst = steps[alive.index(most)]
+    living = living_elements(graph, steps, maps, config)
+    most = max(living)
+    worst = steps[living.index(most)].core.name
     fits = constants + most <= config.memory_elements
     pieces = " (not side by side: they live at different times)" if fits else ""
-    return (f"{graph.name} does not fit {config.describe()}: it needs {constants * size:,} bytes "
-            f"of weights and parameters and, at {worst.core.name!r}, {most * size:,} bytes of "
-            f"feature maps, {(constants + most) * size:,} together of the "
-            f"{config.memory_bytes:,} there are{pieces}; use a smaller network or a target with "
-            "more memory")
+    return ShortageError(
+        f"{graph.name} does not fit {config.describe()}: it needs {constants * size:,} bytes of "
+        f"weights and parameters and, at {worst!r}, {most * size:,} bytes of feature maps, "
+        f"{(constants + most) * size:,} together of the {config.memory_bytes:,} there are{pieces}",
+        "use a smaller network or a target with more memory",
+        constants=constants * size, maps=most * size, available=config.memory_bytes, worst=worst)

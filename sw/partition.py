@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from systolith.hw.config import Config
 from systolith.sw.compiler import compile_graph
+from systolith.sw.errors import CapacityError
 from systolith.sw.ir import Graph, HostOp, Op, Port
 from systolith.sw.passes.verify import verify
 from systolith.sw.pipeline import Pipeline
@@ -22,14 +23,20 @@ def compile_network(graph: Graph, config: Config) -> Program | Pipeline:
     Raises
     ------
     CapacityError
-        If a segment does not fit, or a sum could overflow; the message names the layer.
+        If segments do not fit, or sums could overflow; the message names the layers.
     """
     verify(graph)
     if not any(isinstance(op, HostOp) for op in graph.ops):
         return compile_graph(graph, config)
     stages: list[Program | HostOp] = []
+    errors: list[CapacityError] = []
     for stage in partition(graph):
-        stages.append(stage if isinstance(stage, HostOp) else compile_graph(stage, config))
+        try:
+            stages.append(stage if isinstance(stage, HostOp) else compile_graph(stage, config))
+        except CapacityError as error:
+            errors.append(error)
+    if errors:
+        raise CapacityError.joined(errors)
     seen = {port.tensor for port in graph.inputs}
     for stage in stages:
         seen |= {end.tensor.name for end in stage.outputs} if isinstance(stage, Program) \

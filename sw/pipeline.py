@@ -18,6 +18,7 @@ from systolith.sw import container, host, ports
 from systolith.sw.buffers import Terminal
 from systolith.sw.ir import HostOp, Mul, Port, Requant, Softmax, Table, Tensor
 from systolith.sw.program import LayerInfo, Program, read_config, read_port, read_tensor
+from systolith.sw.steps import Unit
 
 __all__ = ["Pipeline", "load_program"]
 
@@ -62,7 +63,8 @@ class Pipeline:
         layers = []
         for stage in self.stages:
             layers += stage.layers if isinstance(stage, Program) else [
-                LayerInfo(name=stage.name, op=f"{stage.kind} on the host", macs=0, cycles=0)]
+                LayerInfo(name=stage.name, op=f"{stage.kind} on the host", macs=0,
+                          parts=(stage.name,), unit=Unit.HOST)]
         return layers
 
     @property

@@ -31,7 +31,15 @@ class LayerInfo:
     op: str
     macs: int
     #: Predicted cycles, from the end of the step before to the end of this one.
-    cycles: int
+    cycles: int = 0
+    #: Names of the operations done in this step, the one whose sums the array makes first.
+    parts: tuple[str, ...] = ()
+    #: What it occupies (:class:`systolith.sw.steps.Unit`), and why no better unit, if there is one.
+    unit: str = ""
+    obstacle: str | None = None
+    #: Elements of memory: its weights and parameters; the maps that live while it runs.
+    constant_elements: int = 0
+    map_elements: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -120,7 +128,8 @@ class Program:
             segments=list(zip(header["segments"], sections[1:], strict=True)),
             inputs=[_buffer(b) for b in header["inputs"]],
             outputs=[_buffer(b) for b in header["outputs"]],
-            layers=[LayerInfo(**layer) for layer in header["layers"]],
+            layers=[LayerInfo(**layer | {"parts": tuple(layer.get("parts", ()))})
+                    for layer in header["layers"]],
             **{name: header[name] for name in _NUMBERS})
 
 

@@ -1,10 +1,26 @@
 """Fusion: which operations one trip through array and post-processor does together."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from systolith.sw.ir import Add, Conv, Graph, Op, Pool
 
-__all__ = ["Step", "fuse"]
+__all__ = ["Step", "Unit", "fuse"]
+
+
+class Unit(StrEnum):
+    """What a step occupies."""
+
+    #: Weights in the array, every row and column of use to all channels.
+    ARRAY = "array"
+    #: Depthwise: the array's rows see a window of pixels, its columns channels.
+    WINDOW = "window"
+    #: Depthwise: weights on the diagonal of the array.
+    DIAGONAL = "diagonal"
+    #: Ones on the diagonal take pixels to the post-processor, which does the work.
+    COPY = "copy"
+    #: The host, between two programs.
+    HOST = "host"
 
 
 @dataclass(slots=True)

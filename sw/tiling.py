@@ -29,8 +29,8 @@ def pixel_tiles(plan: Plan, config: Config, name: str, least: int = _TILES) -> I
     (pool_h, pool_w), (step_h, step_w) = plan.pool_kernel, plan.pool_stride
     widest = (depth // pool_h - pool_w) // step_w + 1
     if widest < 1:
-        raise CapacityError(f"{name}: a pooling window of {pool_h} x {pool_w} does not fit the "
-                            f"{depth} entries of an accumulator store; pool in two steps")
+        raise CapacityError(f"a pooling window of {pool_h} x {pool_w} does not fit the {depth} "
+                            "entries of an accumulator store", "pool in two steps", name)
     across = -(-columns // widest)
     width = -(-columns // across)
     sums_wide = (width - 1) * step_w + pool_w

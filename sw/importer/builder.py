@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from systolith.sw.errors import Problem
+from systolith.sw.errors import Refusal
 from systolith.sw.importer.drafts import Clamp, Draft, PoolDraft, SelectDraft
 from systolith.sw.importer.node import Node, RefusedError
 from systolith.sw.importer.separation import separate
@@ -56,6 +56,10 @@ class Builder:
     batch: int
     slots: dict[str, Slot] = field(default_factory=dict)
     drafts: list[Draft] = field(default_factory=list)
+    #: Maps that stand in for what refused nodes should make.
+    stand_ins: set[str] = field(default_factory=set)
+    #: Maps that refused nodes read: their scale may be missing for that reason alone.
+    swallowed: set[str] = field(default_factory=set)
 
     # -- feature maps ------------------------------------------------------------------------
 
@@ -68,6 +72,16 @@ class Builder:
         self.slots[name] = Slot(name, Cell(), None, None, natural=natural)
         state = State.RAW if dtype == "float32" else State.INTEGER
         return Activation(name, elements, state, dtype)
+
+    def stand_in(self, name: str, shape: tuple[int, ...], dtype: str) -> Activation:
+        """Add a map for what a refused node should make, its order in memory open.
+
+        A float one waits for the scale that a QuantizeLinear tells.
+        """
+        name = _unique(name, self.slots)
+        self.stand_ins.add(name)
+        x = self.add_input(name, shape, dtype)
+        return replace(x, state=State.PENDING) if dtype == "float32" else x
 
     def slot(self, x: Activation) -> Slot:
         """Return the feature map behind an activation."""
@@ -169,6 +183,7 @@ class Builder:
         draft = self.slot(x).draft
         if draft is not None and x.exclusive:
             draft.clamps.append(clamp)
+            draft.absorbed.append(node.name)
             return x
         return self.unary(node, x, "max", clamps=[clamp], like=x)
 
@@ -183,9 +198,9 @@ class Builder:
 
     # -- the end -----------------------------------------------------------------------------
 
-    def finish(self) -> tuple[dict[str, Tensor], list[Op], list[Problem]]:
+    def finish(self) -> tuple[dict[str, Tensor], list[Op], list[Refusal]]:
         """Return tensors, operations and the refusals that only showed now."""
-        problems: list[Problem] = []
+        problems: list[Refusal] = []
         for slot in self.slots.values():
             if slot.cell.value is None and slot.draft is None:
                 slot.cell.value = Quantization(1.0, 0)  # integers nobody gave a scale: max pooling
@@ -200,13 +215,14 @@ class Builder:
             try:
                 if cell.value is None and not any(cell is other for other in open_cells):
                     open_cells.append(cell)
-                    draft.node.refuse(
-                        "its float result is never quantised", "put QuantizeLinear and "
-                        "DequantizeLinear behind it, as onnxruntime.quantization does")
+                    if not any(cell is self.slots[name].cell for name in self.swallowed):
+                        draft.node.refuse(
+                            "its float result is never quantised", "put QuantizeLinear and "
+                            "DequantizeLinear behind it, as onnxruntime.quantization does")
                 if all(name in tensors for name in (*draft.inputs, draft.output)):
                     ops.append(draft.finish(tensors))
-            except RefusedError as refusal:
-                problems.append(refusal.problem)
+            except RefusedError as refused:
+                problems.append(refused.refusal)
         return tensors, ops, problems
 
 

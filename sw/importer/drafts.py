@@ -46,6 +46,8 @@ class Draft(ABC):
     inputs: tuple[str, ...]
     output: str
     clamps: list[Clamp] = field(default_factory=list)
+    #: Nodes that became a part of this operation.
+    absorbed: list[str] = field(default_factory=list)
 
     @abstractmethod
     def finish(self, tensors: Mapping[str, Tensor]) -> Op:

@@ -126,6 +126,7 @@ def _affine(builder: Builder, node: Node, x: Activation, factor: np.ndarray,
     factor, shift = (per_channel(builder, node, x, numbers) for numbers in (factor, shift))
     if folds:
         draft.scale_channels(factor, shift)
+        draft.absorbed.append(node.name)
         return x
     if (x.elements == PADDING).any():
         node.refuse("it changes the zeros of the Pad before it", "put the Pad behind it")

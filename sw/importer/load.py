@@ -11,7 +11,7 @@ from systolith.sw.importer.check import check_model, first_line, input_type, mod
 from systolith.sw.importer.reader import import_onnx
 from systolith.sw.ir import Graph
 
-__all__ = ["is_quantized", "load_model", "open_onnx", "quantized"]
+__all__ = ["load_model"]
 
 #: Operators that make a model a quantised one, beside all that begin with QLinear.
 _QUANTIZED = ("QuantizeLinear", "DequantizeLinear", "QGemm", "DynamicQuantizeLinear",
@@ -42,45 +42,23 @@ def load_model(path: str | Path,
     path = Path(path)
     if path.suffix.lower() == ".tflite":
         return _load_tflite(path, calibration is not None)
-    return import_onnx(quantized(open_onnx(path), str(path), calibration), str(path))
-
-
-def open_onnx(path: Path) -> onnx.ModelProto:
-    """Read an ONNX file and check it.
-
-    Raises
-    ------
-    ModelError
-        If it is none, or a broken one.
-    """
-    return check_model(_read(path), str(path))
-
-
-def quantized(model: onnx.ModelProto, name: str,
-              calibration: np.ndarray | Mapping[str, np.ndarray] | None) -> onnx.ModelProto:
-    """Return a quantised model as it is and a float one quantised on calibration data.
-
-    Raises
-    ------
-    ModelError
-        If it is float and there are no calibration data, or the other way round.
-    DataError
-        If the calibration data are unusable.
-    """
+    model = check_model(_read(path), str(path))
     if is_quantized(model):
         if calibration is not None:
-            raise ModelError(f"{name}: the model is already quantised: leave the calibration data "
+            raise ModelError(f"{path}: the model is already quantised: leave the calibration data "
                              "out, or give the float model")
-        return model
-    if calibration is None:
-        shapes = ", ".join("x".join(["n", *map(str, input_type(info, name)[1])])
-                           for info in model_inputs(model))
+    elif calibration is None:
+        shapes = ", ".join(
+            "x".join(["n", *map(str, input_type(info, str(path))[1])])
+            for info in model_inputs(model))
         raise ModelError(
-            f"{name}: the model is not quantised: give some hundred typical inputs ({shapes}, "
+            f"{path}: the model is not quantised: give some hundred typical inputs ({shapes}, "
             "float32) to calibrate it: --calibrate X.npy, or load_model(path, calibration=array)")
-    from systolith.sw.quantize import quantize  # onnxruntime, and quantize imports this package
+    else:
+        from systolith.sw.quantize import quantize  # onnxruntime, and quantize imports this package
 
-    return quantize(model, name, calibration)
+        model = quantize(model, str(path), calibration)
+    return import_onnx(model, str(path))
 
 
 def is_quantized(model: onnx.ModelProto) -> bool:

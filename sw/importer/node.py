@@ -5,7 +5,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from systolith.sw.errors import Problem
+from systolith.sw.errors import Refusal
 from systolith.sw.importer.values import Activation, Constant, QuantizedConstant, State, Value
 
 __all__ = ["Node", "RefusedError"]
@@ -14,9 +14,9 @@ __all__ = ["Node", "RefusedError"]
 class RefusedError(Exception):
     """A node that cannot be mapped."""
 
-    def __init__(self, problem: Problem):
-        self.problem = problem
-        super().__init__(str(problem))
+    def __init__(self, refusal: Refusal):
+        super().__init__(str(refusal))
+        self.refusal = refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Node:
 
     def refuse(self, reason: str, advice: str) -> NoReturn:
         """Raise the refusal of this node: why, and what the user can do."""
-        raise RefusedError(Problem(self.name, self.op, reason, advice))
+        raise RefusedError(Refusal(self.name, self.op, reason, advice))
 
     def on(self, *inputs: Value | None) -> "Node":
         """Return this node with other operands."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from onnx import ModelProto, NodeProto, ValueInfoProto, helper
 
-from systolith.sw.errors import ModelError, Problem, UnsupportedError
+from systolith.sw.errors import ModelError, Refusal, UnsupportedError
 from systolith.sw.importer import (
     activations,
     convolution,
@@ -22,11 +22,12 @@ from systolith.sw.importer.builder import Builder
 from systolith.sw.importer.check import check_model, input_type, model_inputs
 from systolith.sw.importer.constants import fold, initializers
 from systolith.sw.importer.hosting import Continuation
+from systolith.sw.importer.ledger import Ledger
 from systolith.sw.importer.node import Node, RefusedError
-from systolith.sw.importer.nodes import label_of
 from systolith.sw.importer.ports import input_port, output_port
 from systolith.sw.importer.values import Activation, QuantizedConstant, Value
 from systolith.sw.ir import Graph, Port
+from systolith.sw.origin import Fate
 from systolith.sw.passes.verify import verify
 
 __all__ = ["HANDLERS", "import_onnx"]
@@ -37,6 +38,8 @@ HANDLERS = {**convolution.HANDLERS, **transposed.HANDLERS, **pooling.HANDLERS,
             **selection.HANDLERS, **joining.HANDLERS, **quantization.HANDLERS}
 
 _DOMAINS = ("", "ai.onnx", "com.microsoft")
+#: Operators that tell the scale of their first operand.
+_RESCALED = ("QuantizeLinear", "DequantizeLinear", "QLinearConv", "QGemm", "QLinearMatMul")
 _STATIC = ("it quantises while it runs", "quantise the model statically, with calibration data")
 _ACTIVATIONS = ("the only activations are Relu, Clip, LeakyRelu, PRelu",
                 "train with one of them, or with Sigmoid, Tanh or HardSwish, which the host runs")
@@ -84,10 +87,12 @@ class _Reader:
         self.opsets = {entry.domain: entry.version for entry in model.opset_import}
         #: Values by name; a name without an entry comes from a refused node.
         self.values: dict[str, Value | None] = initializers(model)
-        self.problems: list[Problem] = []
+        self.problems: list[Refusal] = []
         self.inputs = {info.name: input_type(info, name) for info in model_inputs(model)}
         self.builder = Builder(batch=self._batch())
         self.continuation = Continuation(self.builder)
+        self.ledger = Ledger(self.builder)
+        self.inferred = {info.name: info for info in model.graph.value_info}
         for input_name, (_, shape, dtype) in self.inputs.items():
             self.values[input_name] = self.builder.add_input(input_name, shape, dtype)
         self.uses = Counter(name for node in model.graph.node for name in node.input)
@@ -96,25 +101,31 @@ class _Reader:
     def read(self) -> Graph:
         """Return the graph."""
         for proto in self.model.graph.node:
+            label = Node(name=proto.name or proto.output[0], op=proto.op_type, inputs=(),
+                         opset=self.opsets.get(proto.domain, 1), output=proto.output[0])
             try:
-                self._node(proto)
-            except RefusedError as refusal:
-                self.problems.append(refusal.problem)
-        outputs, refused = [], []
+                self._node(proto, label)
+            except RefusedError as refused:
+                self.problems.append(refused.refusal)
+                self.ledger.note(label, Fate.REFUSED)
+                self._swallow(proto)
+        outputs, unfit = [], []
         for info in self.model.graph.output:
             try:
                 outputs += self._output(info)
-            except RefusedError as refusal:
-                refused.append(refusal.problem)
+            except RefusedError as refused:
+                unfit.append(refused.refusal)
         tensors, ops, problems = self.builder.finish()
-        if self.problems or problems or refused:
-            raise UnsupportedError(self.name, [*self.problems, *problems, *refused])
+        problems = [*self.problems, *problems, *unfit]
+        if problems:
+            raise UnsupportedError(self.name, problems, self.ledger.origins)
         if not ops:
             raise ModelError(f"{self.name}: the model computes nothing: its outputs are its inputs "
                              "or constants; check that the right graph was exported")
         inputs = [input_port(name, self.builder.slots[name], shape, dtype)
                   for name, (_, shape, dtype) in self.inputs.items() if self.uses[name]]
-        graph = Graph(name=self.name, tensors=tensors, ops=ops, inputs=inputs, outputs=outputs)
+        graph = Graph(name=self.name, tensors=tensors, ops=ops, inputs=inputs, outputs=outputs,
+                      origins=self.ledger.origins)
         verify(graph)
         return graph
 
@@ -125,18 +136,21 @@ class _Reader:
                              f"{', '.join(map(str, sorted(batches)))}; export it with one")
         return batches.pop() if batches else 1
 
-    def _node(self, proto: NodeProto) -> None:
-        """Import one node, or skip it silently if what it reads was refused."""
-        label = Node(name=label_of(proto), op=proto.op_type, inputs=(),
-                     opset=self.opsets.get(proto.domain, 1), output=proto.output[0])
+    def _node(self, proto: NodeProto, label: Node) -> None:
+        """Import one node, or skip it if what it reads was refused."""
+        if proto.op_type in _RESCALED:
+            self._stand_in(proto.input[0])
         inputs = [self._operand(name) for name in proto.input if name in self.values]
         known = len(inputs) == len(proto.input)
         constant = known and not any(isinstance(value, Activation) for value in inputs)
         if constant and self._fold(proto, inputs):
+            self.ledger.note(label, Fate.CONSTANT)
             return
         if proto.domain not in _DOMAINS or proto.op_type not in HANDLERS:
             label.refuse(*_REASONS.get(proto.op_type, _UNKNOWN))
         if not known:
+            self.ledger.note(label, Fate.UNKNOWN)
+            self._swallow(proto)
             return
         attributes = {a.name: _text(helper.get_attribute_value(a)) for a in proto.attribute}
         node = replace(label, inputs=tuple(inputs), attributes=attributes,
@@ -144,13 +158,35 @@ class _Reader:
         if proto.op_type not in quantization.HANDLERS:
             node = node.on(*(self.continuation(label, value) if isinstance(value, Activation)
                              else value for value in inputs))
+            self.ledger.went_on()
         found = HANDLERS[proto.op_type](self.builder, node)
         found = found if isinstance(found, tuple) else (found,)
         extra = [name for name in proto.output[len(found):] if self.uses[name]]
         if extra:
             label.refuse(f"its output {extra[0]!r} is used too", "only the first is supported")
+        self.ledger.imported(node, found)
         self.values.update((name, value) for name, value in zip(
             proto.output, found, strict=False) if name)
+
+    def _swallow(self, proto: NodeProto) -> None:
+        """Note the maps that a node reads which is not imported."""
+        read = (self.values.get(name) for name in proto.input)
+        self.builder.swallowed.update(x.tensor for x in read if isinstance(x, Activation))
+
+    def _stand_in(self, name: str) -> None:
+        """Give a refused node's result a map of the inferred shape, if that is known.
+
+        So the nodes behind it are looked at too; the model is refused anyway. Only where the next
+        node tells its scale: without, nothing is known of the numbers.
+        """
+        if name in self.values or name not in self.inferred:
+            return
+        try:
+            batch, shape, dtype = input_type(self.inferred[name], self.name)
+        except ModelError:
+            return
+        if batch == self.builder.batch:
+            self.values[name] = self.builder.stand_in(name, shape, dtype)
 
     def _operand(self, name: str) -> Value | None:
         value = self.values[name]
@@ -180,8 +216,11 @@ class _Reader:
         """Return the port of an output; none if a refused node should have computed it."""
         if info.name not in self.values:
             return []
+        value = self.values[info.name]
+        if isinstance(value, Activation) and value.tensor in self.builder.stand_ins:
+            return []
         label = Node(name=info.name, op="model output", opset=0, inputs=(), output=info.name)
-        return [output_port(label.on(self.values[info.name]), self.builder)]
+        return [output_port(label.on(value), self.builder)]
 
 
 def _text(value: Any) -> Any:

@@ -120,19 +120,27 @@ def _filter(weights, y, x, parameters, source, config, *, dilation=(1, 1), origi
     """Choose between the window unit and diagonal tiles, by the cycles each takes."""
     diagonal = _diagonal(weights, y, x, parameters, source, config, dilation=dilation,
                          origin=origin, shared=bool((weights == weights.flat[0]).all()))
-    if not config.window or dilation != (1, 1):
-        return diagonal
+
+    def straight(obstacle):
+        return [replace(plan, obstacle=obstacle) for plan in diagonal]
+
+    if not config.window:
+        return straight("the target has no window unit")
+    if dilation != (1, 1):
+        return straight("the window unit does not dilate")
     windows = _windows(weights, y, x, parameters, config, origin)
     kh, kw = windows.window
     width = (x.count - 1) * x.stride + kw
-    if width > config.window_width or max(y.stride, x.stride) > 4:
-        return diagonal
+    if width > config.window_width:
+        return straight(f"the window unit takes rows of {config.window_width} pixels, not {width}")
+    if max(y.stride, x.stride) > 4:
+        return straight("the window unit's stride is 4 at most")
     pixels = ((y.count - 1) * y.stride + kh) * width
     # a pass lasts at least as long as the tile of the next one takes to load
     through = windows.groups * windows.passes * max(pixels, config.load_words)
-    straight = sum(plan.groups * plan.passes for plan in diagonal) * max(
+    along = sum(plan.groups * plan.passes for plan in diagonal) * max(
         y.count * x.count, config.load_words)
-    return [windows] if through <= straight else diagonal
+    return [windows] if through <= along else straight("the window unit would take longer")
 
 
 def _windows(weights, y, x, parameters, config, origin) -> Plan:

@@ -12,9 +12,9 @@ from systolith.sw.lowering.plan import Plan
 from systolith.sw.lowering.transposed import lower_transposed, transposed_halo
 from systolith.sw.maps import Halo, Map
 from systolith.sw.numerics import ADD_LEFT_SHIFT
-from systolith.sw.steps import Step
+from systolith.sw.steps import Step, Unit
 
-__all__ = ["lower_step", "needed_halo"]
+__all__ = ["lower_step", "needed_halo", "unit_of"]
 
 
 def needed_halo(step: Step, graph: Graph) -> Halo:
@@ -47,15 +47,15 @@ def lower_step(step: Step, sources: list[Map], graph: Graph, config: Config) -> 
     """
     core, source = step.core, sources[0]
     if step.residual and not config.residual:
-        raise CapacityError(f"{(step.add or core).name}: {config.describe()} has no unit for "
-                            "adding feature maps; use a target with residual = true")
+        raise CapacityError(f"{config.describe()} has no unit for adding feature maps",
+                            "use a target with residual = true", (step.add or core).name)
     if step.residual and config.operand_bits + ADD_LEFT_SHIFT > 31:
-        raise CapacityError(f"{(step.add or core).name}: a sum of maps of {config.operand_bits} "
-                            f"bits, lifted by {ADD_LEFT_SHIFT} bits before it is rescaled, can "
-                            "leave 32 bits; add 8-bit maps, or leave the addition out")
+        raise CapacityError(f"a sum of maps of {config.operand_bits} bits, lifted by "
+                            f"{ADD_LEFT_SHIFT} bits before it is rescaled, can leave 32 bits",
+                            "add 8-bit maps, or leave the addition out", (step.add or core).name)
     h, w, _ = graph.tensors[core.output].shape
     match core:
-        case Conv() if 1 < core.groups == source.tensor.shape[2] == len(core.weights):
+        case Conv() if _depthwise(core, graph):
             plans = lower_depthwise(core, source, (h, w), config)
         case Conv():
             plans = lower_dense(core, source, (h, w), config)
@@ -76,6 +76,24 @@ def lower_step(step: Step, sources: list[Map], graph: Graph, config: Config) -> 
     if step.pool:
         plans = [_pooled(plan, step.pool) for plan in plans]
     return plans
+
+
+def unit_of(step: Step, plans: list[Plan], graph: Graph) -> Unit:
+    """Return what the plans of a step occupy."""
+    if any(plan.window for plan in plans):
+        return Unit.WINDOW
+    match step.core:
+        case Conv() if _depthwise(step.core, graph):
+            return Unit.DIAGONAL
+        case Pool(mode="average"):
+            return Unit.DIAGONAL
+        case Conv() | TransposedConv():
+            return Unit.ARRAY
+    return Unit.COPY
+
+
+def _depthwise(conv: Conv, graph: Graph) -> bool:
+    return 1 < conv.groups == graph.tensors[conv.x].shape[2] == len(conv.weights)
 
 
 def _pooled(plan: Plan, pool: Pool) -> Plan:

@@ -104,9 +104,9 @@ def lower_concat(concat: Concat, sources: list[Map], config: Config) -> list[Pla
         h, w, channels = source.tensor.shape
         if place[2] % config.alignment:
             raise CapacityError(
-                f"{concat.name}: its part {i} begins at channel {place[2]}, but "
-                f"{config.describe()} writes at multiples of {config.alignment} only; give the "
-                "parts before it even numbers of channels, or use another target")
+                f"its part {i} begins at channel {place[2]}, but {config.describe()} writes at "
+                f"multiples of {config.alignment} only", "give the parts before it even numbers of "
+                "channels, or use another target", concat.name)
         one = concat.requant.elements(slice(i, i + 1))
         parameters = Parameters.of(np.full(channels, -source.tensor.zero_point), one)
         plans += [replace(plan, source=i, channel=plan.channel + place[2],

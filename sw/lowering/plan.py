@@ -102,6 +102,8 @@ class Plan:
     blocks: int | None = None
     #: Kernel and stride of a maximum over the sums' results, or None.
     pool: tuple[tuple[int, int], tuple[int, int]] | None = None
+    #: Why the window unit is not used where it could have been, or None.
+    obstacle: str | None = None
 
     @property
     def pool_kernel(self) -> tuple[int, int]:
@@ -155,13 +157,16 @@ class Plan:
         limit = 1 << config.accumulator_bits - 1
         if high.max(initial=0) >= limit or low.min(initial=0) < -limit:
             raise CapacityError(
-                f"{name}: a sum of its {weights.shape[1]} products can reach "
+                f"a sum of its {weights.shape[1]} products can reach "
                 f"{max(high.max(), -low.min())}, beyond accumulators of "
-                f"{config.accumulator_bits} bits; split the layer or use wider accumulators")
+                f"{config.accumulator_bits} bits",
+                "split the layer or use wider accumulators", name)
         p = self.parameters
         lifted = np.maximum(high + p.bias, -(low + p.bias)) << p.left
         if lifted.max(initial=0) >= 1 << 31:
             worst = int(lifted.argmax())
             raise CapacityError(
-                f"{name}: output channel {self.channel + worst} can reach {lifted[worst]} before "
-                "rescaling, beyond 32 bits; its scales differ too much")
+                f"output channel {self.channel + worst} can reach {lifted[worst]} before "
+                "rescaling, beyond 32 bits",
+                "its scales differ too much: quantise the model again with representative "
+                "calibration data", name)

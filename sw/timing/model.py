@@ -26,6 +26,8 @@ class Sequencer:
         self.at, self.left = 0, 0
         #: Words read ahead; without, the word at ``at`` is always there.
         self.fetch = None if config.shallow else FetchQueue(AHEAD, FETCH_LATENCY)
+        if self.fetch:                           # the start is in cycle 0
+            self.fetch.clock(0, True, True, False)
 
     def step(self, cycle: int, engines, idle: bool):
         """Return (engine of a GO, its nest) or None; ``done`` as the string "done"."""

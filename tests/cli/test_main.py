@@ -7,10 +7,10 @@ import pytest
 from systolith import __version__
 from systolith.cli import main, targets
 from systolith.hw.config import ConfigError
-from systolith.sw.errors import DataError, Problem, UnsupportedError
+from systolith.sw.errors import DataError, Refusal, UnsupportedError
 
 COMMANDS = {"bench", "compile", "run", "demo", "build", "program", "verilog", "targets", "devices",
-            "doctor", "isa", "conformance", "explain"}
+            "doctor", "explain", "isa", "train", "conformance"}
 
 
 def test_every_command_is_there():
@@ -44,8 +44,8 @@ def test_wrong_calls_are_one_line_and_code_2(systolith, arguments, message):
 
 @pytest.mark.parametrize("error,code,message", [
     (DataError("x.npy: wrong"), 3, "systolith: x.npy: wrong\n"),
-    (UnsupportedError("m", [Problem("a", "Elu", "no", "do"), Problem("b", "Mish", "no", "do")]), 2,
-     "systolith: m: 2 nodes cannot be mapped: node 'a' (Elu): no; do; node 'b' (Mish): no; do\n"),
+    (UnsupportedError("m.onnx", [Refusal("a", "Elu", "1", "2"), Refusal("b", "Erf", "3", "4")]), 2,
+     "systolith: m.onnx: 2 nodes cannot be mapped: node 'a' (Elu): 1; 2; node 'b' (Erf): 3; 4\n"),
     (ConfigError("rows must be"), 1, "systolith: rows must be\n"),
     (OSError(28, "No space left on device", "/x/y.npy"), 1,
      "systolith: /x/y.npy: No space left on device\n"),

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from systolith.sw.errors import ModelError, Problem, UnsupportedError
+from systolith.sw.errors import ModelError, Refusal, UnsupportedError
 from systolith.sw.importer.builder import Builder
+from systolith.sw.importer.ledger import Ledger
 from systolith.sw.importer.node import RefusedError
 from systolith.sw.importer.ports import input_port, output_port
 from systolith.sw.importer.quantization import OFFSETS
@@ -25,7 +26,6 @@ from systolith.sw.importer.tflite import (
     tables,
 )
 from systolith.sw.importer.tflite.file import Operator, TensorInfo, parse
-from systolith.sw.importer.tflite.nodes import label_of
 from systolith.sw.importer.tflite.operation import LARGEST, Operation
 from systolith.sw.importer.values import (
     Activation,
@@ -36,6 +36,7 @@ from systolith.sw.importer.values import (
     Value,
 )
 from systolith.sw.ir import Graph, HostStep, Port
+from systolith.sw.origin import Fate
 from systolith.sw.passes.verify import verify
 
 __all__ = ["HANDLERS", "import_tflite"]
@@ -90,34 +91,42 @@ class _Reader:
             if tensor.data is not None}
         #: Operators by the tensor they write, where the host would run them at the model's end.
         self.hosted: dict[int, Operation] = {}
-        self.problems: list[Problem] = []
+        self.problems: list[Refusal] = []
+        #: Tensors that refused operators should write, or those behind them.
+        self.blocked: set[int] = set()
         self.uses = Counter(i for op in self.file.operators for i in op.inputs)
         self.uses.update(self.file.outputs)
         self.builder = Builder(batch=self._batch())
+        self.ledger = Ledger(self.builder)
         for i in self.file.inputs:
             self.values[i] = self._input(self.file.tensors[i])
 
     def read(self) -> Graph:
         """Return the graph."""
         for operator in self.file.operators:
+            node = self._label(operator)
             try:
-                self._operator(operator)
-            except RefusedError as refusal:
-                self.problems.append(refusal.problem)
+                self._operator(operator, node)
+            except RefusedError as refused:
+                self.problems.append(refused.refusal)
+                self.ledger.note(node, Fate.REFUSED)
+                self.blocked.update(operator.outputs)
         outputs = []
         for i in self.file.outputs:
             try:
                 outputs += self._output(i)
-            except RefusedError as refusal:
-                self.problems.append(refusal.problem)
+            except RefusedError as refused:
+                self.problems.append(refused.refusal)
         tensors, ops, problems = self.builder.finish()
-        if self.problems or problems:
-            raise UnsupportedError(self.name, [*self.problems, *problems])
+        problems = [*self.problems, *problems]
+        if problems:
+            raise UnsupportedError(self.name, problems, self.ledger.origins)
         if not ops:
             raise ModelError(f"{self.name}: the model computes nothing: its outputs are its "
                              "inputs or constants; check that the right function was converted")
         inputs = [self._input_port(self.file.tensors[i]) for i in self.file.inputs if self.uses[i]]
-        graph = Graph(name=self.name, tensors=tensors, ops=ops, inputs=inputs, outputs=outputs)
+        graph = Graph(name=self.name, tensors=tensors, ops=ops, inputs=inputs, outputs=outputs,
+                      origins=self.ledger.origins)
         verify(graph)
         return graph
 
@@ -143,8 +152,7 @@ class _Reader:
                              "model with different ones")
         x = self.builder.add_input(tensor.name, shape, tensor.dtype)
         slot = self.builder.slot(x)
-        slot.natural = x.elements.reshape((1, *shape)[-3:] if len(shape) in (2, 3)
-                                          else (1, 1, x.elements.size))
+        slot.natural = _channels_last(x.elements)
         if tensor.dtype != "float32":
             zero_point = OFFSETS[tensor.dtype] + (
                 int(tensor.zero_point[0]) if tensor.scale.size == 1 else 1 << 8)
@@ -162,19 +170,29 @@ class _Reader:
             return port
         return replace(port, steps=(HostStep(kind="quantize", attributes={"ties_away": 1}),))
 
-    def _operator(self, operator: Operator) -> None:
-        """Import one operator, or skip it silently if what it reads was refused."""
+    def _label(self, operator: Operator) -> Operation:
+        """Return an operator without its operands."""
         result = self.file.tensors[operator.outputs[0]]
-        node = Operation(
-            name=label_of(result, operator.outputs[0]), op=operator.kind,
+        return Operation(
+            name=result.name.split(";")[0] or f"tensor {operator.outputs[0]}", op=operator.kind,
             opset=0, inputs=(), output=result.name, attributes=operator.options, result=result,
             tensors=tuple(None if i is None else self.file.tensors[i] for i in operator.inputs))
+
+    def _operator(self, operator: Operator, node: Operation) -> None:
+        """Import one operator, or skip it if what it reads was refused."""
         if operator.kind not in HANDLERS:
             node.refuse(*_REASONS.get(operator.kind, _UNKNOWN))
-        if any(i is not None and i not in self.values for i in operator.inputs):
+        missing = [i for i in operator.inputs if i is not None and i not in self.values]
+        for i in self.blocked.intersection(missing):
+            self._stand_in(node, i)
+        if any(i not in self.values for i in missing):
+            self.ledger.note(node, Fate.UNKNOWN)
+            if self.blocked.intersection(missing):
+                self.blocked.update(operator.outputs)
             return
         if operator.kind != "DEQUANTIZE":
             self._go_on(operator)
+            self.ledger.went_on()
         node = replace(node, inputs=tuple(map(self._operand, operator.inputs)),
                        outputs=len(operator.outputs))
         if not node.inputs:
@@ -194,6 +212,25 @@ class _Reader:
             self.values[i] = value
             if isinstance(value, Activation) and value.state is State.HOST:
                 self.hosted[i] = node
+        self.ledger.imported(node, found)
+
+    def _stand_in(self, node: Operation, i: int) -> None:
+        """Give a refused operator's result a map of the file's shape and scale, if it is sound.
+
+        So the operators behind it are looked at too; the model is refused anyway.
+        """
+        tensor = self.file.tensors[i]
+        shape = tensor.shape[1:]
+        if tensor.dtype != "int8" or not shape or min(shape) < 1 or (
+                math.prod(shape) > LARGEST or tensor.shape[0] != self.builder.batch):
+            return
+        try:
+            quantization = node.quantization_of(tensor)
+        except RefusedError:
+            return
+        x = self.values[i] = self.builder.stand_in(tensor.name, shape, "int8")
+        slot = self.builder.slot(x)
+        slot.natural, slot.cell.value = _channels_last(x.elements), quantization
 
     def _go_on(self, operator: Operator) -> None:
         """Make operations of what the host runs and this operator reads: it is not the end."""
@@ -213,6 +250,8 @@ class _Reader:
         if i not in self.values:
             return []
         tensor, value = self.file.tensors[i], self.values[i]
+        if isinstance(value, Activation) and value.tensor in self.builder.stand_ins:
+            return []
         label = Operation(name=tensor.name, op="model output", opset=0, inputs=(value,),
                           output=tensor.name, tensors=(tensor,), result=tensor)
         if isinstance(value, Activation) and value.state is not State.RAW:
@@ -220,6 +259,12 @@ class _Reader:
         if isinstance(value, Activation) and value.state is State.INTEGER:
             label = label.on(layout.whole(self.builder, label, value))
         return [output_port(label, self.builder)]
+
+
+def _channels_last(elements: np.ndarray) -> np.ndarray:
+    """Return the elements of a map as TFLite stores them, int64[h, w, c]."""
+    return elements.reshape((1, *elements.shape)[-3:] if elements.ndim in (2, 3)
+                            else (1, 1, elements.size))
 
 
 def _constant(tensor: TensorInfo) -> Value:

@@ -1,0 +1,1 @@
+"""Models of training: what the accelerator computes, item by item."""

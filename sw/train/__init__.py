@@ -1,0 +1,1 @@
+"""Training in 16-bit fixed point: numbers, gradients, scales and the loop around them."""
