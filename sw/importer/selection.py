@@ -1,5 +1,6 @@
 """Slice, Split, Gather and Resize: which elements go on, free until a map of its own is needed."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from systolith.sw.importer.builder import Builder
 from systolith.sw.importer.layout import layout
 from systolith.sw.importer.node import Node
+from systolith.sw.importer.resizing import resize_linearly
 from systolith.sw.importer.values import Activation, State, Value
 
 __all__ = ["HANDLERS", "split_at"]
@@ -84,11 +86,13 @@ def split_at(x: Activation, axis: int, lengths: list[int]) -> tuple[Activation, 
 
 
 def resize(builder: Builder, node: Node) -> Value:
-    """Import Resize to the nearest element, by any factors."""
+    """Import Resize: to the nearest element by any factors, linear by whole ones."""
     x = node.activation()
+    if node.attribute("mode", "nearest") == "linear":
+        return _linear(builder, node)
     if node.attribute("mode", "nearest") != "nearest":
-        node.refuse(f"its mode is {node.attribute('mode')!r}", "only mode 'nearest' is supported; "
-                    "train with it, or replace the Resize by a ConvTranspose")
+        node.refuse(f"its mode is {node.attribute('mode')!r}", "the modes 'nearest' and 'linear' "
+                    "are supported; train with one of them")
     if x.state is State.HOST:
         node.quantized()
     rank = len(x.shape) + 1
@@ -106,6 +110,26 @@ def resize(builder: Builder, node: Node) -> Value:
         indices = _nearest(node, elements.shape[axis - 1], size, np.float32(scale))
         elements = elements.take(indices, axis=axis - 1)
     return x.rearranged(elements)
+
+
+def _linear(builder: Builder, node: Node) -> Value:
+    """Import Resize in mode linear."""
+    x = node.quantized()
+    rank = len(x.shape) + 1
+    axes = [int(axis) % rank for axis in node.attribute("axes", range(rank))]
+    sizes, scales = _target(node, axes, [builder.batch, *x.shape])
+    if node.attribute("exclude_outside", 0):
+        node.refuse("it leaves out what is beyond the edge", "set exclude_outside=0")
+    if any(scale != int(scale) or scale < 1 for scale in scales):
+        node.refuse(f"it is linear, by {', '.join(f'{scale:g}' for scale in scales)}",
+                    "mode 'linear' works by whole factors: use those, or mode 'nearest'")
+    factors = dict(zip(axes, map(int, scales), strict=True))
+    if factors.get(0, 1) != 1:
+        node.refuse("it resizes the batch", _BATCH)
+    if x.elements.size * math.prod(factors.values()) > _LARGEST:
+        node.refuse(f"a result of {' x '.join(map(str, sizes))} is too large",
+                    f"there may be {_LARGEST} elements: correct the model")
+    return resize_linearly(builder, node, x, [factors.get(axis, 1) for axis in range(1, rank)])
 
 
 def _target(node: Node, axes: list[int], shape: list[int]) -> tuple[list[int], list[float]]:

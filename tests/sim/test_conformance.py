@@ -84,6 +84,18 @@ def test_a_refusal_has_the_importer_s_reason(rng):
     assert outcome.verdict == "refused" and "is double" in outcome.reason
 
 
+@pytest.mark.parametrize("mode", ["half_pixel", "pytorch_half_pixel", "asymmetric"])
+@pytest.mark.parametrize("factors", [(2, 2), (3, 1), (1, 4), (4, 3), (5, 2), (2,)])
+def test_linear_resize(rng, factors, mode):
+    """Here and not beside onnxruntime, whose int8 Resize cuts fractions off."""
+    x = rng.normal(size=(2, 3, *(6, 5)[:len(factors)])).astype(np.float32)
+    y = np.zeros((2, 3, *(n * k for n, k in zip(x.shape[2:], factors, strict=True))), np.float32)
+    none, scales = np.zeros(0, np.float32), np.array([1, 1, *factors], np.float32)
+    outcome = check_case(case_of("Resize", [x, none, scales], [y], mode="linear",
+                                 coordinate_transformation_mode=mode))
+    assert (outcome.verdict, outcome.reason) == ("passed", "") and outcome.steps <= 0.51
+
+
 def test_every_operator_of_the_importer_is_in_the_table():
     rows = {row["operator"] for row in conformance_data([])["operators"]}
     assert rows == set(HANDLERS)

@@ -44,7 +44,11 @@ def test_all_unsupported_nodes_are_listed():
 
 @pytest.mark.parametrize("op, inputs, attributes, message", [
     ("Erf", 0, {}, r"\(Erf\): the operator is not supported"),
-    ("Resize", 0, {"mode": "linear"}, "mode is 'linear'"),
+    ("Resize", 0, {"mode": "cubic"}, "mode is 'cubic'"),
+    ("Resize", 0, {"mode": "linear", "coordinate_transformation_mode": "align_corners"},
+     "'align_corners' in mode linear"),
+    ("Resize", 1.5, {"mode": "linear"}, "it is linear, by 1, 1, 1.5, 1.5"),
+    ("Resize", 12, {"mode": "linear"}, "factors of 12 and 12 do not fit 8 bits"),
     ("MaxPool", 0, {"kernel_shape": [2, 2], "dilations": [2, 2]}, "dilated"),
     ("AveragePool", 0, {"kernel_shape": [3, 3], "pads": [1, 1, 0, 0], "strides": [2, 2],
                         "ceil_mode": 1, "count_include_pad": 1}, "counts some padding"),
@@ -55,7 +59,7 @@ def test_operator_outside_the_supported(op, inputs, attributes, message):
     m = Model((4, 7, 7))
     weights = [m.normal(4, 4, 3, 3)] if inputs else []
     if op == "Resize":
-        weights = ["", m.constant([1, 1, 2, 2])]
+        weights = ["", m.constant([1, 1, inputs or 2, inputs or 2])]
     y = m.node(op, m.conv("x", 4, 4, (1, 1)), *weights, **attributes)
     refused(quantized(m.finish(y), m.data()), message)
 

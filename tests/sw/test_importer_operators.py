@@ -13,6 +13,7 @@ from systolith.sw.device import Device
 from systolith.sw.importer import import_onnx
 from systolith.sw.ir import Concat, Pool, Select, TransposedConv
 from systolith.sw.partition import compile_network
+from tests.compiled import CONFIGS
 from tests.onnx_models import Model, difference, quantized, reference
 
 #: Share of elements that may differ by 1 from onnxruntime: ties, which are rounded to even there
@@ -268,6 +269,19 @@ def test_average_that_leaves_padding_out_and_has_a_scale_of_its_own(kernel, stri
     assert pool.pads == tuple(pads)
     if form == "qlinear":       # in QDQ form onnxruntime keeps the input's scale
         assert len(pool.requant.multiplier) == np.prod(kernel)
+
+
+@pytest.mark.parametrize("name", sorted(CONFIGS))
+def test_averages_of_several_divisors_on_every_configuration(name):
+    m = Model((3, 6, 7))
+    y = m.node("AveragePool", m.conv("x", 5, 3, (1, 1)), kernel_shape=[3, 2], pads=[1, 1, 2, 0])
+    x = m.data(3)
+    graph = import_onnx(quantized(m.finish(y), x, form="qlinear"), "test.onnx")
+    assert len(graph.ops[-1].requant.left) == 6
+    with Device(MachineDevice(CONFIGS[name])) as device:
+        device.load(compile_network(graph, CONFIGS[name]))
+        ran = device.run(x)
+    np.testing.assert_array_equal(ran.outputs[0], golden.run_model(graph, x)[0])
 
 
 @pytest.mark.parametrize("alpha, beta", [(2.5, 1.0), (1.0, -0.5), (0.3, 0.0)])

@@ -9,7 +9,9 @@ from systolith.sim.verilated import open_device
 from systolith.sw.compiler import compile_graph
 from systolith.sw.device import Device
 from systolith.sw.errors import CapacityError
+from systolith.sw.importer import import_onnx
 from systolith.sw.importer.tflite import import_tflite
+from tests.onnx_models import Model, quantized
 from tests.tflite_check import inputs
 from tests.tflite_models import reference
 from tests.tflite_networks import random_model
@@ -43,3 +45,24 @@ def test_random_networks_on_the_rtl():
             assert alone.cycles == (program.predicted_cycles,)
             ran += 1
     assert ran >= 12
+
+
+@pytest.mark.slow
+def test_averages_and_means_of_onnx_on_the_rtl():
+    """A divisor for each count of elements, and means over channels."""
+    with Device(open_device("", CONFIG)) as device:
+        for seed, (kernel, pads) in enumerate([([3, 3], [1, 1, 1, 1]), ([2, 4], [1, 0, 0, 3])]):
+            m = Model((3, 6, 7), seed=seed)
+            x = m.node("AveragePool", m.conv("x", 5, 3, (1, 1)), kernel_shape=kernel, pads=pads)
+            y = m.node("AveragePool", m.conv(x, 4, 5, (1, 1)), kernel_shape=[2, 2])
+            images = m.data(3)
+            y = m.conv(m.node("ReduceMean", y, axes=[1]), 2, 1, (1, 1))
+            graph = import_onnx(quantized(m.finish(x, y), images, form="qlinear"), "m.onnx")
+            assert any(op.requant is not None and len(op.requant.left) == np.prod(kernel)
+                       for op in graph.ops if op.kind == "QLinearAveragePool")
+            program = compile_graph(graph, CONFIG)
+            device.load(program)
+            for got, exact in zip(device.run(images).outputs, golden.run_model(graph, images),
+                                  strict=True):
+                np.testing.assert_array_equal(got, exact)
+            assert device.run(images[:1]).cycles == (program.predicted_cycles,)
