@@ -110,3 +110,8 @@ def test_the_guard_itself(wing, name, allowed):
 @pytest.mark.parametrize("path", FILES, ids=MODULES)
 def test_files_stay_readable(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 500
+
+
+def test_the_package_names_what_a_trainer_needs():
+    package = importlib.import_module("systolith.train")
+    assert all(inspect.getdoc(getattr(package, name)) for name in package.__all__)
