@@ -111,7 +111,8 @@ def build(target: Target, directory: Path, *, seeds: range = range(1, 2),
     # Its own log, because the ABC inside the WebAssembly Yosys leaves it without an output.
     run(synthesis, ["-q", "-L", "synthesis.log", "-s", "top.ys"], "synthesis.log")
     report = _route(target, directory, seeds,
-                    lambda arguments: run(route, arguments, None, ROUTE_SECONDS, watch))
+                    lambda arguments: run(route, arguments, limit=ROUTE_SECONDS,
+                                          progress=watch))
     report.build_hash = build_hash
     if report.timing_met:
         run(pack, target.toolchain.pack_arguments())
@@ -129,6 +130,8 @@ class _OutOfReach(Exception):
 def _route(target: Target, directory: Path, seeds: range,
            run: Callable[[list[str]], None]) -> Report:
     """Place and route with each seed until timing is met; return the best try's report."""
+    if not seeds:
+        raise BoardError("no seed to try: give at least one")
     best: Report | None = None
     for seed in seeds:
         try:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from systolith.cli.files import replacing
 from systolith.sw.errors import DataError
+from systolith.sw.files import replacing
 
 __all__ = ["read_array", "write_array"]
 

@@ -31,7 +31,7 @@ def command(
     """Compile an ONNX or TFLite network for a target."""
     from systolith.boards.targets import find_config
     from systolith.cli.arrays import read_array
-    from systolith.cli.files import replacing
+    from systolith.sw.files import replacing
     from systolith.sw.importer.load import load_model
     from systolith.sw.partition import compile_network
 

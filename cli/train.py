@@ -169,7 +169,7 @@ def _run(out: Output, trainer: "Trainer", steps: int) -> float:
 
 
 def _write(path: Path, model) -> None:
-    from systolith.cli.files import replacing
+    from systolith.sw.files import replacing
 
     with replacing(path) as temporary:
         temporary.write_bytes(model.SerializeToString())

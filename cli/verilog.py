@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from systolith.cli.files import write_text
 from systolith.cli.output import Json, Output
+from systolith.sw.files import write_text
 
 __all__ = ["EXAMPLE", "command"]
 

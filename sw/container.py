@@ -5,7 +5,6 @@ and the SHA-256 of everything before it. Format 1 is a :class:`systolith.sw.prog
 format 2 a :class:`systolith.sw.pipeline.Pipeline`.
 """
 
-import contextlib
 import hashlib
 import json
 import os
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from systolith.sw.errors import ProgramError
+from systolith.sw.files import replacing
 
 __all__ = ["PIPELINE", "PROGRAM", "save", "seal", "unseal"]
 
@@ -60,13 +60,5 @@ def save(path: str | os.PathLike[str], image: bytes) -> None:
     OSError
         If it cannot be written (full disk, no permission); nothing is left behind.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(image)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
+    with replacing(Path(path)) as temporary:
+        temporary.write_bytes(image)

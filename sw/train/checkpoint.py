@@ -5,8 +5,6 @@ could disagree. It is written beside its place and then renamed.
 """
 
 import json
-import os
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from systolith.sw.errors import DataError
+from systolith.sw.files import replacing
 
 __all__ = ["load_checkpoint", "save_checkpoint"]
 
@@ -42,25 +41,12 @@ def save_checkpoint(path: str | Path, arrays: Mapping[str, np.ndarray],
     path = Path(path)
     text = np.frombuffer(json.dumps(description).encode(), np.uint8)
     try:
-        _replace(path, {_DESCRIPTION: text} | {f"array {name}": array
-                                               for name, array in arrays.items()})
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, **{_DESCRIPTION: text},
+                     **{f"array {name}": array for name, array in arrays.items()})
     except OSError as error:
         raise DataError(f"{path}: the checkpoint cannot be written: {error.strerror or error}"
                         ) from error
-
-
-def _replace(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write an archive beside its place and move it there."""
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except BaseException:
-        Path(beside).unlink(missing_ok=True)
-        raise
 
 
 def load_checkpoint(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

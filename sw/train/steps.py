@@ -5,6 +5,7 @@ knows which exponent its sums have, so that scales and executors need not know o
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -42,7 +43,7 @@ def common(exponents: Iterable[int]) -> int:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
+class Item(ABC):
     """One operation of a training step."""
 
     #: The network's operation it belongs to; None for the loss.
@@ -55,9 +56,9 @@ class Item:
     #: The result's exponent is that of the sums, whatever its range.
     fixed: ClassVar[bool] = False
 
+    @abstractmethod
     def sums(self, exponents: Mapping[str, int]) -> int:
         """Return the exponent of the sums, least that the result may have."""
-        raise NotImplementedError
 
     def terms(self, batch: int, shapes: Mapping[str, tuple[int, int, int]]) -> int:
         """Return the most products one sum has; see :data:`numerics.MAX_TERMS`."""

@@ -1,6 +1,6 @@
 import pytest
 
-from systolith.cli.files import replacing, write_text
+from systolith.sw.files import replacing, write_text
 
 
 def test_an_output_appears_whole(tmp_path):

@@ -13,7 +13,8 @@ __all__ = ["replacing", "write_text"]
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that takes its place when the block succeeds.
 
-    After an error nothing is left behind and an older file at ``path`` stays as it was.
+    After an error nothing is left behind and an older file at ``path`` stays as it was; whenever
+    the power fails, the file is the old one or the new one.
 
     Raises
     ------
@@ -28,6 +29,8 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o666 & ~_umask())
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
