@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from systolith.hw.multiplier import family
+from systolith.hw.family import family
 
 __all__ = ["BlockRam"]
 

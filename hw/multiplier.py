@@ -2,20 +2,12 @@
 
 from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Signal
 
+from systolith.hw.carry import multiply_on_carries
+from systolith.hw.family import family
 from systolith.hw.latency import WIDE_STAGES
 
-__all__ = ["delayed", "family", "mac16", "multiply_array", "multiply_held", "multiply_in_fabric",
+__all__ = ["delayed", "mac16", "multiply_array", "multiply_held", "multiply_in_fabric",
            "multiply_wide", "part_bits"]
-
-
-def family(platform) -> str:
-    """Return ``"ecp5"``, ``"ice40"`` or, for simulation and other parts, ``"portable"``."""
-    device = getattr(platform, "device", "") or ""
-    if device.startswith("LFE5"):
-        return "ecp5"
-    if device.startswith("iCE40UP"):
-        return "ice40"
-    return "portable"
 
 
 def delayed(m: Module, value, cycles: int, name: str):
@@ -36,14 +28,14 @@ def multiply_array(m: Module, platform, operands: list[tuple], *, kind: str, sta
     operands : list of (Value, Value)
         Equally wide signed pairs, 8 or 16 bits.
     kind : str
-        ``dsp``: one MULT18X18D each on ECP5, half an SB_MAC16 on iCE40UP (8 bits); ``lut``: rows
-        of partial products and adders in the fabric.
+        ``dsp``: one MULT18X18D each on ECP5, half an SB_MAC16 on iCE40UP (8 bits); ``lut``: carry
+        chains in the fabric.
     stages : int
         3 or 4. The last stage is a fabric register (the way out of a DSP column is long).
     """
     if kind == "lut":
-        return [multiply_in_fabric(m, delayed(m, a, 1, f"{name}{i}_a"),
-                                   delayed(m, b, 1, f"{name}{i}_b"), stages - 1, name=f"{name}{i}")
+        return [multiply_on_carries(m, platform, delayed(m, a, 1, f"{name}{i}_a"),
+                                    delayed(m, b, 1, f"{name}{i}_b"), stages - 1, name=f"{name}{i}")
                 for i, (a, b) in enumerate(operands)]
     target = family(platform)
     if target == "ecp5":

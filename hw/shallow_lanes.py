@@ -5,13 +5,14 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from systolith.hw.config import Config
+from systolith.hw.family import family
 from systolith.hw.latency import (
     SHALLOW_PRODUCT,
     drain_latency,
     post_latency,
     requantize_latency,
 )
-from systolith.hw.multiplier import delayed, family, mac16
+from systolith.hw.multiplier import delayed, mac16
 from systolith.hw.post_lanes import ChannelParameters
 
 __all__ = ["ShallowLanes"]

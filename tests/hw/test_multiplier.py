@@ -18,7 +18,7 @@ from systolith.hw.multiplier import delayed, multiply_array, multiply_held, mult
 from systolith.hw.requantize import Requantize
 from systolith.hw.shallow_array import ShallowArray
 from systolith.hw.shallow_lanes import ShallowLanes
-from tests.hw.primitives import ECP5, ICE40, mult18x18d, sb_mac16, wrong_jobs
+from tests.hw.primitives import ECP5, ICE40, ccu2c, mult18x18d, sb_mac16, wrong_jobs
 
 
 def corners(shape):
@@ -103,11 +103,11 @@ class Job:
         return first & (1 << a.width) - 1 | (second & (1 << b.width) - 1) << a.width
 
 
-def array_job(platform, bits, lanes, stages):
-    name = f"array_{bits}_{lanes}_{stages}"
+def array_job(platform, bits, lanes, stages, kind="dsp"):
+    name = f"{kind}_{bits}_{lanes}_{stages}"
     return Job(name, (signed(bits), signed(bits)), stages, lanes=lanes,
                multiply=lambda m, operands: multiply_array(
-                   m, platform, operands, kind="dsp", stages=stages, name=name))
+                   m, platform, operands, kind=kind, stages=stages, name=name))
 
 
 def held_job(platform, bits, lanes):
@@ -146,6 +146,12 @@ MISTAKEN = Job("mistaken", (signed(8), signed(8)), 3,
 def test_ecp5_primitives():
     jobs = [array_job(ECP5, bits, 2, stages) for bits in (8, 16) for stages in (3, 4)]
     assert wrong_jobs([*jobs, *wide_jobs(ECP5, 18), MISTAKEN], mult18x18d()) == ["mistaken"]
+
+
+@pytest.mark.slow
+def test_ecp5_carry_chains():
+    jobs = [array_job(ECP5, bits, 1, stages, "lut") for bits in (8, 16) for stages in (3, 4)]
+    assert wrong_jobs([*jobs, MISTAKEN], ccu2c()) == ["mistaken"]
 
 
 @pytest.mark.slow

@@ -1,0 +1,13 @@
+"""Which family's primitives a part of the hardware is made of."""
+
+__all__ = ["family"]
+
+
+def family(platform) -> str:
+    """Return ``"ecp5"``, ``"ice40"`` or, for simulation and other parts, ``"portable"``."""
+    device = getattr(platform, "device", "") or ""
+    if device.startswith("LFE5"):
+        return "ecp5"
+    if device.startswith("iCE40UP"):
+        return "ice40"
+    return "portable"
