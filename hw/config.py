@@ -35,7 +35,7 @@ class Config:
     columns: int = 8
     #: Width of one operand (activation and weight), 8 or 16.
     operand_bits: int = 8
-    #: Width of one accumulator entry, 20 to 32. Wrap-around is never relied on.
+    #: Width of one accumulator entry, 20 to 32 (training: to 48). Wrap-around is never relied on.
     accumulator_bits: int = 32
     #: Entries of each of the two accumulator stores, per column.
     accumulator_depth: int = 512
@@ -73,6 +73,9 @@ class Config:
     residual: bool = True
     #: Output-stationary mode of the array (weight gradients).
     output_stationary: bool = False
+    #: Training: exact sums, shifts and stochastic rounding instead of the requantiser, transposed
+    #: tiles, outer products (``output_stationary``).
+    training: bool = False
     #: Payload bytes of one link frame, a multiple of the bytes of a word.
     frame_bytes: int = 512
 
@@ -91,8 +94,11 @@ class Config:
         _require(self.accumulator_bits >= 2 * self.operand_bits,
                  f"accumulator_bits = {self.accumulator_bits} cannot hold one product of "
                  f"{self.operand_bits}-bit operands")
-        _require(20 <= self.accumulator_bits <= 32, "accumulator_bits must be 20 to 32, not "
-                 f"{self.accumulator_bits!r}: the requantiser multiplies 32 by 31 bits")
+        if self.training:
+            self._check_training()
+        else:
+            _require(20 <= self.accumulator_bits <= 32, "accumulator_bits must be 20 to 32, not "
+                     f"{self.accumulator_bits!r}: the requantiser multiplies 32 by 31 bits")
         _require(self.multiplier in ("dsp", "lut", "mixed"),
                  f"multiplier must be 'dsp', 'lut' or 'mixed', not {self.multiplier!r}")
         if self.multiplier == "mixed":
@@ -107,6 +113,17 @@ class Config:
                      f"{self.rows}")
             _require(4 <= self.window_width <= 1024, "window_width must be 4 to 1024, not "
                      f"{self.window_width!r}")
+
+    def _check_training(self) -> None:
+        needs = {"operand_bits": 16, "accumulator_bits": 48, "output_stationary": True,
+                 "residual": True, "window": False, "pipelining": "deep", "bank_ports": "dual",
+                 "alignment": 1, "post_lanes": self.columns}
+        for name, value in needs.items():
+            _require(getattr(self, name) == value, f"training needs {name} = {value!r}, not "
+                     f"{getattr(self, name)!r}")
+        _require(3 <= self.columns <= self.rows, "training needs 3 columns or more, and as many "
+                 f"rows, not {self.columns} and {self.rows}: a range takes three elements, a "
+                 "diagonal tile has one in each column")
 
     def _check_pipelining(self) -> None:
         _require(self.pipelining in ("deep", "shallow"),
@@ -218,6 +235,8 @@ class Config:
     @property
     def load_parts(self) -> int:
         """Array rows filled by one word of weights."""
+        if self.training:                        # a read is a row (or a column) from any address
+            return 1
         return min(self.rows, max(1, self.lanes // self.columns))
 
     @property
@@ -278,6 +297,8 @@ class Config:
         """32-bit identity of the hardware: equal hashes run each other's programs."""
         fields = self.to_json()
         del fields["name"]
+        if not self.training:                    # as before there was such a thing
+            del fields["training"]
         digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).digest()
         return int.from_bytes(digest[:4], "little")
 

@@ -11,8 +11,9 @@ from amaranth.lib import data, enum
 
 __all__ = [
     "CSRS", "ENGINE_REGISTERS", "ISA_VERSION", "LOAD_LOOPS", "MAGIC", "POST_LOOPS", "STREAM_LOOPS",
-    "Csr", "Engine", "EngineRegister", "Fault", "GoHeader", "Op", "Relocate", "SetHeader",
-    "csr_address", "decode", "encode", "register_index",
+    "TRAINING_LOAD_LOOPS", "TRAINING_REGISTERS", "Csr", "Engine", "EngineRegister", "Fault",
+    "GoHeader", "LoadKind", "Op", "Relocate", "SetHeader", "csr_address", "decode", "encode",
+    "engine_registers", "register_index",
 ]
 
 ISA_VERSION = 1
@@ -22,6 +23,8 @@ MAGIC = int.from_bytes(b"SYST", "little")
 STREAM_LOOPS = 6
 LOAD_LOOPS = 3
 POST_LOOPS = 6
+#: With ``Config.training``.
+TRAINING_LOAD_LOOPS = 6
 
 
 class Op(enum.Enum, shape=2):
@@ -46,6 +49,17 @@ class Relocate(enum.Enum, shape=2):
     NONE = 0
     INPUT = 1
     OUTPUT = 2
+
+
+class LoadKind(enum.Enum, shape=2):
+    """What the LOAD engine of a training device does with what it reads."""
+
+    #: Each read is a row of a tile.
+    TILE = 0
+    #: Each read is a column of a tile.
+    TRANSPOSED = 1
+    #: Each read is the second operand of an outer product.
+    OPERAND = 2
 
 
 class Fault(enum.Enum, shape=4):
@@ -159,6 +173,46 @@ class AddScale(data.Struct):
     zero_point: signed(16)
 
 
+class LoadControl(data.Struct):
+    """What the vectors of a LOAD nest are."""
+
+    kind: LoadKind
+    reserved: unsigned(30)
+
+
+class StreamOperands(data.Struct):
+    """What of a vector counts, and what it is multiplied by."""
+
+    #: At the last iteration of this loop, elements from ``tail`` on are 0.
+    tail_level: unsigned(3)
+    tail: unsigned(6)
+    #: 1: outer products with the operands that LOAD delivers; sums are drained after each pass.
+    outer: unsigned(1)
+    reserved: unsigned(22)
+
+
+class Rounding(data.Struct):
+    """How a sum becomes an element: ``sat((sum + (operand << left) + offset) >> right)``."""
+
+    left: unsigned(5)
+    right: unsigned(5)
+    rectify: unsigned(1)
+    stochastic: unsigned(1)
+    masked: unsigned(1)
+    recording: unsigned(1)
+    comparing: unsigned(1)
+    counted: unsigned(1)
+    report: unsigned(1)
+    turn: unsigned(8)
+    reserved: unsigned(7)
+
+
+class Word(data.Struct):
+    """A number of 32 bits."""
+
+    word: unsigned(32)
+
+
 @dataclass(frozen=True, slots=True)
 class EngineRegister:
     """One 32-bit register of an engine's descriptor."""
@@ -168,9 +222,9 @@ class EngineRegister:
     doc: str
 
 
-def _loops(count: int, *jumps: str) -> list[EngineRegister]:
+def _loops(count: int, *jumps: str, first: int = 0) -> list[EngineRegister]:
     registers = []
-    for i in range(count):
+    for i in range(first, count):
         place = f"outside loop {i - 1}" if i else "innermost"
         registers.append(EngineRegister(f"LOOP{i}", Loop, f"Loop {i} ({place})."))
         registers += [EngineRegister(f"{jump}{i}", Jump, f"Step of loop {i}.") for jump in jumps]
@@ -204,9 +258,33 @@ ENGINE_REGISTERS: dict[Engine, list[EngineRegister]] = {
 }
 
 
+#: What follows them with ``Config.training``.
+TRAINING_REGISTERS: dict[Engine, list[EngineRegister]] = {
+    Engine.LOAD: [
+        EngineRegister("CONTROL", LoadControl, "What the vectors are."),
+        *_loops(TRAINING_LOAD_LOOPS, "JUMP", first=LOAD_LOOPS),
+    ],
+    Engine.STREAM: [
+        EngineRegister("OPERANDS", StreamOperands, "Outer products; the end of a reduction."),
+    ],
+    Engine.POST: [
+        EngineRegister("ROUNDING", Rounding, "Shifts, rounding, operands and range."),
+        EngineRegister("SEED", Word, "Of stochastic rounding."),
+        EngineRegister("MASK_DELTA", Jump, "From a result's address to its mask's."),
+        EngineRegister("RECORD_DELTA", Jump, "From a result's address to its record's."),
+        EngineRegister("REPORT_BASE", Address, "Where the range is written."),
+    ],
+}
+
+
+def engine_registers(engine: Engine, *, training: bool = False) -> list[EngineRegister]:
+    """Return an engine's registers, by their numbers."""
+    return ENGINE_REGISTERS[engine] + (TRAINING_REGISTERS[engine] if training else [])
+
+
 def register_index(engine: Engine, name: str) -> int:
     """Return the index of an engine's register by name; ``KeyError`` if there is none."""
-    for index, register in enumerate(ENGINE_REGISTERS[engine]):
+    for index, register in enumerate(engine_registers(engine, training=True)):
         if register.name == name:
             return index
     raise KeyError(f"engine {engine.name} has no register {name!r}")

@@ -9,7 +9,7 @@ from systolith.hw.isa import Engine
 from systolith.sw.numerics import ADD_LEFT_SHIFT, requantize
 from systolith.sw.program_view import IllegalInstruction, Instruction, NestView, instructions
 
-__all__ = ["Machine"]
+__all__ = ["Machine", "MachineJob"]
 
 
 class Machine:
@@ -49,11 +49,14 @@ class Machine:
         IllegalInstruction
             If the words are no program, or its nests wait for each other for ever.
         """
-        _Job(self, instructions(self.words, input_delta=input_delta,
-                                output_delta=output_delta)).run()
+        self._job(instructions(self.words, input_delta=input_delta, output_delta=output_delta,
+                               training=self.config.training)).run()
+
+    def _job(self, program: list[Instruction]) -> "MachineJob":
+        return MachineJob(self, program)
 
 
-class _Job:
+class MachineJob:
     """One run: tiles on their way to the array, groups on their way to POST, tokens."""
 
     def __init__(self, machine: Machine, program: list[Instruction]):

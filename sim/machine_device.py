@@ -6,6 +6,7 @@ from systolith.hw.config import Config
 from systolith.hw.isa import CSRS, Fault
 from systolith.hw.registers import identity
 from systolith.sim.machine import Machine
+from systolith.sim.training.machine import TrainingMachine
 from systolith.sw.backend import Backend, DeviceError
 from systolith.sw.program_view import IllegalInstruction
 from systolith.sw.timing import Standstill, measure
@@ -16,12 +17,12 @@ __all__ = ["MachineDevice", "open_device"]
 class MachineDevice(Backend):
     """A device that computes at once: every job is done when its submission returns.
 
-    Its CYCLES and ENTRIES are those of the cycle model, which is exact.
+    Its CYCLES and ENTRIES are those of the cycle model, which is exact; 0 for training.
     """
 
     def __init__(self, config: Config):
         self.config = config
-        self.machine = Machine(config)
+        self.machine = TrainingMachine(config) if config.training else Machine(config)
         self._csrs = {csr.name: 0 for csr in CSRS} | identity(config, 0)
         self._timing = None
 
@@ -70,8 +71,10 @@ class MachineDevice(Backend):
         odd, watchdog = self._csrs["DONE"] & 1, self._csrs["WATCHDOG"]
         self._csrs["DONE"] += 1
         try:
-            self._timing = self._timing or measure(self.config, self.machine.words)
-            if 0 < watchdog < self._timing.cycles - 1:
+            # there is no model of the cycles of training yet: its jobs count as 0
+            if self._timing is None and not self.config.training:
+                self._timing = measure(self.config, self.machine.words)
+            if self._timing and 0 < watchdog < self._timing.cycles - 1:
                 self._stop(Fault.WATCHDOG, CYCLES=watchdog + 1)
                 return
             self.machine.run(input_delta=self._csrs["INPUT_DELTA"] * odd,
@@ -81,8 +84,8 @@ class MachineDevice(Backend):
         except Standstill:                        # a device would wait until its watchdog bites
             self._stop(Fault.WATCHDOG, CYCLES=watchdog + 1)
         else:
-            self._csrs["CYCLES"] = self._timing.cycles
-            self._csrs["ENTRIES"] = self._timing.entries
+            self._csrs["CYCLES"] = self._timing.cycles if self._timing else 0
+            self._csrs["ENTRIES"] = self._timing.entries if self._timing else 0
 
     def _stop(self, fault: Fault, **figures: int) -> None:
         """End a job with a fault, which stays until reset."""

@@ -5,16 +5,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from systolith.hw.isa import (
-    ENGINE_REGISTERS,
     LOAD_LOOPS,
     POST_LOOPS,
     STREAM_LOOPS,
+    TRAINING_LOAD_LOOPS,
     Engine,
+    EngineRegister,
     GoHeader,
     Op,
     Relocate,
     SetHeader,
     decode,
+    engine_registers,
 )
 
 __all__ = ["LOOPS", "IllegalInstruction", "Instruction", "NestView", "instructions"]
@@ -45,7 +47,13 @@ class NestView:
     @property
     def lasts(self) -> list[int]:
         """Iterations minus one of every loop, innermost first."""
-        return [self[f"LOOP{i}"]["last"] for i in range(LOOPS[self.engine])]
+        return [self[f"LOOP{i}"]["last"] for i in range(self.depth)]
+
+    @property
+    def depth(self) -> int:
+        """Loops this nest's engine has."""
+        more = self.engine is Engine.LOAD and f"LOOP{TRAINING_LOAD_LOOPS - 1}" in self.registers
+        return TRAINING_LOAD_LOOPS if more else LOOPS[self.engine]
 
     def levels(self) -> tuple[np.ndarray, np.ndarray]:
         """Return per iteration the loop that stepped into it, and the loop that steps next."""
@@ -68,14 +76,12 @@ class NestView:
 
     def track(self, base: int, register: str) -> np.ndarray:
         """Return the addresses of the track whose jumps are the registers ``<register>0``..."""
-        count = LOOPS[self.engine]
-        return self.addresses(base, [self[f"{register}{i}"]["jump"] for i in range(count)])
+        return self.addresses(base, [self[f"{register}{i}"]["jump"] for i in range(self.depth)])
 
     def accumulators(self) -> np.ndarray:
         """Return the accumulator address of every iteration."""
-        count = LOOPS[self.engine]
         return self.addresses(self["CONTROL"]["acc_base"],
-                              [self[f"LOOP{i}"]["acc_jump"] for i in range(count)])
+                              [self[f"LOOP{i}"]["acc_jump"] for i in range(self.depth)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +95,8 @@ class Instruction:
     nest: NestView | None = None
 
 
-def instructions(words: np.ndarray, *, input_delta: int = 0,
-                 output_delta: int = 0) -> list[Instruction]:
+def instructions(words: np.ndarray, *, input_delta: int = 0, output_delta: int = 0,
+                 training: bool = False) -> list[Instruction]:
     """Take a program apart, up to its END.
 
     Parameters
@@ -98,13 +104,16 @@ def instructions(words: np.ndarray, *, input_delta: int = 0,
     words : uint32[n]
     input_delta, output_delta : int
         What relocated SETs add (0 for a job of even parity).
+    training : bool
+        The program is for a device with ``Config.training``.
 
     Raises
     ------
     IllegalInstruction
         For an unknown operation or engine, a SET beyond an engine's registers, or a missing END.
     """
-    files = {e: [0] * len(ENGINE_REGISTERS[e]) for e in Engine}
+    layouts = {e: engine_registers(e, training=training) for e in Engine}
+    files = {e: [0] * len(layouts[e]) for e in Engine}
     deltas = {Relocate.NONE: 0, Relocate.INPUT: input_delta, Relocate.OUTPUT: output_delta}
     result = []
     pc = 0
@@ -123,7 +132,8 @@ def instructions(words: np.ndarray, *, input_delta: int = 0,
                                      "that does not exist", pc)
         engine = Engine(header["engine"])
         if starts:
-            result.append(Instruction(pc, Op.GO, engine, 1, _nest(engine, files[engine], word)))
+            result.append(Instruction(pc, Op.GO, engine, 1, _nest(
+                engine, layouts[engine], files[engine], word)))
             pc += 1
             continue
         first, count = header["first"], header["count"]
@@ -138,9 +148,8 @@ def instructions(words: np.ndarray, *, input_delta: int = 0,
     raise IllegalInstruction("the program has no END", pc)
 
 
-def _nest(engine: Engine, values: list[int], go: int) -> NestView:
-    registers = {r.name: decode(r.layout, v)
-                 for r, v in zip(ENGINE_REGISTERS[engine], values, strict=True)}
+def _nest(engine: Engine, layouts: list[EngineRegister], values: list[int], go: int) -> NestView:
+    registers = {r.name: decode(r.layout, v) for r, v in zip(layouts, values, strict=True)}
     header = decode(GoHeader, go)
     token = (Engine(header["wait_engine"]), header["wait_count"]) if header["wait"] else None
     return NestView(engine, registers, token)

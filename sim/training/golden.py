@@ -14,6 +14,7 @@ from systolith.sw.train import numerics
 from systolith.sw.train.executor import Report, Rule
 from systolith.sw.train.gradients import Plan
 from systolith.sw.train.graph import Add, AveragePool, Conv, MaxPool, Rectify
+from systolith.sw.train.loss import evaluate
 from systolith.sw.train.numerics import LOW, Range, coefficient, finish
 from systolith.sw.train.steps import (
     AverageBackward,
@@ -24,6 +25,7 @@ from systolith.sw.train.steps import (
     Forward,
     GradientSum,
     Item,
+    Loss,
     MaxBackward,
     SquaredError,
     gradient_of,
@@ -240,23 +242,11 @@ def _rectify(job: _Job, item: Forward) -> None:
     job.values[item.result] = np.maximum(job.values[item.node.x], 0)
 
 
-def _cross_entropy(job: _Job, item: CrossEntropy) -> None:
-    logits, labels = job.values[item.logits], job.targets
-    flat = logits.reshape(len(logits), -1)
-    gradient, loss = numerics.cross_entropy(flat, job.exponents[item.logits], labels)
-    job.report.loss = float(loss.sum())
-    job.report.correct = int((flat.argmax(axis=1) == labels).sum())
-    job.write(item, gradient.reshape(logits.shape), item.sums(job.exponents))
-
-
-def _squared_error(job: _Job, item: Item) -> None:
-    logits = job.values[item.logits]
-    exponent = job.exponents[item.logits]
-    scale = coefficient(2 / logits[0].size, operand=exponent, result=job.exponents[item.result])
-    distance = logits.astype(np.int64) - job.targets
-    job.report.loss = float(np.square(np.ldexp(distance.astype(np.float64), exponent)
-                                      ).sum() / logits[0].size)
-    job.write(item, scale.factor * distance, job.exponents[item.result] - scale.right)
+def _loss(job: _Job, item: Loss) -> None:
+    mask = None if item.mask is None else job.values[item.mask]
+    found = evaluate(item, job.values[item.logits], job.targets, job.exponents, mask)
+    job.report.loss, job.report.correct = found.total, found.correct
+    job.values[item.result], job.report.ranges[item.result] = found.gradient, found.range
 
 
 def _conv_data(job: _Job, item: ConvData) -> None:
@@ -311,7 +301,7 @@ def _gradient_sum(job: _Job, item: GradientSum) -> None:
 
 _FORWARD = {Conv: _conv, MaxPool: _max_pool, AveragePool: _average_pool, Add: _add,
             Rectify: _rectify}
-_RUN = {Forward: _forward, CrossEntropy: _cross_entropy, SquaredError: _squared_error,
+_RUN = {Forward: _forward, CrossEntropy: _loss, SquaredError: _loss,
         ConvData: _conv_data, ConvWeights: _conv_weights, BiasGradient: _bias_gradient,
         MaxBackward: _max_backward, AverageBackward: _average_backward,
         GradientSum: _gradient_sum}

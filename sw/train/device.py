@@ -1,0 +1,194 @@
+"""The executor that trains on a device: forward, backward and update are jobs of its own."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from systolith.hw.config import Config
+from systolith.hw.isa import Fault
+from systolith.sw.backend import PROGRESS, Backend, DeviceError
+from systolith.sw.train.executor import Report, Rule
+from systolith.sw.train.gradients import Plan
+from systolith.sw.train.loss import evaluate
+from systolith.sw.train.lowering.job import Program
+from systolith.sw.train.lowering.lower import lower_items, lower_update
+from systolith.sw.train.lowering.memory import (
+    REPORT_ELEMENTS,
+    Map,
+    from_device,
+    plan_memory,
+    to_device,
+)
+from systolith.sw.train.numerics import Range, finish
+from systolith.sw.train.steps import gradient_of
+
+__all__ = ["DeviceExecutor"]
+
+
+class DeviceExecutor:
+    """Runs a plan on a device; an :class:`systolith.sw.train.executor.Executor`.
+
+    The loss is computed by the host, between the jobs of forward and backward.
+
+    Parameters
+    ----------
+    plan : Plan
+        The items of a training step.
+    backend : Backend
+        The device.
+    config : Config
+        Its configuration, with ``training``.
+    images : int
+        Largest micro-batch.
+
+    Attributes
+    ----------
+    cycles : int
+        Clock cycles of all jobs so far; 0 where the device does not count them.
+
+    Raises
+    ------
+    CapacityError
+        If so many images do not fit the device.
+    """
+
+    def __init__(self, plan: Plan, backend: Backend, config: Config, images: int):
+        if not config.training:
+            raise DeviceError(f"{config.describe()} cannot train: use a target with training")
+        self.plan, self.backend, self.config, self.images = plan, backend, config, images
+        self.memory = plan_memory(plan, config, images)
+        self.cycles = 0
+        #: Programs that have been made.
+        self._programs: dict[object, Program] = {}
+
+    # -- parameters --------------------------------------------------------------------------
+
+    def upload(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Write parameters and momentum, int16 by name; gradients become 0."""
+        for name, values in arrays.items():
+            if name in self.memory.arrays:
+                self.backend.write_memory(self.memory.arrays[name], to_device(values))
+        for name in self.plan.trained:
+            size = self.plan.network.parameters[name].size
+            self.backend.write_memory(self.memory.arrays[gradient_of(name)],
+                                      np.zeros(size, np.int16))
+
+    def download(self) -> dict[str, np.ndarray]:
+        """Return parameters and momentum, int16 by name."""
+        gradients = {gradient_of(name) for name in self.plan.trained}
+        return {name: self._read(name) for name in self.memory.arrays if name not in gradients}
+
+    def rescale(self, name: str, by: int) -> None:
+        """Shift a parameter or momentum right by ``by`` bits (left if negative)."""
+        wide = self._read(name).astype(np.int64)
+        values, _ = finish(wide << max(0, -by), max(0, by))
+        self.backend.write_memory(self.memory.arrays[name], to_device(values))
+
+    def _read(self, name: str) -> np.ndarray:
+        parameter = name.removeprefix("momentum of ").removeprefix("gradient of ")
+        shape = self.plan.network.parameters[parameter].shape
+        size = self.plan.network.parameters[parameter].size
+        return from_device(self.backend.read_memory(self.memory.arrays[name], size), shape)
+
+    # -- jobs --------------------------------------------------------------------------------
+
+    def predict(self, x: np.ndarray, exponents: Mapping[str, int]) -> np.ndarray:
+        """Return the logits int16[n, h, w, c] of int16[n, h, w, c]."""
+        parts = [self._forward(x[start:start + self.images], exponents)[0]
+                 for start in range(0, len(x), self.images)]
+        return np.concatenate(parts)
+
+    def accumulate(self, x: np.ndarray, targets: np.ndarray, exponents: Mapping[str, int],
+                   seed: int) -> Report:
+        """Run forward, loss and backward on a micro-batch and add to the gradients."""
+        plan = self.plan
+        logits, forward = self._forward(x, exponents)
+        report = Report(samples=len(x))
+        report.ranges |= self._ranges(forward)
+        mask = None if plan.loss.mask is None else self._load_map(plan.loss.mask, len(x))
+        loss = evaluate(plan.loss, logits, targets, exponents, mask)
+        report.loss, report.correct = loss.total, loss.correct
+        report.ranges[plan.loss.result] = loss.range
+        self._store_map(plan.loss.result, loss.gradient)
+        backward = self._program(("backward", len(x)), exponents, lambda: lower_items(
+            plan.backward, self.config, self.memory, exponents, len(x)))
+        self._run(backward, seed)
+        report.ranges |= self._ranges(backward)
+        return report
+
+    def update(self, rule: Rule, exponents: Mapping[str, int], seed: int) -> Report:
+        """Change momentum and parameters by the gradients, and set the gradients to 0."""
+        program = self._program(("update", rule), exponents, lambda: lower_update(
+            self.plan, self.config, self.memory, exponents, rule))
+        self._run(program, seed)
+        return Report(ranges=self._ranges(program))
+
+    def _forward(self, x: np.ndarray,
+                 exponents: Mapping[str, int]) -> tuple[np.ndarray, Program]:
+        plan = self.plan
+        program = self._program(("forward", len(x)), exponents, lambda: lower_items(
+            plan.forward, self.config, self.memory, exponents, len(x)))
+        self._store_map(plan.network.input, x)
+        self._run(program, 0)
+        return self._load_map(plan.network.output, len(x)), program
+
+    def _program(self, key: tuple, exponents: Mapping[str, int], make) -> Program:
+        """Return a program, made only once for the same numbers."""
+        whole = (*key, tuple(sorted(exponents.items())))
+        if whole not in self._programs:
+            if len(self._programs) > 16:         # rates and exponents change now and then
+                self._programs.clear()
+            self._programs[whole] = make()
+        return self._programs[whole]
+
+    def _run(self, program: Program, seed: int) -> None:
+        """Write a job and run it."""
+        backend = self.backend
+        for address, values in program.constants.items():
+            backend.write_memory(address, values)
+        backend.write_program(program.seeded(seed))
+        jobs = backend.done_count()
+        backend.submit()
+        progress = backend.read_csrs(PROGRESS)
+        while progress["DONE"] == jobs and not progress["STATUS"] >> 4 & 15:
+            progress = backend.read_csrs(PROGRESS)
+        fault = progress["STATUS"] >> 4 & 15
+        if fault:
+            raise DeviceError(f"the device stopped a training step at word {progress['FAULT_PC']}: "
+                              f"{Fault(fault).name}")
+        self.cycles += progress["CYCLES"]
+
+    def _ranges(self, program: Program) -> dict[str, Range]:
+        reports = self.memory.reports
+        first = min(reports.values())
+        whole = self.backend.read_memory(first, len(reports) * REPORT_ELEMENTS).view(np.uint16)
+        ranges = {}
+        for name in program.reported:
+            bits, low, high = (int(n) for n in whole[reports[name] - first:][:REPORT_ELEMENTS])
+            ranges[name] = Range(bits.bit_length(), low | high << 16)
+        return ranges
+
+    # -- maps --------------------------------------------------------------------------------
+
+    def _store_map(self, name: str, values: np.ndarray) -> None:
+        place = self.memory.maps[name]
+        whole = np.zeros((len(values), *_outline(place)), np.int16)
+        _inner(whole, place)[:] = values
+        self.backend.write_memory(place.base, whole.ravel())
+
+    def _load_map(self, name: str, images: int) -> np.ndarray:
+        place = self.memory.maps[name]
+        flat = self.backend.read_memory(place.base, images * place.image)
+        return _inner(flat.reshape(images, *_outline(place)), place)
+
+
+def _outline(place: Map) -> tuple[int, int, int]:
+    """Return rows, columns and channels of a map with its halo."""
+    (top, left, bottom, right), (height, width, channels) = place.halo, place.shape
+    return top + height + bottom, left + width + right, channels
+
+
+def _inner(whole: np.ndarray, place: Map) -> np.ndarray:
+    """Return the view of a map without its halo."""
+    (top, left, *_), (height, width, _) = place.halo, place.shape
+    return whole[:, top:top + height, left:left + width]

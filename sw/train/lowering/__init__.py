@@ -1,0 +1,1 @@
+"""Items of a training step to nests of a training device."""

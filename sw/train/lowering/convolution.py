@@ -1,0 +1,171 @@
+"""Convolutions as nests of a training device: forward, gradients of data, weights and biases."""
+
+import math
+from dataclasses import dataclass
+
+from systolith.hw.isa import LoadKind
+from systolith.sw.nests import Loop
+from systolith.sw.train.graph import Conv
+from systolith.sw.train.lowering.job import Job, blocks
+from systolith.sw.train.lowering.memory import Map
+from systolith.sw.train.lowering.nests import Outer, ResultNest, Stream, Tiles
+from systolith.sw.train.lowering.scatter import Spread, scatter
+from systolith.sw.train.steps import BiasGradient, ConvData, ConvWeights, Forward, gradient_of
+
+__all__ = ["bias_gradient", "conv_data", "conv_weights", "convolution"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """A convolution on its maps; a dense layer is one of a single pixel with all channels."""
+
+    x: Map
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    pads: tuple[int, int, int, int]
+    #: Rows and columns, and channels of the result.
+    result: tuple[int, int, int]
+
+    @classmethod
+    def of(cls, node: Conv, x: Map, result: tuple[int, int, int]) -> "_Shape":
+        if node.kernel == x.shape[:2] and result[:2] == (1, 1) and not any(x.halo):
+            return cls(x.flat, (1, 1), (1, 1), (0, 0, 0, 0), result)
+        return cls(x, node.kernel, node.stride, node.pads, result)
+
+    @property
+    def run(self) -> int:
+        """Elements of a kernel row."""
+        return self.kernel[1] * self.x.channels
+
+    def window(self, image: int = 0, y: int = 0) -> int:
+        """Return the address of the first element under the kernel, for the first result of a row.
+        """
+        return self.x.at(image, y * self.stride[0] - self.pads[0], -self.pads[1])
+
+    def pixels(self, rows: int, images: int, accumulate: bool) -> list[Loop]:
+        """Return the loops over the windows of some rows of results."""
+        (sy, sx), width, x = self.stride, self.result[1], self.x
+        acc = int(accumulate)
+        return [Loop(width, sx * x.channels, acc), Loop(rows, sy * x.row, width * acc),
+                Loop(images, x.image, rows * width * acc)]
+
+
+def convolution(job: Job, item: Forward) -> None:
+    """Products with tiles of weights, one chunk of a kernel row after the other."""
+    node, c, exponents = item.node, job.config, job.exponents
+    assert isinstance(node, Conv)
+    y = job.memory.maps[node.output]
+    shape = _Shape.of(node, job.memory.maps[node.x], y.shape)
+    height, width, channels = shape.result
+    chunks = -(-shape.run // c.rows)
+    scale = item.sums(exponents)
+    rounding = {"right": exponents[node.output] - scale, "rectify": node.rectify}
+    if node.bias is not None:
+        rounding["left"] = exponents[node.bias] - scale
+    if any(y.halo):
+        job.fill(y)
+    for o in range(0, channels, c.columns):
+        for image, images, row, rows in blocks(job.images, height, width, c.accumulator_depth):
+            weights = Tiles(base=job.memory.arrays[node.weights] + o, loops=[
+                Loop(c.rows, channels), Loop(chunks, c.rows * channels),
+                Loop(shape.kernel[0], shape.run * channels)])
+            stream = Stream(
+                base=shape.window(image, row), pass_level=3, group_level=5,
+                tail=(3, shape.run - (chunks - 1) * c.rows),
+                loops=[*shape.pixels(rows, images, accumulate=True), Loop(chunks, c.rows),
+                       Loop(shape.kernel[0], shape.x.row)])
+            post = ResultNest(
+                base=y.at(image, row) + o, valid=min(c.columns, channels - o),
+                loops=_results(y, width, rows, images), **rounding,
+                operand=None if node.bias is None else job.memory.arrays[node.bias] + o)
+            job.add(weights)
+            job.add(stream, post, reads=(node.x,))
+    job.complete(node.output)
+
+
+def _results(y: Map, width: int, rows: int, images: int) -> list[Loop]:
+    return [Loop(width, y.channels, 1), Loop(rows, y.row, width),
+            Loop(images, y.image, rows * width)]
+
+
+def conv_data(job: Job, item: ConvData) -> None:
+    """Every pixel of ``dy`` times the transposed weights of a tap, added up where the tap lies."""
+    node, c = item.node, job.config
+    dx, dy = job.memory.maps[item.result], job.memory.maps[item.dy]
+    shape = _Shape.of(node, dx, dy.shape)
+    outputs, inputs = dy.channels, shape.x.channels
+    chunks = -(-outputs // c.rows)
+    taps = math.prod(shape.kernel)
+
+    def tiles(first: int) -> Tiles:
+        return Tiles(base=job.memory.arrays[node.weights] + first * outputs,
+                     kind=LoadKind.TRANSPOSED,
+                     loops=[Loop(c.columns, outputs), Loop(chunks, c.rows),
+                            Loop(taps, inputs * outputs)])
+
+    scatter(job, item, Spread(
+        dx=shape.x, kernel=shape.kernel, stride=shape.stride, pads=shape.pads, dy=dy,
+        chunks=chunks, tail=outputs - (chunks - 1) * c.rows, tiles=tiles),
+        right=job.exponents[item.result] - item.sums(job.exponents))
+
+
+def conv_weights(job: Job, item: ConvWeights) -> None:
+    """Outer products of windows and ``dy``, one tile of weights after the other."""
+    node, c = item.node, job.config
+    dy = job.memory.maps[item.dy]
+    shape = _Shape.of(node, job.memory.maps[node.x], dy.shape)
+    channels, run = dy.channels, shape.run
+    right = job.exponents[item.result] - item.sums(job.exponents)
+    gradient = job.memory.arrays[gradient_of(node.weights)]
+    for o in range(0, channels, c.columns):
+        for ky, kernel_rows, first, length in _parts(job, shape):
+            chunks = -(-length // c.rows)
+            outer = Outer(
+                base=shape.window() + ky * shape.x.row + first, pass_level=3, group_level=5,
+                tail=job.whole,
+                loops=[*shape.pixels(shape.result[0], job.images, accumulate=False),
+                       Loop(chunks, c.rows, c.rows),
+                       Loop(kernel_rows, shape.x.row, chunks * c.rows)])
+            address = gradient + (ky * run + first) * channels + o
+            job.add(_operands(job, dy, o, chunks * kernel_rows), outer, ResultNest(
+                base=address, valid=min(c.columns, channels - o), operand=address, left=right,
+                right=right, stochastic=True,
+                loops=[Loop(length, channels, 1, channels),
+                       Loop(kernel_rows, run * channels, chunks * c.rows, run * channels)]),
+                    reads=(node.x, item.dy))
+    job.complete(item.result)
+
+
+def _operands(job: Job, dy: Map, first: int, passes: int) -> Tiles:
+    """Return all pixels of a gradient, some channels of it, once for every pass."""
+    height, width, channels = dy.shape
+    return Tiles(base=dy.at() + first, kind=LoadKind.OPERAND, loops=[
+        Loop(width, channels), Loop(height, dy.row), Loop(job.images, dy.image), Loop(passes)])
+
+
+def _parts(job: Job, shape: _Shape) -> list[tuple[int, int, int, int]]:
+    """Cut the rows of a gradient into what a store holds: (ky, rows, first of the run, length)."""
+    c, height = job.config, shape.kernel[0]
+    chunks, most = -(-shape.run // c.rows), c.accumulator_depth // c.rows
+    if chunks <= most:
+        rows = most // chunks
+        return [(ky, min(rows, height - ky), 0, shape.run) for ky in range(0, height, rows)]
+    side = most * c.rows
+    return [(ky, 1, first, min(side, shape.run - first))
+            for ky in range(height) for first in range(0, shape.run, side)]
+
+
+def bias_gradient(job: Job, item: BiasGradient) -> None:
+    """Outer products of one and ``dy``."""
+    c = job.config
+    dy = job.memory.maps[item.dy]
+    height, width, channels = dy.shape
+    right = job.exponents[item.result] - item.sums(job.exponents)
+    gradient = job.memory.arrays[item.result]
+    for o in range(0, channels, c.columns):
+        ones = Outer(base=job.diagonal(), pass_level=3, group_level=3, tail=job.whole,
+                     loops=[Loop(width), Loop(height), Loop(job.images)])
+        job.add(_operands(job, dy, o, 1), ones, ResultNest(
+            base=gradient + o, valid=min(c.columns, channels - o), operand=gradient + o,
+            left=right, right=right, stochastic=True, loops=[Loop(1)]), reads=(item.dy,))
+    job.complete(item.result)

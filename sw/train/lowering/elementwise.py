@@ -1,0 +1,249 @@
+"""Items that move elements past a diagonal tile: pools, additions, updates."""
+
+import math
+from dataclasses import replace
+
+from systolith.sw.errors import UnsupportedError
+from systolith.sw.nests import Loop
+from systolith.sw.train.executor import Rule
+from systolith.sw.train.gradients import Plan
+from systolith.sw.train.graph import Add, AveragePool, MaxPool, Rectify
+from systolith.sw.train.lowering.job import Job, blocks
+from systolith.sw.train.lowering.memory import Map
+from systolith.sw.train.lowering.nests import ResultNest, Stream
+from systolith.sw.train.lowering.scatter import Spread, scatter
+from systolith.sw.train.numerics import coefficient
+from systolith.sw.train.steps import (
+    AverageBackward,
+    Forward,
+    GradientSum,
+    Item,
+    MaxBackward,
+    gradient_of,
+    momentum_of,
+)
+
+__all__ = ["addition", "average", "average_backward", "gradient_sum", "maximum", "maximum_backward",
+           "rectification", "update"]
+
+
+def maximum(job: Job, item: Forward) -> None:
+    """Past an identity tile; POST keeps the largest of each window, and its tap."""
+    node, c = item.node, job.config
+    assert isinstance(node, MaxPool)
+    if any(node.pads):
+        raise UnsupportedError(node.name, ["a maximum whose windows reach over the edge does not "
+                                           "run on the accelerator yet"])
+    x, y = job.memory.maps[node.x], job.memory.maps[node.output]
+    (kh, kw), (sy, sx) = node.kernel, node.stride
+    height, width, channels = y.shape
+    columns = (width - 1) * sx + kw
+    record = None if item.record is None else job.memory.maps[item.record].base - y.base
+    if any(y.halo):
+        job.fill(y)
+    most = c.accumulator_depth // columns
+    whole = (height - 1) * sy + kh
+    cuts = (blocks(job.images, whole, columns, c.accumulator_depth) if whole <= most else
+            [(i, 1, row, min((most - kh) // sy + 1, height - row)) for i in range(job.images)
+             for row in range(0, height, (most - kh) // sy + 1)])
+    for first in range(0, channels, c.columns):
+        for image, images, row, rows in cuts:
+            rows = height if whole <= most else rows
+            below = (rows - 1) * sy + kh
+            job.add(job.diagonal_tiles())
+            job.add(Stream(
+                base=x.at(image, row * sy) + first, pass_level=3, group_level=3, tail=job.whole,
+                loops=[Loop(columns, channels, 1), Loop(below, x.row, columns),
+                       Loop(images, x.image, below * columns)]),
+                ResultNest(
+                    base=y.at(image, row) + first, pool_level=2, rectify=node.rectify,
+                    record=record, counted=False,
+                    valid=min(c.columns, channels - first),
+                    loops=[Loop(kw, 0, 1), Loop(kh, 0, columns), Loop(width, channels, sx),
+                           Loop(rows, y.row, sy * columns),
+                           Loop(images, y.image, below * columns)]), reads=(node.x,))
+    job.complete(node.output, report=False)
+
+
+def maximum_backward(job: Job, item: MaxBackward) -> None:
+    """``dy`` past an identity tile; POST writes it at the tap of the record, zero at the others."""
+    node, c = item.node, job.config
+    (kh, kw), (sy, sx) = node.kernel, node.stride
+    if sy < kh or sx < kw:
+        raise UnsupportedError(node.name, ["the gradient of a maximum whose windows overlap does "
+                                           "not run on the accelerator yet"])
+    dx, dy = job.memory.maps[item.result], job.memory.maps[item.dy]
+    record = job.memory.maps[item.record]
+    height, width, channels = dy.shape
+    if (sy, sx) != (kh, kw) or dx.shape[:2] != (height * kh, width * kw) or any(dx.halo):
+        job.fill(dx)
+    for first in range(0, channels, c.columns):
+        for image, images, row, rows in blocks(job.images, height, width, c.accumulator_depth):
+            job.add(job.diagonal_tiles())
+            job.add(_pixels(dy, (image, images, row, rows), first, job), ResultNest(
+                base=dx.at(image, row * sy) + first, pool_level=2, comparing=True,
+                operand=record.at(image, row) + first, mask=_mask(job, item),
+                right=job.exponents[item.result] - item.sums(job.exponents),
+                valid=min(c.columns, channels - first),
+                loops=[Loop(kw, channels), Loop(kh, dx.row),
+                       Loop(width, sx * channels, 1, channels),
+                       Loop(rows, sy * dx.row, width, record.row),
+                       Loop(images, dx.image, rows * width, record.image)]), reads=(item.dy,))
+    job.complete(item.result)
+
+
+def _mask(job: Job, item: Item) -> int | None:
+    maps = job.memory.maps
+    return None if item.mask is None else maps[item.mask].base - maps[item.result].base
+
+
+def _pixels(source: Map, part: tuple[int, int, int, int], first: int, job: Job) -> Stream:
+    """Return some rows of a map, the channels from one on."""
+    image, images, row, rows = part
+    width = source.shape[1]
+    return Stream(base=source.at(image, row) + first, pass_level=3, group_level=3, tail=job.whole,
+                  loops=[Loop(width, source.channels, 1), Loop(rows, source.row, width),
+                         Loop(images, source.image, rows * width)])
+
+
+def average(job: Job, item: Forward) -> None:
+    """Every tap of a window times ``1 / count``."""
+    node, c = item.node, job.config
+    assert isinstance(node, AveragePool)
+    x, y = job.memory.maps[node.x], job.memory.maps[node.output]
+    (kh, kw), (sy, sx) = node.kernel, node.stride
+    height, width, channels = y.shape
+    scale = coefficient(1 / math.prod(node.kernel), operand=job.exponents[node.x],
+                        result=job.exponents[item.result])
+    if any(y.halo):
+        job.fill(y)
+    for first in range(0, channels, c.columns):
+        for image, images, row, rows in blocks(job.images, height, width, c.accumulator_depth):
+            job.add(job.diagonal_tiles(scale.factor, kh * kw))
+            job.add(Stream(
+                base=x.at(image, row * sy - node.pads[0], -node.pads[1]) + first, pass_level=3,
+                group_level=5, tail=job.whole,
+                loops=[Loop(width, sx * channels, 1), Loop(rows, sy * x.row, width),
+                       Loop(images, x.image, rows * width), Loop(kw, channels),
+                       Loop(kh, x.row)]),
+                ResultNest(base=y.at(image, row) + first, right=scale.right,
+                           valid=min(c.columns, channels - first),
+                           loops=[Loop(width, channels, 1), Loop(rows, y.row, width),
+                                  Loop(images, y.image, rows * width)]), reads=(node.x,))
+    job.complete(node.output)
+
+
+def average_backward(job: Job, item: AverageBackward) -> None:
+    """``dy`` times ``1 / count``, added up under every tap."""
+    node = item.node
+    scale = coefficient(1 / math.prod(node.kernel), operand=job.exponents[item.dy],
+                        result=job.exponents[item.result])
+    scatter(job, item, Spread(
+        dx=job.memory.maps[item.result], kernel=node.kernel, stride=node.stride, pads=node.pads,
+        dy=job.memory.maps[item.dy], chunks=1, tail=job.config.rows, channelwise=True,
+        tiles=lambda _: job.diagonal_tiles(scale.factor, math.prod(node.kernel))),
+        right=scale.right)
+
+
+def addition(job: Job, item: Forward) -> None:
+    """Add two tensors."""
+    assert isinstance(item.node, Add)
+    _sum(job, item, item.node.inputs, rectify=item.node.rectify)
+
+
+def gradient_sum(job: Job, item: GradientSum) -> None:
+    """Add the gradients of several readers, or mask one."""
+    _sum(job, item, item.parts, rectify=False)
+
+
+def rectification(job: Job, item: Forward) -> None:
+    """Write the positive elements of a tensor, zero for the others."""
+    assert isinstance(item.node, Rectify)
+    _walk(job, item, item.node.x, ResultNest(
+        base=0, loops=[], valid=1, rectify=True, counted=False))
+    job.complete(item.result, report=False)
+
+
+def _sum(job: Job, item: Forward | GradientSum, names: tuple[str, ...], *, rectify: bool) -> None:
+    """Add tensors: the finest through the array, the other one as the addend."""
+    scale = item.sums(job.exponents)
+    kept = sorted((name for name in names if job.exponents[name] >= scale),
+                  key=lambda name: job.exponents[name])
+    if len(kept) > 2:
+        raise UnsupportedError(item.result, ["a sum of more than two tensors does not run on the "
+                                             "accelerator yet"])
+    if job.exponents[kept[0]] > scale:
+        raise UnsupportedError(item.result, ["a tensor is more than 31 bits above the other"])
+    form = ResultNest(base=0, loops=[], valid=1, rectify=rectify, mask=_mask(job, item),
+                      right=job.exponents[item.result] - scale)
+    if len(kept) == 2:
+        form.left = job.exponents[kept[1]] - scale
+    _walk(job, item, *kept, form)
+    job.complete(item.result)
+
+
+def _walk(job: Job, item: Item, *operands) -> None:
+    """Stream a map past an identity tile; a second one is the addend of its results."""
+    *names, form = operands
+    c, y = job.config, job.memory.maps[item.result]
+    x = job.memory.maps[names[0]]
+    height, width, channels = y.shape
+    if any(y.halo):
+        job.fill(y)
+    for first in range(0, channels, c.columns):
+        for part in blocks(job.images, height, width, c.accumulator_depth):
+            image, images, row, rows = part
+            addend = job.memory.maps[names[1]] if len(names) > 1 else None
+            strides = (addend.channels, addend.row, addend.image) if addend else (0, 0, 0)
+            job.add(job.diagonal_tiles())
+            job.add(_pixels(x, part, first, job), replace(
+                form, base=y.at(image, row) + first, valid=min(c.columns, channels - first),
+                operand=addend.at(image, row) + first if addend else None,
+                loops=[Loop(width, channels, 1, strides[0]), Loop(rows, y.row, width, strides[1]),
+                       Loop(images, y.image, rows * width, strides[2])]), reads=(names[0],))
+
+
+def update(job: Job, plan: Plan, rule: Rule) -> None:
+    """Decay, momentum and descent of every trained parameter; gradients become 0.
+
+    Raises
+    ------
+    OverflowError
+        If a factor does not fit 16 bits at these exponents.
+    """
+    for name in plan.trained:
+        values = plan.network.parameters[name]
+        gradient, size = gradient_of(name), values.size
+        if rule.decay and values.ndim > 1:
+            _blend(job, rule.decay * rule.batch, name, gradient, gradient, size)
+        change = gradient
+        if rule.momentum:
+            change = momentum_of(name)
+            _blend(job, rule.momentum, change, gradient, change, size)
+        _blend(job, -rule.rate / rule.batch, change, name, name, size)
+        job.fill_span(job.memory.arrays[gradient], size)
+
+
+def _blend(job: Job, factor: float, operand: str, addend: str, result: str, size: int) -> None:
+    """Write ``factor * operand + addend`` of arrays, rounded stochastically."""
+    c, arrays, exponents = job.config, job.memory.arrays, job.exponents
+    scale = coefficient(factor, operand=exponents[operand], addend=exponents[addend],
+                        result=exponents[result])
+    whole, rest = divmod(size, c.columns)
+    groups, left = divmod(whole, c.accumulator_depth)
+    done = 0
+    for vectors, count, lanes in ((c.accumulator_depth, groups, c.columns), (left, 1, c.columns),
+                                  (1, 1, rest)):
+        if not vectors * count * lanes:
+            continue
+        step = vectors * c.columns
+        job.add(job.diagonal_tiles(scale.factor, count))
+        job.add(Stream(base=arrays[operand] + done, pass_level=1, group_level=1, tail=job.whole,
+                       loops=[Loop(vectors, c.columns, 1), Loop(count, step)]),
+                ResultNest(base=arrays[result] + done, operand=arrays[addend] + done,
+                           left=scale.left, right=scale.right, stochastic=True, group_level=1,
+                           valid=lanes,
+                           loops=[Loop(vectors, c.columns, 1, c.columns),
+                                  Loop(count, step, 0, step)]), reads=(operand,))
+        done += step * count
+    job.complete(result)

@@ -1,0 +1,217 @@
+"""Where everything of a training step lies: parameters for good, maps as long as they are read."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from systolith.hw.config import Config
+from systolith.sw.errors import CapacityError
+from systolith.sw.train.gradients import Plan
+from systolith.sw.train.graph import Network, Windowed
+from systolith.sw.train.steps import (
+    Backward,
+    ConvWeights,
+    Forward,
+    GradientSum,
+    Item,
+    Loss,
+    MaxBackward,
+    gradient_of,
+    momentum_of,
+)
+
+__all__ = ["REPORT_ELEMENTS", "Map", "MemoryPlan", "plan_memory"]
+
+#: Elements of a result's range.
+REPORT_ELEMENTS = 3
+#: Factors that one job may have on the diagonals of its tiles.
+_DIAGONALS = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """A feature map, ``[image][h][w][c]`` with its halo of zeros: addresses of its pixels."""
+
+    base: int
+    shape: tuple[int, int, int]
+    #: Rows or columns of zeros at the top, left, bottom, right.
+    halo: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+    @property
+    def channels(self) -> int:
+        """Elements from one pixel to the next."""
+        return self.shape[2]
+
+    @property
+    def row(self) -> int:
+        """Elements from one row to the next."""
+        return (self.halo[1] + self.shape[1] + self.halo[3]) * self.channels
+
+    @property
+    def image(self) -> int:
+        """Elements from one image to the next."""
+        return (self.halo[0] + self.shape[0] + self.halo[2]) * self.row
+
+    def at(self, image: int = 0, y: int = 0, x: int = 0) -> int:
+        """Return the address of a pixel; negative ones lie in the halo."""
+        return (self.base + image * self.image + (self.halo[0] + y) * self.row
+                + (self.halo[1] + x) * self.channels)
+
+    @property
+    def flat(self) -> "Map":
+        """The map as one pixel; it must not have a halo."""
+        return Map(self.base, (1, 1, math.prod(self.shape)))
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlan:
+    """Addresses of everything.
+
+    Attributes
+    ----------
+    arrays : dict of name to int
+        Parameters ``[kh][kw][i][o]`` (biases ``[o]``), their gradients and momentum.
+    maps : dict of name to Map
+        Tensors, records and gradients of maps.
+    reports : dict of name to int
+        Where the range of a result is written.
+    diagonals : tuple of int
+        Places for factors: where the pattern begins that LOAD makes a diagonal tile of.
+    used : int
+        Elements taken.
+    """
+
+    arrays: dict[str, int]
+    maps: dict[str, Map]
+    reports: dict[str, int]
+    diagonals: tuple[int, ...]
+    used: int
+
+    def places(self, plan: Plan) -> dict[str, np.ndarray]:
+        """Return the address of every element of trained parameters, gradients and momentum.
+
+        uint32 of the parameter's own shape: what stochastic rounding draws from.
+        """
+        places = {}
+        for parameter in plan.trained:
+            shape = plan.network.parameters[parameter].shape
+            for name in (parameter, gradient_of(parameter), momentum_of(parameter)):
+                flat = np.arange(math.prod(shape), dtype=np.uint32) + self.arrays[name]
+                places[name] = from_device(flat, shape)
+        return places
+
+
+def from_device(flat: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return an array ``[o][kh][kw][i]`` (or ``[o]``) of one that lies ``[kh][kw][i][o]``."""
+    return np.moveaxis(flat.reshape(*shape[1:], shape[0]), -1, 0)
+
+
+def to_device(array: np.ndarray) -> np.ndarray:
+    """Return the elements of ``[o][kh][kw][i]`` in the order in which they lie in memory."""
+    return np.moveaxis(array, 0, -1).ravel()
+
+
+def plan_memory(plan: Plan, config: Config, images: int) -> MemoryPlan:
+    """Place everything that a job over ``images`` images needs.
+
+    Raises
+    ------
+    CapacityError
+        If it does not fit; the advice is the largest number of images that does.
+    """
+    result = _place(plan, config, images)
+    if result.used > config.memory_elements:
+        fits = max((n for n in range(1, images)
+                    if _place(plan, config, n).used <= config.memory_elements), default=0)
+        raise CapacityError(
+            f"{plan.network.name}: a step over {images} images takes {result.used:,} elements, "
+            f"{config.describe()} holds {config.memory_elements:,}",
+            f"use micro-batches of at most {fits}" if fits else "use a smaller network")
+    return result
+
+
+def _place(plan: Plan, config: Config, images: int) -> MemoryPlan:
+    network = plan.network
+    top = 0
+    arrays: dict[str, int] = {}
+    for parameter, values in network.parameters.items():
+        kept = (gradient_of(parameter), momentum_of(parameter)) if parameter in plan.trained else ()
+        for name in (parameter, *kept):
+            arrays[name], top = top, top + values.size
+    slot = config.rows + config.columns - 1
+    diagonals = tuple(range(top, top + _DIAGONALS * slot, slot))
+    top += _DIAGONALS * slot
+    names = dict.fromkeys([item.result for item in plan.items]
+                          + [name(p) for p in plan.trained for name in (str, gradient_of,
+                                                                        momentum_of)])
+    reports = {name: top + REPORT_ELEMENTS * i for i, name in enumerate(names)}
+    top += REPORT_ELEMENTS * len(names)
+    maps, top = _place_maps(plan, images, top)
+    return MemoryPlan(arrays, maps, reports, diagonals, top)
+
+
+def _place_maps(plan: Plan, images: int, bottom: int) -> tuple[dict[str, Map], int]:
+    """Place every map, the largest first, at the lowest address that is free while it lives."""
+    shapes = _map_shapes(plan)
+    lives: dict[str, tuple[int, int]] = {plan.network.input: (0, 0)}
+    for number, item in enumerate(plan.items):
+        for name in (*_reads(item), *_writes(item)):
+            if name in shapes:
+                lives[name] = lives.get(name, (number, number))[0], number
+    maps: dict[str, Map] = {}
+    spans: list[tuple[int, int, str]] = []       # first and last address
+    sizes = {name: images * Map(0, *shapes[name]).image for name in lives}
+    for name in sorted(lives, key=lambda name: -sizes[name]):
+        (first, last), base = lives[name], bottom
+        for begin, end, other in sorted(spans):
+            if lives[other][0] <= last and first <= lives[other][1] and begin < base + sizes[name]:
+                base = max(base, end)
+        maps[name] = Map(base, *shapes[name])
+        spans.append((base, base + sizes[name], name))
+    return maps, max(end for _, end, _ in spans)
+
+
+def _map_shapes(plan: Plan) -> dict[str, tuple[tuple[int, int, int], tuple[int, int, int, int]]]:
+    """Return shape and halo of every tensor; records and gradients lie as what they belong to."""
+    network = plan.network
+    shapes = {name: (shape, _halo(network, name)) for name, shape in network.shapes.items()}
+    of: dict[str, str] = {}
+    for item in plan.items:
+        if isinstance(item, Forward):
+            if item.record is not None:
+                of[item.record] = item.node.output
+        elif isinstance(item, Loss):
+            of[item.result] = item.logits
+        elif isinstance(item, GradientSum):
+            of[item.result] = item.node.output
+        elif item.result not in map(gradient_of, plan.trained):
+            of[item.result] = item.node.x
+    return shapes | {name: shapes[tensor] for name, tensor in of.items()}
+
+
+def _halo(network: Network, tensor: str) -> tuple[int, int, int, int]:
+    pads = [node.pads for node in network.consumers(tensor) if isinstance(node, Windowed)]
+    return tuple(max(side) for side in zip((0, 0, 0, 0), *pads, strict=True))
+
+
+def _reads(item: Item) -> tuple[str, ...]:
+    names: tuple[str | None, ...] = (item.mask,)
+    if isinstance(item, Forward):
+        names += item.node.inputs
+    elif isinstance(item, Loss):
+        names += (item.logits,)
+    elif isinstance(item, GradientSum):
+        names += item.parts
+    elif isinstance(item, Backward):
+        names += (item.dy,)
+        if isinstance(item, ConvWeights):
+            names += (item.node.x,)
+        elif isinstance(item, MaxBackward):
+            names += (item.record,)
+    return tuple(name for name in names if name is not None)
+
+
+def _writes(item: Item) -> tuple[str, ...]:
+    record = item.record if isinstance(item, Forward) else None
+    return (item.result,) if record is None else (item.result, record)
