@@ -5,6 +5,7 @@ instruction-level model decodes with them and ``docs/isa.md`` is generated from 
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import data, enum
@@ -362,9 +363,16 @@ def encode(layout: type[data.Struct], **fields: object) -> int:
 def decode(layout: type[data.Struct], word: int) -> dict[str, int]:
     """Unpack a 32-bit word into ``{field: value}``, enums as integers; inverse of ``encode``."""
     values = {}
-    for name, field in data.Layout.cast(layout):
-        value = word >> field.offset & (1 << field.width) - 1
-        if not isinstance(field.shape, type) and field.shape.signed and value >> field.width - 1:
-            value -= 1 << field.width
-        values[name] = value
+    for name, offset, mask, sign in _decoder(layout):
+        value = word >> offset & mask
+        values[name] = value - ((value & sign) << 1)
     return values
+
+
+@lru_cache
+def _decoder(layout: type[data.Struct]) -> tuple[tuple[str, int, int, int], ...]:
+    """Return offset, mask and, if it has one, the sign bit of every field."""
+    return tuple(
+        (name, field.offset, (1 << field.width) - 1,
+         0 if isinstance(field.shape, type) or not field.shape.signed else 1 << field.width - 1)
+        for name, field in data.Layout.cast(layout))

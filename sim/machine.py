@@ -71,6 +71,13 @@ class MachineJob:
         self.parameters = [np.zeros((1, machine.config.columns), np.int64)] * 4
 
     def run(self) -> None:
+        """Run all nests.
+
+        Raises
+        ------
+        IllegalInstruction
+            If they wait for each other for ever.
+        """
         steps = {Engine.LOAD: self._load, Engine.STREAM: self._stream, Engine.POST: self._post}
         while any(self.waiting.values()):
             moved = False

@@ -15,6 +15,7 @@ from systolith.hw.isa import (
     CSRS,
     ENGINE_REGISTERS,
     ISA_VERSION,
+    TRAINING_REGISTERS,
     Address,
     AddScale,
     Bounds,
@@ -23,13 +24,17 @@ from systolith.hw.isa import (
     Fault,
     GoHeader,
     Jump,
+    LoadControl,
     Loop,
     Multiplier,
     Op,
     PostControl,
     Relocate,
+    Rounding,
     SetHeader,
     StreamControl,
+    StreamOperands,
+    Word,
     ZeroPoints,
 )
 
@@ -94,6 +99,30 @@ FIELDS: dict[_Layout, dict[str, str]] = {
         "sum_shift": "Right shift of the sum.",
         "zero_point": "Added to the rescaled sum.",
     },
+    LoadControl: {
+        "kind": "TILE: each read is a row of a tile, R of them are a tile. TRANSPOSED: each is a "
+                "column, C of them are a tile. OPERAND: each is C second operands of an outer "
+                "product.",
+    },
+    StreamOperands: {
+        "tail_level": "A loop; at its last iteration a reduction ends.",
+        "tail": "Elements from this one on are 0 there.",
+        "outer": "1: outer products with what LOAD reads as OPERAND.",
+    },
+    Rounding: {
+        "left": "Left shift of the operand.",
+        "right": "Right shift of the sum.",
+        "rectify": "1: the least result is 0.",
+        "stochastic": "1: rounded by a random number, not to nearest.",
+        "masked": "1: 0 where the mask is not positive.",
+        "recording": "1: the tap that won the window is written, too.",
+        "comparing": "1: the operand is a record; 0 where it is not the step's tap, and every step "
+                     "is written.",
+        "counted": "1: results enter the range.",
+        "report": "1: at the nest's end the range is written, and begins anew.",
+        "turn": "Times the job has written these elements before.",
+    },
+    Word: {"word": "32 bits."},
 }
 
 _ACTIONS = {
@@ -143,6 +172,12 @@ def isa_data() -> dict[str, Any]:
                 {"number": number, "name": register.name, "layout": register.layout.__name__,
                  "doc": register.doc} for number, register in enumerate(registers)]
             for engine, registers in ENGINE_REGISTERS.items()},
+        "training": {
+            engine.name: [
+                {"number": number, "name": register.name, "layout": register.layout.__name__,
+                 "doc": register.doc}
+                for number, register in enumerate(registers, len(ENGINE_REGISTERS[engine]))]
+            for engine, registers in TRAINING_REGISTERS.items()},
         "registers": [{"number": number, "name": csr.name, "writable": csr.writable,
                        "doc": csr.doc} for number, csr in enumerate(CSRS)],
         "faults": {fault.name: fault.value for fault in Fault},
@@ -163,6 +198,7 @@ def isa_text() -> str:
               *(f"| {kind.value} {kind.name} | {_OFFSETS[kind]} |" for kind in Relocate), ""]
     for engine, registers in ENGINE_REGISTERS.items():
         lines += _engine(engine, registers)
+    lines += _training()
     lines += ["## Layouts of the registers", ""]
     for layout in FIELDS:
         if layout not in _HEADERS.values():
@@ -195,11 +231,25 @@ def _fields(layout: _Layout) -> list[str]:
 
 
 def _engine(engine: Engine, registers: list[EngineRegister]) -> list[str]:
-    rows = [f"| {number} | `{register.name}` | {register.layout.__name__} | {register.doc} |"
-            for number, register in enumerate(registers)]
     return [f"## Engine {engine.value}: {engine.name}", "",
-            f"**Action:** {_ENGINE_ACTIONS[engine]}", "",
-            "| number | register | layout | meaning |", "| ---: | --- | --- | --- |", *rows, ""]
+            f"**Action:** {_ENGINE_ACTIONS[engine]}", "", *_registers(registers), ""]
+
+
+def _registers(registers: list[EngineRegister], first: int = 0) -> list[str]:
+    rows = [f"| {number} | `{register.name}` | {register.layout.__name__} | {register.doc} |"
+            for number, register in enumerate(registers, first)]
+    return ["| number | register | layout | meaning |", "| ---: | --- | --- | --- |", *rows]
+
+
+def _training() -> list[str]:
+    lines = ["## Registers of training", "",
+             "Behind those above, where the configuration has `training`. POST's registers of",
+             "rescaling (`PARAM_BASE`, `BOUNDS`, `ZEROS`, `ADD_...`) mean nothing there. What the",
+             "nests do is told in [architecture.md](architecture.md#training).", ""]
+    for engine, registers in TRAINING_REGISTERS.items():
+        lines += [f"### {engine.name}", "",
+                  *_registers(registers, len(ENGINE_REGISTERS[engine])), ""]
+    return lines
 
 
 def _status_registers() -> list[str]:

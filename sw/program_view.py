@@ -1,8 +1,11 @@
 """A program's words taken apart: the nests it starts, in order, and every address they visit."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
+from amaranth.lib import data
 
 from systolith.hw.isa import (
     LOAD_LOOPS,
@@ -10,7 +13,6 @@ from systolith.hw.isa import (
     STREAM_LOOPS,
     TRAINING_LOAD_LOOPS,
     Engine,
-    EngineRegister,
     GoHeader,
     Op,
     Relocate,
@@ -37,7 +39,7 @@ class NestView:
     """The registers of one GO, by name, and the loops they describe."""
 
     engine: Engine
-    registers: dict[str, dict[str, int]]
+    registers: Mapping[str, dict[str, int]]
     #: Engine and count this nest waits for, or None.
     token: tuple[Engine, int] | None
 
@@ -57,22 +59,11 @@ class NestView:
 
     def levels(self) -> tuple[np.ndarray, np.ndarray]:
         """Return per iteration the loop that stepped into it, and the loop that steps next."""
-        lasts = self.lasts
-        total = int(np.prod([n + 1 for n in lasts]))
-        number = np.arange(1, total)
-        level = np.zeros(total - 1, np.int64)
-        size = 1
-        for n in lasts[:-1]:
-            size *= n + 1
-            level += number % size == 0
-        ends = [len(lasts)]
-        return np.concatenate((ends, level)), np.concatenate((level, ends))
+        return _levels(tuple(self.lasts))
 
     def addresses(self, base: int, jumps: list[int]) -> np.ndarray:
         """Return the (unwrapped) address of every iteration."""
-        _, to_level = self.levels()
-        steps = np.asarray(jumps + [0], np.int64)[to_level]
-        return base + np.concatenate(([0], np.cumsum(steps[:-1])))
+        return base + _travel(tuple(self.lasts), tuple(jumps))
 
     def track(self, base: int, register: str) -> np.ndarray:
         """Return the addresses of the track whose jumps are the registers ``<register>0``..."""
@@ -82,6 +73,29 @@ class NestView:
         """Return the accumulator address of every iteration."""
         return self.addresses(self["CONTROL"]["acc_base"],
                               [self[f"LOOP{i}"]["acc_jump"] for i in range(self.depth)])
+
+
+@lru_cache(1024)
+def _levels(lasts: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    total = int(np.prod([n + 1 for n in lasts]))
+    number = np.arange(1, total)
+    level = np.zeros(total - 1, np.int64)
+    size = 1
+    for n in lasts[:-1]:
+        size *= n + 1
+        level += number % size == 0
+    ends = [len(lasts)]
+    levels = np.concatenate((ends, level)), np.concatenate((level, ends))
+    for array in levels:                         # many nests share them
+        array.flags.writeable = False
+    return levels
+
+
+@lru_cache(1024)
+def _travel(lasts: tuple[int, ...], jumps: tuple[int, ...]) -> np.ndarray:
+    """Return how far from the first every iteration's address is."""
+    steps = np.asarray([*jumps, 0], np.int64)[_levels(lasts)[1]]
+    return np.concatenate(([0], np.cumsum(steps[:-1])))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +126,8 @@ def instructions(words: np.ndarray, *, input_delta: int = 0, output_delta: int =
     IllegalInstruction
         For an unknown operation or engine, a SET beyond an engine's registers, or a missing END.
     """
-    layouts = {e: engine_registers(e, training=training) for e in Engine}
+    layouts = {e: {r.name: (i, r.layout)
+                   for i, r in enumerate(engine_registers(e, training=training))} for e in Engine}
     files = {e: [0] * len(layouts[e]) for e in Engine}
     deltas = {Relocate.NONE: 0, Relocate.INPUT: input_delta, Relocate.OUTPUT: output_delta}
     result = []
@@ -148,8 +163,25 @@ def instructions(words: np.ndarray, *, input_delta: int = 0, output_delta: int =
     raise IllegalInstruction("the program has no END", pc)
 
 
-def _nest(engine: Engine, layouts: list[EngineRegister], values: list[int], go: int) -> NestView:
-    registers = {r.name: decode(r.layout, v) for r, v in zip(layouts, values, strict=True)}
+class _Registers(Mapping):
+    """Registers by name, taken apart when somebody looks."""
+
+    def __init__(self, layouts: dict[str, tuple[int, type[data.Struct]]], values: list[int]):
+        self._layouts, self._values = layouts, tuple(values)
+
+    def __getitem__(self, name: str) -> dict[str, int]:
+        index, layout = self._layouts[name]
+        return decode(layout, self._values[index])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._layouts)
+
+    def __len__(self) -> int:
+        return len(self._layouts)
+
+
+def _nest(engine: Engine, layouts: dict[str, tuple[int, type[data.Struct]]], values: list[int],
+          go: int) -> NestView:
     header = decode(GoHeader, go)
     token = (Engine(header["wait_engine"]), header["wait_count"]) if header["wait"] else None
-    return NestView(engine, registers, token)
+    return NestView(engine, _Registers(layouts, values), token)

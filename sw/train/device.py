@@ -76,15 +76,16 @@ class DeviceExecutor:
     def download(self) -> dict[str, np.ndarray]:
         """Return parameters and momentum, int16 by name."""
         gradients = {gradient_of(name) for name in self.plan.trained}
-        return {name: self._read(name) for name in self.memory.arrays if name not in gradients}
+        return {name: self.read(name) for name in self.memory.arrays if name not in gradients}
 
     def rescale(self, name: str, by: int) -> None:
         """Shift a parameter or momentum right by ``by`` bits (left if negative)."""
-        wide = self._read(name).astype(np.int64)
+        wide = self.read(name).astype(np.int64)
         values, _ = finish(wide << max(0, -by), max(0, by))
         self.backend.write_memory(self.memory.arrays[name], to_device(values))
 
-    def _read(self, name: str) -> np.ndarray:
+    def read(self, name: str) -> np.ndarray:
+        """Return a parameter, its gradient or momentum, int16."""
         parameter = name.removeprefix("momentum of ").removeprefix("gradient of ")
         shape = self.plan.network.parameters[parameter].shape
         size = self.plan.network.parameters[parameter].size

@@ -38,8 +38,7 @@ class _Shape:
         return self.kernel[1] * self.x.channels
 
     def window(self, image: int = 0, y: int = 0) -> int:
-        """Return the address of the first element under the kernel, for the first result of a row.
-        """
+        """Return the address of the first element under the kernel, at a row's first result."""
         return self.x.at(image, y * self.stride[0] - self.pads[0], -self.pads[1])
 
     def pixels(self, rows: int, images: int, accumulate: bool) -> list[Loop]:

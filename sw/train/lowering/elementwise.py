@@ -3,7 +3,7 @@
 import math
 from dataclasses import replace
 
-from systolith.sw.errors import UnsupportedError
+from systolith.sw.errors import CapacityError, UnsupportedError
 from systolith.sw.nests import Loop
 from systolith.sw.train.executor import Rule
 from systolith.sw.train.gradients import Plan
@@ -27,13 +27,16 @@ __all__ = ["addition", "average", "average_backward", "gradient_sum", "maximum",
            "rectification", "update"]
 
 
+def _unsupported(name: str, what: str) -> UnsupportedError:
+    return UnsupportedError(name, [f"{what} does not run on the accelerator yet"])
+
+
 def maximum(job: Job, item: Forward) -> None:
     """Past an identity tile; POST keeps the largest of each window, and its tap."""
     node, c = item.node, job.config
     assert isinstance(node, MaxPool)
     if any(node.pads):
-        raise UnsupportedError(node.name, ["a maximum whose windows reach over the edge does not "
-                                           "run on the accelerator yet"])
+        raise _unsupported(node.name, "a maximum whose windows reach over the edge")
     x, y = job.memory.maps[node.x], job.memory.maps[node.output]
     (kh, kw), (sy, sx) = node.kernel, node.stride
     height, width, channels = y.shape
@@ -41,14 +44,8 @@ def maximum(job: Job, item: Forward) -> None:
     record = None if item.record is None else job.memory.maps[item.record].base - y.base
     if any(y.halo):
         job.fill(y)
-    most = c.accumulator_depth // columns
-    whole = (height - 1) * sy + kh
-    cuts = (blocks(job.images, whole, columns, c.accumulator_depth) if whole <= most else
-            [(i, 1, row, min((most - kh) // sy + 1, height - row)) for i in range(job.images)
-             for row in range(0, height, (most - kh) // sy + 1)])
     for first in range(0, channels, c.columns):
-        for image, images, row, rows in cuts:
-            rows = height if whole <= most else rows
+        for image, images, row, rows in _windows(job, node, height, columns):
             below = (rows - 1) * sy + kh
             job.add(job.diagonal_tiles())
             job.add(Stream(
@@ -57,12 +54,27 @@ def maximum(job: Job, item: Forward) -> None:
                        Loop(images, x.image, below * columns)]),
                 ResultNest(
                     base=y.at(image, row) + first, pool_level=2, rectify=node.rectify,
-                    record=record, counted=False,
-                    valid=min(c.columns, channels - first),
+                    record=record, counted=False, valid=min(c.columns, channels - first),
                     loops=[Loop(kw, 0, 1), Loop(kh, 0, columns), Loop(width, channels, sx),
                            Loop(rows, y.row, sy * columns),
                            Loop(images, y.image, below * columns)]), reads=(node.x,))
     job.complete(node.output, report=False)
+
+
+def _windows(job: Job, node: MaxPool, height: int,
+             columns: int) -> list[tuple[int, int, int, int]]:
+    """Cut images into rows of windows whose pixels fit a store, as :func:`blocks` does."""
+    depth, (kh, _), (sy, _) = job.config.accumulator_depth, node.kernel, node.stride
+    below = (height - 1) * sy + kh
+    if below * columns <= depth:
+        return [(image, images, 0, height)
+                for image, images, _, _ in blocks(job.images, below, columns, depth)]
+    rows = (depth // columns - kh) // sy + 1
+    if rows < 1:
+        raise CapacityError(f"{node.name}: windows of {kh} rows of {columns} pixels are more than "
+                            f"the {depth} sums of an accumulator store", "use a smaller map")
+    return [(image, 1, row, min(rows, height - row)) for image in range(job.images)
+            for row in range(0, height, rows)]
 
 
 def maximum_backward(job: Job, item: MaxBackward) -> None:
@@ -70,8 +82,7 @@ def maximum_backward(job: Job, item: MaxBackward) -> None:
     node, c = item.node, job.config
     (kh, kw), (sy, sx) = node.kernel, node.stride
     if sy < kh or sx < kw:
-        raise UnsupportedError(node.name, ["the gradient of a maximum whose windows overlap does "
-                                           "not run on the accelerator yet"])
+        raise _unsupported(node.name, "the gradient of a maximum whose windows overlap")
     dx, dy = job.memory.maps[item.result], job.memory.maps[item.dy]
     record = job.memory.maps[item.record]
     height, width, channels = dy.shape
@@ -165,25 +176,24 @@ def rectification(job: Job, item: Forward) -> None:
 
 
 def _sum(job: Job, item: Forward | GradientSum, names: tuple[str, ...], *, rectify: bool) -> None:
-    """Add tensors: the finest through the array, the other one as the addend."""
+    """Add tensors: the finest through the array, the other one as the operand of POST."""
     scale = item.sums(job.exponents)
     kept = sorted((name for name in names if job.exponents[name] >= scale),
                   key=lambda name: job.exponents[name])
     if len(kept) > 2:
-        raise UnsupportedError(item.result, ["a sum of more than two tensors does not run on the "
-                                             "accelerator yet"])
-    if job.exponents[kept[0]] > scale:
-        raise UnsupportedError(item.result, ["a tensor is more than 31 bits above the other"])
+        raise _unsupported(item.result, "a sum of more than two tensors")
     form = ResultNest(base=0, loops=[], valid=1, rectify=rectify, mask=_mask(job, item),
                       right=job.exponents[item.result] - scale)
-    if len(kept) == 2:
-        form.left = job.exponents[kept[1]] - scale
-    _walk(job, item, *kept, form)
+    form.left = job.exponents[kept[-1]] - scale
+    alone = len(kept) == 1 and form.left > 0     # the other one is far below its steps
+    if alone:
+        kept = kept * 2
+    _walk(job, item, *kept, form, empty=alone)
     job.complete(item.result)
 
 
-def _walk(job: Job, item: Item, *operands) -> None:
-    """Stream a map past an identity tile; a second one is the addend of its results."""
+def _walk(job: Job, item: Item, *operands, empty: bool = False) -> None:
+    """Stream a map (or zeros) past an identity tile; a second one is the addend of its results."""
     *names, form = operands
     c, y = job.config, job.memory.maps[item.result]
     x = job.memory.maps[names[0]]
@@ -196,7 +206,10 @@ def _walk(job: Job, item: Item, *operands) -> None:
             addend = job.memory.maps[names[1]] if len(names) > 1 else None
             strides = (addend.channels, addend.row, addend.image) if addend else (0, 0, 0)
             job.add(job.diagonal_tiles())
-            job.add(_pixels(x, part, first, job), replace(
+            pixels = _pixels(x, part, first, job)
+            if empty:
+                pixels.tail = (3, 0)
+            job.add(pixels, replace(
                 form, base=y.at(image, row) + first, valid=min(c.columns, channels - first),
                 operand=addend.at(image, row) + first if addend else None,
                 loops=[Loop(width, channels, 1, strides[0]), Loop(rows, y.row, width, strides[1]),

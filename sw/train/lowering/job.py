@@ -1,4 +1,4 @@
-"""One job of a training device: nests in order, the tokens between them, and what the host writes."""
+"""One job of a training device: nests in order, tokens between them, what the host writes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,0 +1,59 @@
+"""A training device beside the golden model: an executor that compares every call."""
+
+import numpy as np
+
+from systolith.hw.config import Config
+from systolith.sim.training.golden import GoldenExecutor
+from systolith.sw.train.device import DeviceExecutor
+from systolith.sw.train.steps import gradient_of
+
+
+def config(**fields) -> Config:
+    """Return a small training device."""
+    fields = {"rows": 8, "columns": 4, "operand_bits": 16, "accumulator_bits": 48, "banks": 2,
+              "bank_words": 1024, "output_stationary": True, "training": True} | fields
+    return Config(post_lanes=fields["columns"], **fields)
+
+
+class Compared:
+    """An executor that runs everything on both and returns what the device returns."""
+
+    def __init__(self, plan, backend, device_config, images):
+        self.plan = plan
+        self.device = DeviceExecutor(plan, backend, device_config, images)
+        self.golden = GoldenExecutor(plan, self.device.memory.places(plan))
+
+    def _both(self, name, *arguments):
+        expected = getattr(self.golden, name)(*arguments)
+        got = getattr(self.device, name)(*arguments)
+        self._compare_memory()
+        return expected, got
+
+    def _compare_memory(self):
+        for name, values in (self.golden.arrays | self.golden.gradients).items():
+            np.testing.assert_array_equal(self.device.read(name), values, name)
+
+    def upload(self, arrays):
+        self._both("upload", arrays)
+
+    def rescale(self, name, by):
+        self._both("rescale", name, by)
+
+    def download(self):
+        return self.device.download()
+
+    def predict(self, x, exponents):
+        expected, got = self._both("predict", x, exponents)
+        np.testing.assert_array_equal(got, expected)
+        return got
+
+    def accumulate(self, x, targets, exponents, seed):
+        expected, got = self._both("accumulate", x, targets, exponents, seed)
+        assert got == expected
+        assert gradient_of(self.plan.trained[0]) in got.ranges
+        return got
+
+    def update(self, rule, exponents, seed):
+        expected, got = self._both("update", rule, exponents, seed)
+        assert got == expected
+        return got
