@@ -27,7 +27,7 @@ def entry_layout(config: Config) -> data.StructLayout:
 class AccumulatorStores(wiring.Component):
     """``store[address][c] = psum[c] + (0 if clear else store[address][c])``, one vector a cycle.
 
-    Column c works c cycles after column 0, as the array delivers. Each store of each column is one
+    Columns work cluster after cluster, as the array delivers. Each store of each column is one
     block RAM with one write port (the sums) and one read port (the sums' old values, or POST).
 
     Parameters
@@ -66,7 +66,7 @@ class AccumulatorStores(wiring.Component):
         for column in range(c.columns):
             old = self._column(m, column, control)
             m.d.comb += self.drained[column].eq(Mux(drain_store, old[1], old[0]))
-            if column != c.columns - 1:
+            if (column + 1) % c.cluster_columns == 0 and column != c.columns - 1:
                 control = self._delayed(m, control, 1, f"control{column}_")
         last = self._delayed(m, control, ACCUMULATE_CYCLES, "ended")
         for store in range(2):

@@ -8,7 +8,7 @@ from systolith.hw.config import Config
 from systolith.hw.latency import array_latency
 from systolith.hw.multiplier import delayed, multiply_array
 
-__all__ = ["SystolicArray"]
+__all__ = ["SystolicArray", "taps"]
 
 
 class SystolicArray(wiring.Component):
@@ -72,14 +72,14 @@ class SystolicArray(wiring.Component):
         m = Module()
         c = self.config
         wave = c.rows + c.columns - 1
-        self._swap = _taps(m, self.swap & self.valid, wave, "swap")
-        self._start = _taps(m, self.load & (self.load_index == 0), wave, "start")
+        self._swap = taps(m, self.swap & self.valid, wave, "swap")
+        self._start = taps(m, self.load & (self.load_index == 0), wave, "start")
         if c.window:
-            self._use = _taps(m, self.use_taps, wave, "use_taps")
+            self._use = taps(m, self.use_taps, wave, "use_taps")
         if c.output_stationary:
-            self._gather = _taps(m, self.gather, wave + 1 + c.multiplier_stages, "gather")
-            self._restart = _taps(m, self.restart, wave + 1 + c.multiplier_stages, "restart")
-            self._drain = _taps(m, self.drain, c.columns, "drain")
+            self._gather = taps(m, self.gather, wave + 1 + c.multiplier_stages, "gather")
+            self._restart = taps(m, self.restart, wave + 1 + c.multiplier_stages, "restart")
+            self._drain = taps(m, self.drain, c.columns, "drain")
 
         activations = self._activations(m)
         weights = self._weights(m)
@@ -142,9 +142,9 @@ class SystolicArray(wiring.Component):
     def _products(self, m, platform, activations, weights):
         """Multiply, column by column: from the left the DSP columns, then those in the fabric."""
         c = self.config
-        dsp_columns = {"dsp": c.columns, "lut": 0, "mixed": c.dsp_columns}[c.multiplier]
         products = [[None] * c.columns for _ in range(c.rows)]
-        for kind, columns in (("dsp", range(dsp_columns)), ("lut", range(dsp_columns, c.columns))):
+        for kind, columns in (("dsp", range(c.columns_of_dsp)),
+                              ("lut", range(c.columns_of_dsp, c.columns))):
             places = [(r, n) for n in columns for r in range(c.rows)]
             if not places:
                 continue
@@ -172,7 +172,7 @@ class SystolicArray(wiring.Component):
         return psum
 
 
-def _taps(m, value, count, name):
+def taps(m, value, count, name):
     """Return ``value`` now and 1, 2, ... ``count`` cycles ago."""
     values = [value]
     for i in range(count):

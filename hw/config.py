@@ -13,6 +13,10 @@ class ConfigError(ValueError):
     """A configuration that cannot be built; the message says which number and why."""
 
 
+#: Fields that older hardware does not know of.
+_ADDED = frozenset({"training", "cluster_rows", "cluster_columns", "post_multipliers"})
+
+
 def _ceil_log2(n: int) -> int:
     return max(0, n - 1).bit_length()
 
@@ -51,6 +55,9 @@ class Config:
     program_words: int = 4096
     #: Channels the post-processor finishes per cycle; divides ``columns``.
     post_lanes: int = 8
+    #: Multipliers of 18 bits each of them takes, on parts that have such: 3, and a product in the
+    #: fabric, or 4.
+    post_multipliers: int = 3
     #: Multipliers of the array: ``dsp``, ``lut``, or ``mixed``.
     multiplier: str = "dsp"
     #: With ``mixed``: columns (from the left) built from DSPs, the others from LUTs.
@@ -58,8 +65,12 @@ class Config:
     #: ``deep``: registers for the highest clock. ``shallow``: as few as a clock of some 20 MHz
     #: needs, for small parts; the array adds a whole column in one cycle then.
     pipelining: str = "deep"
+    #: Rows whose products are added before one register, and columns that share the registers of
+    #: activations. With more than one each, the array takes fewer flip-flops and a lower clock.
+    cluster_rows: int = 1
+    cluster_columns: int = 1
     #: Pipeline stages of a multiplier, 3 or 4: operands, (pipeline,) product, fabric register.
-    #: With ``shallow`` 2: operands and product.
+    #: With ``shallow`` or clusters 2: operands and product.
     multiplier_stages: int = 4
     #: Depth of each reader's FIFO, in vectors; it must cover the memory's latency.
     fifo_depth: int = 16
@@ -128,10 +139,19 @@ class Config:
     def _check_pipelining(self) -> None:
         _require(self.pipelining in ("deep", "shallow"),
                  f"pipelining must be 'deep' or 'shallow', not {self.pipelining!r}")
-        stages = (2,) if self.shallow else (3, 4)
+        for name in ("rows", "columns"):
+            size = getattr(self, f"cluster_{name}")
+            _require(1 <= size <= getattr(self, name), f"cluster_{name} must be 1 to the array's "
+                     f"{getattr(self, name)} {name}, not {size!r}")
+        stages = (2,) if self.shallow or self.clustered else (3, 4)
         _require(self.multiplier_stages in stages, f"multiplier_stages must be "
-                 f"{' or '.join(map(str, stages))} with {self.pipelining} pipelining, not "
-                 f"{self.multiplier_stages!r}")
+                 f"{' or '.join(map(str, stages))} with {self.pipelining} pipelining"
+                 f"{' and clusters' if self.clustered else ''}, not {self.multiplier_stages!r}")
+        if self.clustered:
+            _require(not self.shallow, "a shallow array is one cluster: leave cluster_rows and "
+                     "cluster_columns at 1")
+            _require(not self.output_stationary, "output_stationary needs a sum in every place of "
+                     "the array: leave cluster_rows and cluster_columns at 1")
         if self.shallow:
             _require(self.multiplier == "dsp", "pipelining 'shallow' keeps the operands in the "
                      f"DSPs' own registers: multiplier must be 'dsp', not {self.multiplier!r}")
@@ -162,6 +182,8 @@ class Config:
                  "addresses of the instruction set")
 
     def _check_post(self) -> None:
+        _require(self.post_multipliers in (3, 4),
+                 f"post_multipliers must be 3 or 4, not {self.post_multipliers!r}")
         _require(1 <= self.post_lanes <= self.columns and self.columns % self.post_lanes == 0,
                  f"post_lanes = {self.post_lanes} must divide columns = {self.columns}: each "
                  "step of the drain takes a whole slice of the columns")
@@ -178,9 +200,29 @@ class Config:
         return self.pipelining == "shallow"
 
     @property
+    def clustered(self) -> bool:
+        """The array's registers stand between clusters of rows and columns."""
+        return self.cluster_rows > 1 or self.cluster_columns > 1
+
+    @property
+    def row_clusters(self) -> int:
+        """Clusters one below the other."""
+        return -(-self.rows // self.cluster_rows)
+
+    @property
+    def column_clusters(self) -> int:
+        """Clusters side by side."""
+        return -(-self.columns // self.cluster_columns)
+
+    @property
     def multipliers(self) -> int:
         """Multiply-accumulates the array does each cycle."""
         return self.rows * self.columns
+
+    @property
+    def columns_of_dsp(self) -> int:
+        """Columns, from the left, whose multipliers are DSPs."""
+        return {"dsp": self.columns, "lut": 0, "mixed": self.dsp_columns}[self.multiplier]
 
     @property
     def lanes(self) -> int:
@@ -297,8 +339,9 @@ class Config:
         """32-bit identity of the hardware: equal hashes run each other's programs."""
         fields = self.to_json()
         del fields["name"]
-        if not self.training:                    # as before there was such a thing
-            del fields["training"]
+        for field in dataclasses.fields(self):   # a new field's default is what there was before
+            if field.name in _ADDED and fields[field.name] == field.default:
+                del fields[field.name]
         digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).digest()
         return int.from_bytes(digest[:4], "little")
 

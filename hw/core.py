@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, connect
 
 from systolith.hw.accumulator import AccumulatorStores
 from systolith.hw.array import SystolicArray
+from systolith.hw.cluster_array import ClusterArray
 from systolith.hw.config import Config
 from systolith.hw.host_port import host_port
 from systolith.hw.load import LoadEngine
@@ -91,7 +92,7 @@ class Core(wiring.Component):
         return m
 
     def _datapath(self):
-        """Return memory, array and accumulator stores of the configuration's pipelining.
+        """Return memory, array and accumulator stores of the configuration.s pipelining.
 
         Array and stores see a vector one cycle after it is let in (shallow: at once).
         """
@@ -100,7 +101,7 @@ class Core(wiring.Component):
             array = ShallowArray(c)
             return (ShallowMemory(c, readers(c)), array,
                     ShallowStores(c, latency=array.latency))
-        array = SystolicArray(c)
+        array = ClusterArray(c) if c.clustered else SystolicArray(c)
         return (UnifiedMemory(c, readers(c)), array,
                 AccumulatorStores(c, latency=array.latency))
 

@@ -11,8 +11,8 @@ __all__ = [
     "RESIDUAL_LATENCY", "RESULT_AGE", "RESULT_INPUT", "SHALLOW_PRODUCT", "SLOT_DELAY",
     "VECTOR_LATENCY", "WIDE_STAGES", "WINDOW_LATENCY", "WRITE_LATENCY", "accumulate_cycles",
     "array_latency", "claim_latency", "claimable_word", "drain_latency", "fill_latency",
-    "post_latency", "post_read_latency", "read_latency", "requantize_latency", "shared_cycles",
-    "take_latency",
+    "load_cycle", "part_delay", "post_latency", "post_read_latency", "read_latency",
+    "requantize_latency", "shared_cycles", "take_latency",
 ]
 
 #: A bank: from reading to its data.
@@ -104,13 +104,29 @@ def claim_latency(config: Config) -> int:
 def claimable_word(config: Config) -> int:
     """Return the word of a tile with which vectors may claim it.
 
-    A shallow array needs the whole tile at the swap, a deep one row by row after it.
+    A shallow array needs the whole tile at the swap, a deep one row by row after it, and clusters
+    the last of their rows when the first is due.
     """
-    return config.load_words - 1 if config.shallow else 0
+    if config.shallow:
+        return config.load_words - 1
+    return max(load_cycle(config, row) - row // config.cluster_rows for row in range(config.rows))
+
+
+def part_delay(config: Config, part: int) -> int:
+    """Return how much later than in its word a part of a tile enters the array."""
+    return part * config.load_words // config.cluster_rows
+
+
+def load_cycle(config: Config, row: int) -> int:
+    """Return the cycle of a tile's burst in which a row's weights reach column 0."""
+    part, word = divmod(row, config.load_words)
+    return part_delay(config, part) + word
 
 
 def array_latency(config: Config) -> int:
     """Return the cycles from a vector entering the array to column 0's sum."""
+    if config.clustered:                         # activations are operands
+        return config.multiplier_stages + config.row_clusters
     return config.multiplier_stages + 1 + (0 if config.shallow else config.rows)
 
 
@@ -124,7 +140,7 @@ def fill_latency(config: Config) -> int:
     if config.shallow:                           # at once in all columns
         return array_latency(config) - 1 + accumulate_cycles(config)
     # one register on the way to the array, and a cycle more for each column
-    return array_latency(config) + config.columns - 2 + ACCUMULATE_CYCLES
+    return array_latency(config) + config.column_clusters - 2 + ACCUMULATE_CYCLES
 
 
 def drain_latency(config: Config) -> int:

@@ -52,7 +52,8 @@ def multiply_held(m: Module, platform, operands: list[tuple], *, take, name: str
     """Multiply pairs of signed operands, each product two cycles later, keeping the second ones.
 
     The second operands are those of the last cycle in which ``take`` was high, this one included.
-    On iCE40UP 8-bit operands wait in the SB_MAC16s' own registers; elsewhere in the fabric.
+    On iCE40UP 8-bit operands wait in the SB_MAC16s' own registers; elsewhere in the fabric, on ECP5
+    in front of MULT18X18Ds, for those side by side have to share what enables their registers.
     """
     if family(platform) == "ice40" and len(operands[0][0]) == 8:
         return _mac16_pairs(m, operands, 2, name, hold=~take)
@@ -61,6 +62,11 @@ def multiply_held(m: Module, platform, operands: list[tuple], *, take, name: str
         held = Signal.like(b, name=f"{name}{i}_b", reset_less=True)
         with m.If(take):
             m.d.sync += held.eq(b)
+        if family(platform) == "ecp5":
+            now = Signal.like(b, name=f"{name}{i}_now")
+            m.d.comb += now.eq(Mux(take, b, held))
+            products.append(_mult18(m, a, now, True, True, False, f"{name}{i}").as_signed())
+            continue
         product = _product(m, delayed(m, a, 1, f"{name}{i}_a"), held, f"{name}{i}")
         products.append(delayed(m, product, 1, f"{name}{i}"))
     return products

@@ -16,7 +16,7 @@ class Requantize(wiring.Component):
 
     Equal to ``numerics.requantize`` bit for bit where ``x * 2**left`` fits 32 bits. Fully
     pipelined; all inputs of a result are given in the same cycle. The 32 x 31 bit product is made
-    of four that fit the family's DSPs; on ECP5 the smallest is left to the fabric.
+    of four that fit the family's DSPs; on ECP5 the smallest may be left to the fabric.
 
     Members
     -------
@@ -63,7 +63,7 @@ class Requantize(wiring.Component):
 
         low = times(x_low, f_low, "low")
         middle = times(x_high, f_low, "high_low"), times(x_low, f_high, "low_high")
-        if bits == 18:                            # a fourth DSP a lane is more than there are
+        if bits == 18 and self.config.post_multipliers == 3:
             top = multiply_in_fabric(m, x_high, f_high, WIDE_STAGES + 2, name="top")
         else:
             top = delayed(m, times(x_high, f_high, "top"), 2, "top_late")

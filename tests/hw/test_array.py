@@ -5,7 +5,9 @@ import pytest
 from amaranth.sim import Simulator
 
 from systolith.hw.array import SystolicArray
+from systolith.hw.cluster_array import ClusterArray
 from systolith.hw.config import Config
+from systolith.hw.latency import claimable_word
 from systolith.hw.shallow_array import ShallowArray
 from tests.hw.shallow import SHALLOW
 
@@ -20,6 +22,19 @@ SHAPES = {
     "9x2": {"rows": 9, "columns": 2},           # three of the eight parts of a word are not used
     "4x4-lut": {"rows": 4, "columns": 4, "multiplier": "lut"},
     "3x4-mixed": {"rows": 3, "columns": 4, "multiplier": "mixed", "dsp_columns": 1},
+}
+
+
+CLUSTERS = {
+    "24x16": {"rows": 24, "columns": 16, "cluster_rows": 6, "cluster_columns": 2},
+    "4x3-by-columns": {"rows": 4, "columns": 3, "post_lanes": 3, "cluster_columns": 2},
+    "5x3-by-rows": {"rows": 5, "columns": 3, "post_lanes": 3, "cluster_rows": 3},
+    "9x2-parts-in-clusters": {"rows": 9, "columns": 2, "cluster_rows": 4, "cluster_columns": 2},
+    "8x2-one-cluster": {"rows": 8, "columns": 2, "cluster_rows": 8, "cluster_columns": 2},
+    "5x4-mixed": {"rows": 5, "columns": 4, "cluster_rows": 2, "cluster_columns": 2,
+                  "multiplier": "mixed", "dsp_columns": 1},
+    "4x4-int16-lut": {"rows": 4, "columns": 4, "cluster_rows": 2, "cluster_columns": 2,
+                      "multiplier": "lut", "operand_bits": 16},
 }
 
 
@@ -71,9 +86,9 @@ class Schedule:
         return np.array(seen)
 
 
-def at_columns(seen, cycle, latency, skew=1):
-    """Return the sums of the vector of ``cycle``: column c comes ``c * skew`` after column 0."""
-    return [seen[cycle + latency + n * skew, n] for n in range(seen.shape[1])]
+def at_columns(seen, cycle, latency, together=1):
+    """Return the sums of the vector of ``cycle``: ``together`` columns come in one cycle."""
+    return [seen[cycle + latency + n // together, n] for n in range(seen.shape[1])]
 
 
 IDLE = {"load": 0, "load_index": 0, "valid": 0, "swap": 0}
@@ -84,8 +99,8 @@ def stream_tiles(c, rng, *, tiles, bubbles, tap_share=0.0):
 
     Word 0 of the next tile comes in the cycle of the swap, or when the load before has ended.
     """
-    dut = ShallowArray(c) if c.shallow else SystolicArray(c)
-    filling = c.load_words if c.shallow else 1
+    dut = ShallowArray(c) if c.shallow else ClusterArray(c) if c.clustered else SystolicArray(c)
+    filling = claimable_word(c) + 1
     schedule = Schedule()
     bits = c.operand_bits
     expected = {}
@@ -115,7 +130,7 @@ def stream_tiles(c, rng, *, tiles, bubbles, tap_share=0.0):
     idle = IDLE | ({"use_taps": 0} if c.window else {})
     seen = schedule.run(dut, vector_cycle + dut.latency + c.columns, idle)
     for cycle, sums in expected.items():
-        got = at_columns(seen, cycle, dut.latency, skew=0 if c.shallow else 1)
+        got = at_columns(seen, cycle, dut.latency, c.columns if c.shallow else c.cluster_columns)
         np.testing.assert_array_equal(got, sums, f"cycle {cycle}")
 
 
@@ -135,10 +150,19 @@ def test_shallow_products(shape, bubbles):
     stream_tiles(c, np.random.default_rng(6), tiles=8, bubbles=bubbles)
 
 
-@pytest.mark.parametrize("shape", [(9, 2), (10, 3), (16, 8)], ids=str)
-def test_taps(shape):
+@pytest.mark.parametrize("bubbles", [0, 0.3])
+@pytest.mark.parametrize("shape", CLUSTERS)
+def test_products_of_clusters(shape, bubbles):
+    c = config(**CLUSTERS[shape], multiplier_stages=2)
+    stream_tiles(c, np.random.default_rng(8), tiles=6 if c.rows == 24 else 15, bubbles=bubbles)
+
+
+@pytest.mark.parametrize("clusters", [(1, 1), (4, 2), (5, 1), (1, 3)], ids=str)
+@pytest.mark.parametrize("shape", [(9, 3), (10, 4), (16, 8)], ids=str)
+def test_taps(shape, clusters):
     """Depthwise vectors between ordinary ones."""
-    c = config(rows=shape[0], columns=shape[1], window=True)
+    c = config(rows=shape[0], columns=shape[1], window=True, cluster_rows=clusters[0],
+               cluster_columns=clusters[1], multiplier_stages=4 if clusters == (1, 1) else 2)
     stream_tiles(c, np.random.default_rng(4), tiles=6, bubbles=0.2, tap_share=0.6)
 
 
