@@ -13,6 +13,10 @@ from systolith.hw.config import Config
 __all__ = ["ECP5_85F_SITES", "Sites", "floorplan"]
 
 
+#: Elements of 8 bits in one block RAM that are addressed without others.
+_BLOCK_WORDS = 2048
+
+
 @dataclass(frozen=True, slots=True)
 class Sites:
     """The hard blocks of one FPGA, row by row, each from left to right."""
@@ -47,41 +51,51 @@ def _multipliers(config, sites, core):
     The requantisers of POST get what is left over, the first lane leftmost.
     """
     rows = sites.multipliers
-    share = -(-config.columns // len(rows))
+    share = -(-config.columns_of_dsp // len(rows))
     places = {}
     for k, row in enumerate(rows):
-        columns = range(k * share, min((k + 1) * share, config.columns))
+        columns = range(k * share, min((k + 1) * share, config.columns_of_dsp))
         cells = [(r, n) for r in range(config.rows) for n in columns]
-        if len(cells) > len(row) or config.multiplier != "dsp":
+        if len(cells) > len(row):
             return {}
         for (r, n), site in zip(cells, _spread(len(cells), row), strict=True):
-            places[f"{core}.array.dsp_mac{n * config.rows + r}_mult18"] = site
+            places[f"{core}.array.{_multiplier(config, r, n)}_mult18"] = site
     taken = set(places.values())
     free = [site for column in zip(*rows, strict=True) for site in column if site not in taken]
+    parts = ("low", "low_high", "high_low", "top")[:config.post_multipliers]
     wide = [f"{core}.lanes.requantize{lane}.{part}_mult18" for lane in range(config.post_lanes)
-            for part in ("low", "low_high", "high_low")]
+            for part in parts]
     if len(wide) <= len(free):
         places |= zip(wide, _spread(len(wide), free), strict=True)
     return places
 
 
+def _multiplier(config, row, column):
+    """Return the name of a multiplier in its array."""
+    if config.clustered:
+        return "dsp_mac{}_{}_{}".format(column, *divmod(row, config.cluster_rows))
+    return f"dsp_mac{column * config.rows + row}"
+
+
 def _memories(config, sites, core):
-    """Sweep the sites from left to right, lane by lane; a lane of a bank is a pair of blocks.
+    """Sweep the sites pair by pair from left to right, lane by lane of all banks.
 
     Sums leave the array at its right end: there are the accumulators, a column's two stores a pair.
     """
     columns = zip(*(zip(row[::2], row[1::2], strict=True) for row in sites.memories), strict=True)
     pairs = [pair for column in columns for pair in column]
-    banks = [[f"{core}.memory.bank{b}.lane{lane}.ebr{i}" for i in range(2)]
-             for lane in range(config.lanes) for b in range(config.banks)]
+    blocks = config.bank_words // _BLOCK_WORDS
+    lanes = [f"{core}.memory.bank{b}.lane{lane}.ebr{i}" for lane in range(config.lanes)
+             for b in range(config.banks) for i in range(blocks)]
+    banks = [lanes[i:i + 2] for i in range(0, len(lanes), 2)]
     stores = [[f"{core}.stores.column{n}_store{s}.ebr0" for s in range(2)]
               for n in range(config.columns)]
     left = len(pairs) - len(stores)
-    if len(banks) > left or config.operand_bits * config.bank_words != 8 * 4096:
+    if len(banks) > left or blocks not in (1, 2) or config.operand_bits != 8:
         return {}
     chosen = _spread(len(banks), pairs[:left]) + pairs[left:]
     return {cell: site for cells, pair in zip(banks + stores, chosen, strict=True)
-            for cell, site in zip(cells, pair, strict=True)}
+            for cell, site in zip(cells, pair, strict=False)}
 
 
 def _spread(count, sites):

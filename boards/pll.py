@@ -55,15 +55,26 @@ class Pll(wiring.Component):
 
 @dataclass(frozen=True, slots=True)
 class Ecp5Dividers:
-    """Dividers of EHXPLLL with feedback from its output: ``f = input * feedback / reference``."""
+    """Dividers of EHXPLLL with feedback from its first output.
+
+    That output is ``input * feedback / reference``, and the oscillator ``output`` times as fast.
+    Where it cannot be the clock, the second output is, ``oscillator / second``.
+    """
 
     reference: int
     feedback: int
     output: int
+    second: int | None = None
 
     @classmethod
     def solve(cls, input_hz: int, output_hz: int) -> "Ecp5Dividers":
-        """Return the dividers with the fastest phase detector, oscillator nearest 600 MHz."""
+        """Return the dividers with the fastest phase detector, oscillator nearest 600 MHz.
+
+        Raises
+        ------
+        BoardError
+            If there are none.
+        """
         for reference in range(1, 129):
             feedback, remainder = divmod(output_hz * reference, input_hz)
             if remainder or not 1 <= feedback <= 80 or not 10e6 <= input_hz / reference <= 400e6:
@@ -72,6 +83,11 @@ class Ecp5Dividers:
             if outputs:
                 output = min(outputs, key=lambda n: abs(output_hz * n - 600e6))
                 return cls(reference, feedback, output)
+        oscillators = [n * input_hz for n in range(1, 129)
+                       if 400e6 <= n * input_hz <= 800e6 and n * input_hz % output_hz == 0]
+        if oscillators and 10e6 <= input_hz <= 400e6:
+            oscillator = min(oscillators, key=lambda hz: abs(hz - 600e6))
+            return cls(1, 1, oscillator // input_hz, oscillator // output_hz)
         raise BoardError(f"the ECP5 PLL cannot make {output_hz / 1e6:g} MHz from "
                          f"{input_hz / 1e6:g} MHz: choose another core clock")
 
@@ -84,22 +100,31 @@ class Ecp5Pll(Pll):
         m = Module()
         dividers = Ecp5Dividers.solve(self.input_hz, self.output_hz)
         m.submodules.buffer = buffer = io.Buffer("i", self.port)
+        first, second, first_hz = self.clock, {}, self.output_hz
+        if dividers.second is not None:
+            first = Signal()
+            first_hz = self.input_hz * dividers.feedback // dividers.reference
+            second = {
+                "p_CLKOS_ENABLE": "ENABLED", "p_CLKOS_DIV": dividers.second,
+                "p_CLKOS_CPHASE": dividers.second // 2 - 1, "p_CLKOS_FPHASE": 0,
+                "a_FREQUENCY_PIN_CLKOS": str(self.output_hz / 1e6), "o_CLKOS": self.clock,
+            }
         m.submodules.pll = Instance(
             "EHXPLLL",
             # Loop filter of Lattice's own generator.
             a_ICP_CURRENT="12", a_LPF_RESISTOR="8", a_MFG_ENABLE_FILTEROPAMP="1",
             a_MFG_GMCREF_SEL="2",
             a_FREQUENCY_PIN_CLKI=str(self.input_hz / 1e6),
-            a_FREQUENCY_PIN_CLKOP=str(self.output_hz / 1e6),
+            a_FREQUENCY_PIN_CLKOP=str(first_hz / 1e6),
             p_PLLRST_ENA="DISABLED", p_INTFB_WAKE="DISABLED", p_STDBY_ENABLE="DISABLED",
             p_DPHASE_SOURCE="DISABLED", p_OUTDIVIDER_MUXA="DIVA", p_FEEDBK_PATH="CLKOP",
             p_CLKI_DIV=dividers.reference, p_CLKFB_DIV=dividers.feedback,
             p_CLKOP_ENABLE="ENABLED", p_CLKOP_DIV=dividers.output,
             p_CLKOP_CPHASE=dividers.output // 2 - 1, p_CLKOP_FPHASE=0,
-            i_CLKI=buffer.i, i_CLKFB=self.clock, i_RST=0, i_STDBY=0, i_PLLWAKESYNC=0,
+            i_CLKI=buffer.i, i_CLKFB=first, i_RST=0, i_STDBY=0, i_PLLWAKESYNC=0,
             i_PHASESEL0=0, i_PHASESEL1=0, i_PHASEDIR=1, i_PHASESTEP=1, i_PHASELOADREG=1,
             i_ENCLKOP=0,
-            o_CLKOP=self.clock, o_LOCK=self.locked,
+            o_CLKOP=first, o_LOCK=self.locked, **second,
         )
         return m
 

@@ -109,17 +109,19 @@ class ClusterArray(wiring.Component):
         c = self.config
         shadows = self._shadows(m, column)
         products = []
-        for r in range(c.rows):
-            swap, name = self._swap[self._wave(r, column)], f"mac{column * c.rows + r}"
+        for i, start in enumerate(range(0, c.rows, c.cluster_rows)):
+            rows = range(start, min(start + c.cluster_rows, c.rows))
+            swap = self._swap[self._wave(start, column)]
             if column < c.columns_of_dsp:
-                products += multiply_held(m, platform, [(entering[r], shadows[r])], take=swap,
-                                          name=f"dsp_{name}_")
+                products += multiply_held(m, platform, [(entering[r], shadows[r]) for r in rows],
+                                          take=swap, name=f"dsp_mac{column}_{i}_")
                 continue
-            weight = Signal(signed(c.operand_bits), name=f"weight{r}_{column}", reset_less=True)
-            with m.If(swap):
-                m.d.sync += weight.eq(shadows[r])
-            products.append(multiply_on_carries(m, platform, kept[r], weight, 1,
-                                                name=f"lut_{name}"))
+            for r in rows:
+                weight = Signal.like(shadows[r], name=f"weight{r}_{column}", reset_less=True)
+                with m.If(swap):
+                    m.d.sync += weight.eq(shadows[r])
+                products.append(multiply_on_carries(m, platform, kept[r], weight, 1,
+                                                    name=f"lut_mac{r}_{column}"))
         return products
 
     def _shadows(self, m, column):

@@ -69,10 +69,11 @@ class Job:
     platform: SimpleNamespace
     #: Case with a wrong answer, so that the test can tell.
     mistake: int | None = None
+    multipliers: int = 3
 
     def build(self, m, count, finished):
         """Give it a case a cycle; return a bit that stays set once an answer is wrong."""
-        dut = Requantize(Config())
+        dut = Requantize(Config(post_multipliers=self.multipliers))
         m.submodules[self.name] = Fragment.get(dut, self.platform)
         words = [self._pack(case, i == self.mistake) for i, case in enumerate(SAMPLE)]
         m.submodules[f"{self.name}_cases"] = memory = Memory(shape=unsigned(104), depth=len(words),
@@ -99,6 +100,7 @@ class Job:
                          ids=["ecp5", "ice40"])
 def test_primitives(platform, model):
     """The families split the product at different bits."""
-    jobs = [Job("right", platform), Job("mistaken", platform, mistake=len(SAMPLE) - 1)]
+    jobs = [Job("right", platform), Job("four", platform, multipliers=4),
+            Job("mistaken", platform, mistake=len(SAMPLE) - 1)]
     cycles = len(SAMPLE) + Requantize.latency
     assert wrong_jobs(jobs, model(), cycles) == ["mistaken"]
