@@ -35,6 +35,7 @@ from systolith.hw.latency import array_latency
 from systolith.hw.memory import UnifiedMemory
 from systolith.hw.requantize import Requantize
 from systolith.hw.stream import StreamEngine
+from systolith.hw.training_lanes import TrainingLanes
 from systolith.hw.window import Window
 
 BLOCKS = {
@@ -44,6 +45,8 @@ BLOCKS = {
     "requantizer": Requantize,
     "memory": lambda config: UnifiedMemory(config, readers(config)),
     "stream": StreamEngine,
+    "training-lanes": lambda config: TrainingLanes(
+        lanes=config.post_lanes, address_bits=config.address_bits),
     "window": Window,
 }
 

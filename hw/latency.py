@@ -7,9 +7,10 @@ from systolith.hw.config import Config
 
 __all__ = [
     "ACCUMULATE_CYCLES", "AHEAD", "ALIGNED_LATENCY", "BANK_LATENCY", "CLAIM_LATENCY",
-    "DRAIN_LATENCY", "FETCH_LATENCY", "POST_LATENCY", "REQUANTIZE_LATENCY", "RESIDUAL_CYCLES",
-    "RESIDUAL_LATENCY", "RESULT_AGE", "RESULT_INPUT", "SHALLOW_PRODUCT", "SLOT_DELAY",
-    "VECTOR_LATENCY", "WIDE_STAGES", "WINDOW_LATENCY", "WRITE_LATENCY", "accumulate_cycles",
+    "DRAIN_LATENCY", "FETCH_LATENCY", "OFFSET_AGE", "PLACE_LEAD", "POST_LATENCY", "RANDOM_LATENCY",
+    "REQUANTIZE_LATENCY", "RESIDUAL_CYCLES", "RESIDUAL_LATENCY", "RESULT_AGE", "RESULT_INPUT",
+    "ROUNDING_LATENCY", "SHALLOW_PRODUCT", "SLOT_DELAY", "TRAINING_LATENCY", "VECTOR_LATENCY",
+    "WIDE_STAGES", "WINDOW_LATENCY", "WRITE_LATENCY", "accumulate_cycles",
     "array_latency", "claim_latency", "claimable_word", "drain_latency", "fill_latency",
     "load_cycle", "part_delay", "post_latency", "post_read_latency", "read_latency",
     "requantize_latency", "shared_cycles", "take_latency",
@@ -65,6 +66,19 @@ SLOT_DELAY = (-REQUANTIZE_LATENCY - 1) % RESIDUAL_CYCLES
 RESULT_INPUT = RESULT_AGE + 1 + SLOT_DELAY
 #: Written, with a residual: result and sum have each gone through once more.
 RESIDUAL_LATENCY = RESULT_INPUT + REQUANTIZE_LATENCY + 2 + SLOT_DELAY + REQUANTIZE_LATENCY + 3
+
+# Training. The right shift comes before the rounding's offset is added to what it leaves.
+#: A random number: a round of the cipher a cycle.
+RANDOM_LATENCY = 6
+#: A sum waits for the left shift of its operand in two, their addition, its own shift in two.
+OFFSET_AGE = 2 + 1 + 2
+#: An element of a sum: the offset and saturation follow.
+ROUNDING_LATENCY = OFFSET_AGE + 2
+#: From a step's sums to its result: with the maximum.
+TRAINING_LATENCY = ROUNDING_LATENCY + 1
+#: How long before its sums the place of a step is needed: a lane's own place, the random number,
+#: the choice of the offset.
+PLACE_LEAD = 1 + RANDOM_LATENCY + 1 - OFFSET_AGE
 
 
 def take_latency(config: Config) -> int:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from systolith.hw.latency import RANDOM_LATENCY
+
 __all__ = [
     "ACCUMULATOR_BITS", "EXP2", "FRACTION_BITS", "HIGH", "LOW", "MAX_SHIFT", "MAX_TERMS",
     "MAX_TURNS", "ROUNDS", "Range", "Scaling", "coefficient", "cross_entropy", "draw", "finish",
@@ -31,8 +33,8 @@ MAX_TERMS = (1 << ACCUMULATOR_BITS - 2) // (1 << 30)
 MAX_SHIFT = 31
 #: Fraction bits of a probability, and of the gradient of the cross-entropy.
 FRACTION_BITS = 15
-#: Rounds of Speck32 behind a random number.
-ROUNDS = 6
+#: Rounds of Speck32 behind a random number: the hardware does one a cycle.
+ROUNDS = RANDOM_LATENCY
 #: Times a job may round an element stochastically.
 MAX_TURNS = 256
 
