@@ -7,13 +7,14 @@ from systolith.hw.config import Config
 
 __all__ = [
     "ACCUMULATE_CYCLES", "AHEAD", "ALIGNED_LATENCY", "BANK_LATENCY", "CLAIM_LATENCY",
-    "DRAIN_LATENCY", "FETCH_LATENCY", "OFFSET_AGE", "PLACE_LEAD", "POST_LATENCY", "RANDOM_LATENCY",
-    "REQUANTIZE_LATENCY", "RESIDUAL_CYCLES", "RESIDUAL_LATENCY", "RESULT_AGE", "RESULT_INPUT",
-    "ROUNDING_LATENCY", "SHALLOW_PRODUCT", "SLOT_DELAY", "TRAINING_LATENCY", "VECTOR_LATENCY",
-    "WIDE_STAGES", "WINDOW_LATENCY", "WRITE_LATENCY", "accumulate_cycles",
+    "DRAIN_LATENCY", "EXPONENTIAL_LATENCY", "FETCH_LATENCY", "OFFSET_AGE", "PLACE_LEAD",
+    "POST_LATENCY", "RANDOM_LATENCY", "RECIPROCAL_CYCLES", "REQUANTIZE_LATENCY", "RESIDUAL_CYCLES",
+    "RESIDUAL_LATENCY", "RESULT_AGE", "RESULT_INPUT", "ROUNDING_LATENCY", "SCALED_LATENCY",
+    "SHALLOW_PRODUCT", "SLOT_DELAY", "TRAINING_LATENCY", "VECTOR_LATENCY", "WIDE_STAGES",
+    "WINDOW_LATENCY", "WRITE_LATENCY", "accumulate_cycles",
     "array_latency", "claim_latency", "claimable_word", "drain_latency", "fill_latency",
     "load_cycle", "part_delay", "post_latency", "post_read_latency", "read_latency",
-    "requantize_latency", "shared_cycles", "take_latency",
+    "requantize_latency", "shared_cycles", "softmax_cycles", "take_latency",
 ]
 
 #: A bank: from reading to its data.
@@ -79,6 +80,14 @@ TRAINING_LATENCY = ROUNDING_LATENCY + 1
 #: How long before its sums the place of a step is needed: a lane's own place, the random number,
 #: the choice of the offset.
 PLACE_LEAD = 1 + RANDOM_LATENCY + 1 - OFFSET_AGE
+
+# The loss unit.
+#: A power: the distance shifted in two and rounded, the table and its register, shifted in two.
+EXPONENTIAL_LATENCY = 3 + 2 + 2
+#: The reciprocal of the sum of powers: a bit a cycle.
+RECIPROCAL_CYCLES = 32
+#: From reading a class to its product: block RAM, operand, product, its halves added.
+SCALED_LATENCY = 2 + 1 + WIDE_STAGES + 1
 
 
 def take_latency(config: Config) -> int:
@@ -165,6 +174,16 @@ def drain_latency(config: Config) -> int:
 def requantize_latency(config: Config) -> int:
     """Return the requantiser's cycles; shallow: the DSPs' operands, products and sums."""
     return SHALLOW_PRODUCT if config.shallow else REQUANTIZE_LATENCY
+
+
+def softmax_cycles(classes: int) -> int:
+    """Return the loss unit's cycles for a sample, from its first logit in to its last gradient out.
+
+    Three rounds over the classes, the latter two with what their values take to come back.
+    """
+    powers = SCALED_LATENCY + EXPONENTIAL_LATENCY
+    gradients = SCALED_LATENCY + 1 + 2           # rounding; the queue
+    return 3 * classes + powers + RECIPROCAL_CYCLES + 1 + gradients
 
 
 def post_latency(config: Config) -> int:

@@ -84,7 +84,7 @@ class Rounder(wiring.Component):
         shift = self.right[_FINE:]
         coarse = Signal(signed(kept + 1), name="coarse_steps", reset_less=True)
         m.d.sync += coarse.eq(Cat(
-            (Cat(Const(0, _FRACTION), total) >> (shift << _FINE))[:kept], sign).as_signed())
+            (Cat(Const(0, _FRACTION), total).as_signed() >> (shift << _FINE))[:kept], sign))
 
         # bits that the coarse shift does not bring below the sign, and that are not like it
         above = total[_WHOLE - 1:-1] ^ sign.replicate(self.sum_bits - _WHOLE)

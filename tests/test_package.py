@@ -12,7 +12,7 @@ WINGS = ("hw", "sw", "sim", "boards", "cli", "examples")
 #: What each wing may import of the others; an entry with a dot allows that module alone.
 ALLOWED = {
     "hw": (),
-    "sw": ("hw.config", "hw.isa", "hw.latency", "hw.link.protocol"),
+    "sw": ("hw.config", "hw.exp2", "hw.isa", "hw.latency", "hw.link.protocol"),
     "sim": ("hw", "sw"),
     "boards": ("hw",),
     "cli": ("hw", "sw", "sim", "boards", "examples"),

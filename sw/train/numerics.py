@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from systolith.hw.exp2 import FRACTION_BITS, INDEX_BITS, LOG2E, TABLE
 from systolith.hw.latency import RANDOM_LATENCY
 
 __all__ = [
@@ -31,19 +32,13 @@ ACCUMULATOR_BITS = 48
 MAX_TERMS = (1 << ACCUMULATOR_BITS - 2) // (1 << 30)
 #: Largest shift: left of an addend, right of a sum.
 MAX_SHIFT = 31
-#: Fraction bits of a probability, and of the gradient of the cross-entropy.
-FRACTION_BITS = 15
 #: Rounds of Speck32 behind a random number: the hardware does one a cycle.
 ROUNDS = RANDOM_LATENCY
 #: Times a job may round an element stochastically.
 MAX_TURNS = 256
 
-#: Fraction bits of an exponent to base 2, and the table of ``2**-(i / 1024)``, 15 fraction bits.
-_TABLE_BITS = 10
-EXP2 = np.rint(2.0 ** (FRACTION_BITS - np.arange(1 << _TABLE_BITS) / (1 << _TABLE_BITS))
-               ).astype(np.uint16)
-#: log2(e) with 15 fraction bits.
-_LOG2E = round(math.log2(math.e) * (1 << 15))
+#: ``2**-(i / 1024)``, 15 fraction bits: a power by the fraction of its exponent.
+EXP2 = np.array(TABLE, np.uint16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,10 +217,10 @@ def softmax(logits: np.ndarray, exponent: int) -> tuple[np.ndarray, np.ndarray]:
         ``2**15`` times the sum of ``exp(logit - largest)``.
     """
     wide = logits.astype(np.int64)
-    distance = (wide.max(axis=1, keepdims=True) - wide) * _LOG2E
-    distance = shift(distance, 15 - _TABLE_BITS - min(exponent, 15 - _TABLE_BITS))
-    powers = EXP2[distance & (1 << _TABLE_BITS) - 1].astype(np.int64)
-    powers >>= np.minimum(distance >> _TABLE_BITS, FRACTION_BITS + 1)
+    distance = (wide.max(axis=1, keepdims=True) - wide) * LOG2E
+    distance = shift(distance, 15 - INDEX_BITS - min(exponent, 15 - INDEX_BITS))
+    powers = EXP2[distance & (1 << INDEX_BITS) - 1].astype(np.int64)
+    powers >>= np.minimum(distance >> INDEX_BITS, FRACTION_BITS + 1)
     sums = powers.sum(axis=1)
     reciprocals = (1 << 46) // sums
     return shift(powers * reciprocals[:, None], 31), sums
