@@ -1,6 +1,6 @@
 """Proof: the offset of a rounding may be added after the shift.
 
-The solver gives up on a shift that it may choose, so some are chosen for it.
+The solver gives up on shifts that it may choose, so some are chosen for it.
 """
 
 import pytest
@@ -15,15 +15,15 @@ from tests.formal.proofs import prove
 class RoundedAsDefined(wiring.Component):
     """A rounder whose inputs hold still, beside the definition of what it does."""
 
-    def __init__(self, dut, right):
-        self.dut, self.right = dut, right
+    def __init__(self, dut, left, right):
+        self.dut, self.left, self.right = dut, left, right
         super().__init__({name: member for name, member in dut.signature.members.items()
-                          if member.flow is wiring.In and name != "right"})
+                          if member.flow is wiring.In and name not in ("left", "right")})
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.dut = dut = self.dut
-        m.d.comb += dut.right.eq(self.right)
+        m.d.comb += [dut.left.eq(self.left), dut.right.eq(self.right)]
         age = Signal(range(ROUNDING_LATENCY + 1))
         m.d.sync += age.eq(age + (age != ROUNDING_LATENCY))
         for name in self.signature.members:
@@ -51,6 +51,7 @@ class RoundedAsDefined(wiring.Component):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("right", [0, 7, 17, 31])
-def test_rounds_as_defined(right, tmp_path):
-    assert prove(RoundedAsDefined(Rounder(48), right), tmp_path, cycles=ROUNDING_LATENCY + 2)
+@pytest.mark.parametrize(("left", "right"), [(0, 7), (9, 17), (20, 31)])
+def test_rounds_as_defined(left, right, tmp_path):
+    spec = RoundedAsDefined(Rounder(48), left, right)
+    assert prove(spec, tmp_path, cycles=ROUNDING_LATENCY + 2)
