@@ -45,8 +45,7 @@ BLOCKS = {
     "requantizer": Requantize,
     "memory": lambda config: UnifiedMemory(config, readers(config)),
     "stream": StreamEngine,
-    "training-lanes": lambda config: TrainingLanes(
-        lanes=config.post_lanes, address_bits=config.address_bits),
+    "training-lanes": TrainingLanes,
     "window": Window,
 }
 

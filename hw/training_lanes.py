@@ -7,6 +7,7 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from systolith.hw.config import Config
 from systolith.hw.latency import ROUNDING_LATENCY, TRAINING_LATENCY
 from systolith.hw.multiplier import delayed
 from systolith.hw.random import Random
@@ -25,23 +26,17 @@ class TrainingLanes(wiring.Component):
     a record says so. A step's *tap* is its number in its window. A window's result is its largest
     y, with the first tap that has it; with ``comparing`` every step's own y.
 
-    Parameters
-    ----------
-    lanes : :class:`int`
-    address_bits : :class:`int`
-        Of the memory, over whose end the places of a step may run.
-    accumulator_bits : :class:`int`
-
     Members
     -------
-    left, right, adding, stochastic, turn, seed, rectify, masked, comparing, fill : In
-        Static in a nest, a cycle before its first step. ``adding``: y has an addend, the operand.
-        ``stochastic``: the offset is random. ``masked``: y is 0 where the mask is not positive.
-        ``comparing``: y is 0 where the operand is not the tap. ``fill``: the result is 0.
+    left, right, adding, stochastic, turn, seed, rectify, masked, comparing : In
+        Static in a nest, from a cycle before its first place on. ``adding``: y has an addend, the
+        operand. ``stochastic``: the offset is random. ``masked``: y is 0 where the mask is not
+        positive. ``comparing``: y is 0 where the operand is not the tap.
     start, first, last : :py:`In(1)`
         There is a step; it is the first of its window, it has a result.
     place : :py:`In(address_bits)`
-        Address of lane 0's element, ``PLACE_LEAD`` cycles before the step.
+        Address of lane 0's element, ``PLACE_LEAD`` cycles before the step; those of the others
+        follow, over the end of memory.
     counted : :py:`In(lanes)`
         Lanes of the step that belong to the range.
     sums, operand, mask : In
@@ -56,16 +51,15 @@ class TrainingLanes(wiring.Component):
         How many y were out of range. Both know a step a cycle after its result.
     """
 
-    def __init__(self, *, lanes: int, address_bits: int, accumulator_bits: int = 48):
-        self.lanes, self.address_bits = lanes, address_bits
-        self.accumulator_bits = accumulator_bits
-        elements = data.ArrayLayout(_ELEMENT, lanes)
+    def __init__(self, config: Config):
+        self.config = c = config
+        elements = data.ArrayLayout(_ELEMENT, c.post_lanes)
         super().__init__({
             "left": In(5), "right": In(5), "adding": In(1), "stochastic": In(1), "turn": In(8),
-            "seed": In(32), "rectify": In(1), "masked": In(1), "comparing": In(1), "fill": In(1),
-            "start": In(1), "first": In(1), "last": In(1), "place": In(address_bits),
-            "counted": In(lanes), "operand": In(elements), "mask": In(elements),
-            "sums": In(data.ArrayLayout(signed(accumulator_bits), lanes)),
+            "seed": In(32), "rectify": In(1), "masked": In(1), "comparing": In(1),
+            "start": In(1), "first": In(1), "last": In(1), "place": In(c.address_bits),
+            "counted": In(c.post_lanes), "operand": In(elements), "mask": In(elements),
+            "sums": In(data.ArrayLayout(signed(c.accumulator_bits), c.post_lanes)),
             "valid": Out(1), "data": Out(elements), "record": Out(elements),
             "clear": In(1), "bits": Out(15), "saturated": Out(32),
         })
@@ -76,7 +70,7 @@ class TrainingLanes(wiring.Component):
         first = delayed(m, self.first, ROUNDING_LATENCY - 1, "first")
         tap = self._tap(m)
         at_result = delayed(m, tap, ROUNDING_LATENCY, "tap")
-        rounders = [self._lane(m, lane, tap) for lane in range(self.lanes)]
+        rounders = [self._lane(m, lane, tap) for lane in range(self.config.post_lanes)]
         for lane, rounder in enumerate(rounders):
             self._pool(m, lane, rounder.y, at_result, alive, first)
         self._range(m, rounders)
@@ -94,12 +88,12 @@ class TrainingLanes(wiring.Component):
     def _lane(self, m, lane, tap):
         """Build one lane up to its element."""
         m.submodules[f"random{lane}"] = random = Random()
-        m.submodules[f"rounder{lane}"] = rounder = Rounder(self.accumulator_bits)
+        m.submodules[f"rounder{lane}"] = rounder = Rounder(self.config.accumulator_bits)
 
         def near(value, name):
             return copy_of(m, value, name=f"{name}{lane}")
 
-        place = Signal(self.address_bits, name=f"place{lane}", reset_less=True)
+        place = Signal(self.config.address_bits, name=f"place{lane}", reset_less=True)
         offset = Signal(16, name=f"offset{lane}", reset_less=True)
         m.d.sync += [place.eq(self.place + lane),
                      offset.eq(Mux(self.stochastic, random.number, 1 << 15))]
@@ -121,18 +115,15 @@ class TrainingLanes(wiring.Component):
         # for the element that comes: it may be taken, it is taken whatever it is
         may, must = (replica(1, name=f"{name}{lane}") for name in ("may_take", "must_take"))
         m.d.sync += [may.eq(alive), must.eq(alive & (first | self.comparing))]
-        with m.If(self.fill):
-            m.d.sync += best.eq(0)
-        with m.Elif(must | (may & (y > best))):
+        with m.If(must | (may & (y > best))):
             m.d.sync += [best.eq(y), record.eq(tap)]
 
     def _range(self, m, rounders):
         """Gather the range: a cycle for the step's own, a cycle to add it to that of the nest."""
-        counted = delayed(m, self.counted & self.start.replicate(self.lanes), ROUNDING_LATENCY,
-                          "counted")
+        counted = delayed(m, Mux(self.start, self.counted, 0), ROUNDING_LATENCY, "counted")
         magnitudes = [Mux(counts, rounder.y[:-1] ^ rounder.y[-1].replicate(15), 0)
                       for counts, rounder in zip(counted, rounders, strict=True)]
-        bits, saturated = Signal(15, reset_less=True), Signal(range(self.lanes + 1),
+        bits, saturated = Signal(15, reset_less=True), Signal(range(len(rounders) + 1),
                                                               reset_less=True)
         m.d.sync += [bits.eq(reduce(or_, magnitudes)),
                      saturated.eq(sum(counts & rounder.saturated for counts, rounder
