@@ -1,5 +1,6 @@
 """A program's inputs and outputs: the user's arrays and the elements in the device's memory."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,26 +28,22 @@ class Buffer(Terminal):
     delta: int
     #: Top, left, bottom, right.
     halo: tuple[int, int, int, int]
-    #: Elements stored for each pixel, at least the tensor's channels.
+    #: Elements stored for each pixel, or for ``interleave`` pixels of as many rows.
     channels: int
+    #: Rows whose pixels lie side by side (:class:`systolith.sw.maps.Map`).
+    interleave: int = 1
 
     @property
-    def padded(self) -> tuple[int, int, int]:
-        """Height, width and stored channels, halo included."""
+    def stored(self) -> tuple[int, int, int]:
+        """Groups of rows, width and elements of a pixel in each of them, halo included."""
         top, left, bottom, right = self.halo
         h, w, _ = self.tensor.shape
-        return top + h + bottom, left + w + right, self.channels
+        return -(-(top + h + bottom) // self.interleave), left + w + right, self.channels
 
     @property
     def elements(self) -> int:
         """Elements of the map in memory."""
-        h, w, c = self.padded
-        return h * w * c
-
-    def _inner(self, padded: np.ndarray) -> np.ndarray:
-        top, left, _, _ = self.halo
-        h, w, c = self.tensor.shape
-        return padded[..., top:top + h, left:left + w, :c]
+        return math.prod(self.stored)
 
     def pack(self, array: np.ndarray) -> np.ndarray:
         """Turn one input in the model's own layout and type into int8[elements].
@@ -56,11 +53,23 @@ class Buffer(Terminal):
         DataError
             If the array's shape or type is another one, or it holds NaN.
         """
-        padded = np.full(self.padded, self.tensor.zero_point, np.int8)
-        self._inner(padded)[:] = ports.encode(self.port, self.tensor, np.asarray(array)[None])[0]
-        return padded.reshape(-1)
+        top, left, _, _ = self.halo
+        h, w, c = self.tensor.shape
+        groups, width, _ = self.stored
+        rows = np.full((groups * self.interleave, width, c), self.tensor.zero_point, np.int8)
+        rows[top:top + h, left:left + w] = ports.encode(
+            self.port, self.tensor, np.asarray(array)[None])[0]
+        stored = np.full(self.stored, self.tensor.zero_point, np.int8)
+        stored[..., :self.interleave * c] = rows.reshape(
+            groups, self.interleave, width, c).swapaxes(1, 2).reshape(groups, width, -1)
+        return stored.reshape(-1)
 
     def unpack(self, elements: np.ndarray) -> np.ndarray:
         """Turn int8[elements] of memory into one output in the model's own layout and type."""
-        maps = self._inner(np.asarray(elements).reshape(1, *self.padded))
-        return ports.decode(self.port, self.tensor, maps)[0]
+        top, left, _, _ = self.halo
+        h, w, c = self.tensor.shape
+        groups, width, _ = self.stored
+        stored = np.asarray(elements).reshape(self.stored)[..., :self.interleave * c]
+        rows = stored.reshape(groups, width, self.interleave, c).swapaxes(1, 2).reshape(
+            -1, width, c)
+        return ports.decode(self.port, self.tensor, rows[None, top:top + h, left:left + w])[0]

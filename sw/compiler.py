@@ -11,6 +11,7 @@ from systolith.sw.buffers import Buffer
 from systolith.sw.emit import Constants, Emitter, pack_constants
 from systolith.sw.errors import CapacityError
 from systolith.sw.ir import Graph, HostOp, Port
+from systolith.sw.lowering.interleaving import interleaved
 from systolith.sw.lowering.lower import lower_step, needed_halo, unit_of
 from systolith.sw.lowering.plan import Plan
 from systolith.sw.maps import Halo, Map
@@ -47,7 +48,19 @@ def compile_graph(graph: Graph, config: Config) -> Program:
         raise CapacityError(f"{config.describe()}: int8 networks need operand_bits = 8")
     verify(graph)
     steps = fuse(graph)
-    maps = _maps(graph, steps, config)
+    plain = _maps(graph, steps, config)
+    fast = plain | {port.tensor: interleaved(plain[port.tensor], steps, graph, config)
+                    for port in graph.inputs}
+    if fast != plain:
+        try:
+            return _compile(graph, steps, fast, config)
+        except CapacityError:                    # it takes a few words more of program and memory
+            pass
+    return _compile(graph, steps, plain, config)
+
+
+def _compile(graph: Graph, steps: list[Step], maps: dict[str, Map], config: Config) -> Program:
+    """Compile steps whose maps have their halos and layouts."""
     plans, errors = _lower(graph, steps, maps, config)
     constants = [[pack_constants(plan, config) for plan in of_step] for of_step in plans]
     layers = _layers(graph, steps, maps, plans, constants, config)
@@ -182,7 +195,8 @@ def _buffer(port: Port, maps: dict[str, Map], delta: int) -> Buffer:
     placed = maps[port.tensor]
     halo = placed.halo
     return Buffer(port=port, tensor=placed.tensor, address=placed.address, delta=delta,
-                  halo=(halo.top, halo.left, halo.bottom, halo.right), channels=placed.channels)
+                  halo=(halo.top, halo.left, halo.bottom, halo.right), channels=placed.channels,
+                  interleave=placed.interleave)
 
 
 def _layers(graph: Graph, steps: list[Step], maps: dict[str, Map], plans: list[list[Plan]],
@@ -200,6 +214,7 @@ def _layers(graph: Graph, steps: list[Step], maps: dict[str, Map], plans: list[l
             macs=sum(graph.macs(op) for op in step.ops), parts=tuple(op.name for op in step.ops),
             unit=unit_of(step, of_step, graph),
             obstacle=next((plan.obstacle for plan in of_step if plan.obstacle), None),
+            interleave=maps[step.x].interleave,
             constant_elements=sum(stored.values()), map_elements=alive))
     return layers
 

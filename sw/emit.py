@@ -1,6 +1,8 @@
 """Plans and maps to nests: where addresses, tokens and parameters come together."""
 
+from collections import deque
 from dataclasses import dataclass, field, replace
+from itertools import chain, repeat
 
 import numpy as np
 
@@ -16,6 +18,8 @@ from systolith.sw.tiling import pixel_tiles
 
 __all__ = ["Constants", "Emitter", "pack_constants"]
 
+#: Accumulator stores: so many groups can be streamed before one is drained.
+_STORES = 2
 #: No saturation beyond that of int8.
 _ALL = (-128, 127)
 
@@ -130,37 +134,63 @@ class Emitter:
                  for i, (tile, _) in enumerate(tiles)]
         # one fill after every part but the last two, and those that are left before the first
         due = max(0, len(fills) + 2 - sum(map(len, parts))) if self.overlap else len(fills)
+        fills_of = chain([fills[:due]], ([fill] for fill in fills[due:]), repeat([]))
         for i, (tile, constant) in enumerate(tiles):
-            self._load(tile, constant)
             # later tiles find everything there
-            for piece in pieces(tile, self.arriving if i == 0 else None):
-                self._stream(step, tile, piece)
-            for part in parts[i]:
-                for fill in fills[:due]:
-                    self._halo(*fill)
-                del fills[:due]
-                self._drain(step, tile, constant, part)
-                due = 1
+            cut = pieces(tile, self.arriving if i == 0 else None)
+            drains = deque((part, next(fills_of)) for part in parts[i])
+            self._tile(step, tile, constant, cut, drains)
         self.arriving = early
         for nest in self.nests[first:]:
             nest.op = nest.op or step.core.name
+
+    def _tile(self, step: Step, plan: Plan, constant: Constants, cut: list[Piece],
+              drains: deque[tuple[tuple[int, int], list[tuple[str, PostNest]]]]) -> None:
+        """Emit a tile in pieces, and its drains, each with the fills that come before it.
+
+        A STREAM nest holds up the program until the one before it has been taken. So where groups
+        are nests of their own, the drain that frees a store is given before what waits for it.
+        """
+        def drain(begun: int) -> None:
+            while drains and drains[0][0][0] < begun:
+                part, fills = drains.popleft()
+                for fill in fills:
+                    self._halo(*fill)
+                self._drain(step, plan, constant, part)
+
+        together = sum(map(_tiles_of, cut)) == plan.groups * plan.passes
+        if together:
+            self._load(plan, constant, (0, plan.groups), (0, plan.passes))
+        for piece in cut:
+            if plan.period > 1:
+                drain(piece.groups[0] - _STORES + 1)
+            if not together:
+                self._load(plan, constant, piece.groups, piece.passes)
+            self._stream(step, plan, piece)
+        drain(plan.groups)
 
     def _halo(self, name: str, nest: PostNest) -> None:
         target = self.maps[name]
         self._post(name, (-target.halo.top, target.tensor.shape[0] + target.halo.bottom), nest)
 
-    def _load(self, plan: Plan, constant: Constants) -> None:
-        words = plan.passes * self.config.load_words
-        loops = [Loop(words, self.config.lanes), Loop(plan.groups, words * self.config.lanes)]
-        if len(plan.tiles) == 1 and plan.groups > 1:
-            loops[1] = Loop(plan.groups, 0)
-        self.nests.append(LoadNest(base=constant.tile_address, loops=loops))
+    def _load(self, plan: Plan, constant: Constants, groups: tuple[int, int],
+              passes: tuple[int, int]) -> None:
+        """Emit the load of some passes' tiles for some groups, group by group."""
+        words, lanes = self.config.load_words, self.config.lanes
+        apart = 0 if len(plan.tiles) == 1 else plan.passes * words * lanes
+        self.nests.append(LoadNest(
+            base=constant.tile_address + groups[0] * apart + passes[0] * words * lanes,
+            loops=[Loop((passes[1] - passes[0]) * words, lanes),
+                   Loop(groups[1] - groups[0], apart)]))
 
     def _stream(self, step: Step, plan: Plan, piece: Piece) -> None:
         name = step.core.inputs[plan.source]
         source = _seen(self.maps[name], plan)
         y, x = plan.y, plan.x
         rows_read = (0, self.maps[name].tensor.shape[0]) if plan.blocks else (y.start, y.end)
+        first, rows = plan.rows_of(piece.reduction)
+        top = y.start + first * y.stride
+        top -= source.lead(top)
         if plan.window:
             rows, columns = plan.window
             loops = [Loop((x.count - 1) * x.stride + columns, source.stride(0, 1)),
@@ -168,17 +198,18 @@ class Emitter:
             window = (rows, columns, y.stride, x.stride)
         else:
             loops = [Loop(x.count, source.stride(0, x.stride), acc=1),
-                     Loop(y.count, source.stride(y.stride, 0), acc=x.count)]
+                     Loop(rows, source.stride(plan.period * y.stride, 0),
+                          acc=plan.period * x.count)]
             window = None
         reduction = [Loop(r.count, source.stride(r.dy, r.dx, r.elements))
-                     for r in plan.reduction if r.count > 1]
+                     for r in plan.reductions[piece.reduction] if r.count > 1]
         offset = piece.groups[0] * plan.group_stride
-        begin, end = piece.passes
-        if end - begin < plan.passes:            # the reduction is a single loop then
+        (begin, end), whole = piece.passes, plan.passes_of[piece.reduction]
+        if (begin, end) != whole:                # the reduction is a single loop then
             offset += begin * reduction[0].stride
             reduction = [replace(reduction[0], count=end - begin)]
         self.nests.append(StreamNest(
-            base=source.at(y.start, x.start, plan.base) + offset,
+            base=source.at(top, x.start, plan.base) + offset, acc_base=first * x.count,
             loops=[*loops, *reduction, Loop(piece.groups[1] - piece.groups[0], plan.group_stride)],
             pass_level=2, group_level=2 + len(reduction), window=window,
             hold=piece.hold, keep=piece.keep,
@@ -246,6 +277,11 @@ class Emitter:
                   if part.rows[0] < end and part.rows[1] > begin and (
                       channels is None or part.channels is None or part.channels[0] < channels)]
         return Token(Engine.POST, max(counts)) if counts else None
+
+
+def _tiles_of(piece: Piece) -> int:
+    """Return how many tiles a piece takes."""
+    return (piece.groups[1] - piece.groups[0]) * (piece.passes[1] - piece.passes[0])
 
 
 def _seen(stored: Map, plan: Plan) -> Map:

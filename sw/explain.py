@@ -254,6 +254,8 @@ def _leading(layers: list[LayerInfo], config: Config, total: int | None) -> dict
     where, why = _UNITS[Unit(main.unit)]
     if main.obstacle:
         why += f" ({main.obstacle})"
+    if main.interleave > 1:
+        why += f"; {main.interleave} rows of its input lie side by side"
     if len(layers) > 1:
         why += f"; {len(layers)} steps"
     report = {

@@ -27,13 +27,20 @@ class Halo:
 
 @dataclass(frozen=True, slots=True)
 class Map:
-    """A tensor with its halo; ``address`` is that of the halo's first element."""
+    """A tensor with its halo; ``address`` is that of the halo's first element.
+
+    With ``interleave`` g the pixels of g rows, counted from the halo's first, that are one below
+    the other lie side by side: channels of row 0, of row 1... So a run of consecutive elements
+    covers g rows. Such a map is addressed by whole groups of rows.
+    """
 
     tensor: Tensor
     halo: Halo
-    #: Elements stored for each pixel, at least the tensor's channels.
+    #: Elements stored for each pixel, at least the tensor's channels; with ``interleave`` for all
+    #: pixels that lie side by side.
     channels: int
     address: int = 0
+    interleave: int = 1
 
     @property
     def width(self) -> int:
@@ -42,13 +49,14 @@ class Map:
 
     @property
     def pitch(self) -> int:
-        """Elements from a pixel to the one below."""
+        """Elements from a pixel to the one below, or to that in the next group of rows."""
         return self.width * self.channels
 
     @property
     def elements(self) -> int:
         """Elements of the map and its halo."""
-        return (self.halo.top + self.tensor.shape[0] + self.halo.bottom) * self.pitch
+        rows = self.halo.top + self.tensor.shape[0] + self.halo.bottom
+        return -(-rows // self.interleave) * self.pitch
 
     def blocks(self, size: int) -> "Map":
         """Return the map as (h * w, channels / size, size): a row for each pixel.
@@ -61,9 +69,17 @@ class Map:
 
     def at(self, y: int, x: int, channel: int = 0) -> int:
         """Return the address of a pixel's channel; the halo has negative or large y and x."""
-        return (self.address + (y + self.halo.top) * self.pitch
-                + (x + self.halo.left) * self.channels + channel)
+        group, row = divmod(y + self.halo.top, self.interleave)
+        return (self.address + group * self.pitch + (x + self.halo.left) * self.channels
+                + row * self.tensor.shape[2] + channel)
+
+    def lead(self, y: int) -> int:
+        """Return how many rows of a row's group come before it."""
+        return (y + self.halo.top) % self.interleave
 
     def stride(self, dy: int, dx: int, elements: int = 0) -> int:
-        """Return the distance in elements of a step by dy rows, dx pixels and some elements."""
-        return dy * self.pitch + dx * self.channels + elements
+        """Return the distance in elements of a step by dy rows, dx pixels and some elements.
+
+        The rows must be whole groups.
+        """
+        return dy // self.interleave * self.pitch + dx * self.channels + elements

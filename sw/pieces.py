@@ -31,6 +31,8 @@ class Piece:
     #: The accumulators are left to the next piece, or taken over from the one before.
     hold: bool = False
     keep: bool = False
+    #: Which of the plan's reductions.
+    reduction: int = 0
 
 
 def early_channels(plan: Plan, config: Config) -> int | None:
@@ -39,7 +41,7 @@ def early_channels(plan: Plan, config: Config) -> int | None:
     None: it needs all at once. Without descriptors ahead of time the second piece could not be
     given before the first is done, and that would wait for a POST nest that comes after both.
     """
-    if not config.prefetch_descriptors or plan.blocks or plan.base:
+    if not config.prefetch_descriptors or plan.blocks or plan.base or plan.period > 1:
         return None
     if plan.group_stride:
         return (plan.groups - 1) * plan.group_stride or None
@@ -54,6 +56,8 @@ def pieces(plan: Plan, early: int | None) -> list[Piece]:
     ``early`` is the plan's own number (:func:`early_channels`), or None to leave it whole.
     """
     groups, passes = (0, plan.groups), (0, plan.passes)
+    if plan.period > 1:
+        return _phases(plan)
     if early is None:
         return [Piece(groups, passes)]
     if plan.group_stride:
@@ -63,6 +67,16 @@ def pieces(plan: Plan, early: int | None) -> list[Piece]:
     first = [Piece((0, 1), (0, cut), early, hold=True),
              Piece((0, 1), (cut, plan.passes), keep=True)]
     return first + ([Piece((1, plan.groups), passes)] if plan.groups > 1 else [])
+
+
+def _phases(plan: Plan) -> list[Piece]:
+    """Return a piece for each reduction that has rows, group by group.
+
+    Each replaces what was in the accumulators of its own rows; the last one closes the group.
+    """
+    used = [(i, passes) for i, passes in enumerate(plan.passes_of) if plan.rows_of(i)[1]]
+    return [Piece((group, group + 1), passes, hold=i != used[-1][0], reduction=i)
+            for group in range(plan.groups) for i, passes in used]
 
 
 def drain_parts(plan: Plan, fills: int, early: int | None,
@@ -86,12 +100,12 @@ def post_slack(plans: list[Plan], residual: bool, config: Config) -> int:
     slack = 0
     for plan in plans:
         sums = plan.y.count * plan.x.count
-        vectors = sums
+        vectors = plan.vectors
         if plan.window:
             rows, columns = plan.window
-            vectors = ((plan.y.count - 1) * plan.y.stride + rows) * (
+            vectors = plan.passes * ((plan.y.count - 1) * plan.y.stride + rows) * (
                 (plan.x.count - 1) * plan.x.stride + columns)
         drain = sums * config.post_steps * (RESIDUAL_CYCLES if residual else 1)
         tiles = -(-sums // config.accumulator_depth)
-        slack += plan.groups * (vectors * plan.passes - drain - tiles * _GROUP_CYCLES)
+        slack += plan.groups * (vectors - drain - tiles * _GROUP_CYCLES)
     return slack

@@ -37,6 +37,8 @@ class LayerInfo:
     #: What it occupies (:class:`systolith.sw.steps.Unit`), and why no better unit, if there is one.
     unit: str = ""
     obstacle: str | None = None
+    #: Rows of its input that lie side by side.
+    interleave: int = 1
     #: Elements of memory: its weights and parameters; the maps that live while it runs.
     constant_elements: int = 0
     map_elements: int = 0

@@ -45,6 +45,6 @@ def _height(plan, config, rows, tallest, sums_per_row, least) -> int:
     """Choose rows a tile: at most ``tallest``, as even as possible, and not needlessly small."""
     count = -(-rows // tallest)
     if plan.window is None:                     # the window unit reads the rows between tiles twice
-        smallest = -(-_LOADS * config.load_words // sums_per_row)
+        smallest = -(-_LOADS * config.load_words * plan.period // sums_per_row)
         count = max(count, min(least, rows // smallest))
     return -(-rows // count)

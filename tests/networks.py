@@ -42,7 +42,8 @@ HOSTED = ("table", "product", "gate")
 SPREAD = 50
 
 
-def random_graph(rng, *, kinds=KINDS, layers=4, size=12, channels=12, one_dimensional=None):
+def random_graph(rng, *, kinds=KINDS, layers=4, size=12, channels=12, one_dimensional=None,
+                 input_channels=None):
     """Build a random network of ``layers`` layers.
 
     Parameters
@@ -55,13 +56,16 @@ def random_graph(rng, *, kinds=KINDS, layers=4, size=12, channels=12, one_dimens
         Layers after the input. ``global`` and ``dense`` leave a 1 x 1 map.
     size, channels : int
         Largest height or width, and largest channel count, of the input.
+    input_channels : int
+        Largest channel count of the input, if not ``channels``.
     one_dimensional : bool or None
         Height 1 everywhere; None lets the dice decide (one in four).
     """
     if one_dimensional is None:
         one_dimensional = rng.random() < 0.25
     height = 1 if one_dimensional else int(rng.integers(1, size + 1))
-    shape = (height, int(rng.integers(1, size + 1)), int(rng.integers(1, channels + 1)))
+    depth = channels if input_channels is None else input_channels
+    shape = (height, int(rng.integers(1, size + 1)), int(rng.integers(1, depth + 1)))
     builder = _Builder(rng, shape, channels)
     for _ in range(layers):
         builder.layer(str(rng.choice(list(kinds))))

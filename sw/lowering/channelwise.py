@@ -76,7 +76,8 @@ def _whole(pool: Pool, source: Map, config: Config) -> Plan | None:
     y, x = Axis(1, 0, 1, h * w), Axis(channels // wide, 0, 1, 1)
     tiles = np.zeros((1, h * w, config.rows, config.columns), np.int64)
     tiles[:, :, range(wide), range(wide)] = 1
-    return Plan(y=y, x=x, groups=1, reduction=(Reduction(h * w, dy=1),), tiles=tiles,
+    return Plan(y=y, x=x, groups=1, reductions=((Reduction(h * w, dy=1),),),
+                tiles=tiles,
                 parameters=_divided(pool, h * w, wide, source), channels=wide, blocks=wide)
 
 
@@ -157,7 +158,7 @@ def _windows(weights, y, x, parameters, config, origin) -> Plan:
     tiles[:, :, :_WINDOW * _WINDOW] = taps.transpose(0, 2, 4, 3, 5, 1).reshape(
         groups, blocks_y * blocks_x, _WINDOW * _WINDOW, config.columns)
     return Plan(y=y, x=x, origin=origin, groups=groups, group_stride=config.columns,
-                reduction=(Reduction(blocks_x, dx=_WINDOW), Reduction(blocks_y, dy=_WINDOW)),
+                reductions=((Reduction(blocks_x, dx=_WINDOW), Reduction(blocks_y, dy=_WINDOW)),),
                 tiles=tiles, parameters=parameters, channels=channels,
                 window=(min(kh, _WINDOW), min(kw, _WINDOW)))
 
@@ -184,9 +185,9 @@ def _diagonal(weights, y, x, parameters, source, config, *, dilation=(1, 1), ori
             tiles[:, :, :, tap * source.channels + n, n] = kernel[:, n, :, :, tap]
     tiles = tiles.reshape(groups, kh * steps, config.rows, config.columns)
     reduction = (Reduction(steps, dx=together * dilation[1]), Reduction(kh, dy=dilation[0]))
-    whole = Plan(y=y, x=x, origin=origin, groups=groups, group_stride=wide, reduction=reduction,
-                 tiles=tiles[:1] if shared else tiles, parameters=parameters, channels=channels,
-                 pool=pool)
+    whole = Plan(y=y, x=x, origin=origin, groups=groups, group_stride=wide,
+                 reductions=(reduction,), tiles=tiles[:1] if shared else tiles,
+                 parameters=parameters, channels=channels, pool=pool)
     return [whole] if wide == config.columns or groups == 1 else _one_by_one(whole, wide)
 
 

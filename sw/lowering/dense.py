@@ -1,5 +1,7 @@
 """Dense and grouped convolution, and fully connected layers, as runs of consecutive elements."""
 
+import math
+
 import numpy as np
 
 from systolith.hw.config import Config
@@ -17,6 +19,10 @@ def lower_dense(conv: Conv, source: Map, results: tuple[int, int], config: Confi
     The reduction vector of a pixel is cut from the longest runs of consecutive elements its window
     covers: several kernel rows and what lies between them, or single pixels; each run into chunks
     of ``config.rows``. What lies between, and the excess of the last chunk, meet zero weights.
+
+    Where the source's rows lie side by side in groups, results meet the groups in as many ways as
+    it takes their windows to step from one group's beginning to another's; each way has tiles of
+    its own, in which rows of a group that the window does not cover have zero weights.
     """
     return [_group(conv, source, results, config, group) for group in range(conv.groups)]
 
@@ -25,14 +31,9 @@ def _group(conv, source, results, config, group) -> Plan:
     outputs = len(conv.weights) // conv.groups
     inputs = conv.weights.shape[3]
     weights = conv.weights[group * outputs:(group + 1) * outputs].astype(np.int64)
-    runs, loops = _runs(weights, conv, source, config)
     lead = group * inputs % config.alignment     # vectors start at aligned elements
-    runs = np.pad(runs, ((0, 0), (0, 0), (lead, 0)))
-    chunks = -(-runs.shape[2] // config.rows)
-    groups = -(-outputs // config.columns)
-    padded = np.zeros((groups * config.columns, runs.shape[1], chunks * config.rows), np.int64)
-    padded[:outputs, :, :runs.shape[2]] = runs
-    tiles = padded.reshape(groups, config.columns, -1, config.rows).transpose(0, 2, 3, 1)
+    cut = [_tiles(*_runs(kernel, conv, source, config), lead, config)
+           for kernel in _kernels(weights, conv, source)]
     zero = source.tensor.zero_point
     bias = conv.bias[group * outputs:(group + 1) * outputs] - zero * weights.sum((1, 2, 3))
     h, w = results
@@ -43,9 +44,40 @@ def _group(conv, source, results, config, group) -> Plan:
     return Plan(
         y=conv_axis(h, weights.shape[1], conv.stride[0], top, conv.dilation[0]),
         x=conv_axis(w, weights.shape[2], conv.stride[1], left, conv.dilation[1]),
-        base=group * inputs - lead, groups=groups,
-        reduction=(Reduction(chunks, elements=config.rows), *loops), tiles=tiles,
+        base=group * inputs - lead, groups=-(-outputs // config.columns),
+        reductions=tuple(reduction for reduction, _ in cut),
+        tiles=np.concatenate([tiles for _, tiles in cut], axis=1),
         parameters=Parameters.of(bias, requant), channel=group * outputs, channels=outputs)
+
+
+def _kernels(weights, conv, source) -> list[np.ndarray]:
+    """Return the kernel over groups of rows, int64[o, groups, kw, elements], for each phase."""
+    rows = source.interleave
+    if rows == 1:
+        return [weights]
+    o, kh, kw, inputs = weights.shape
+    (down, _), (apart, _) = conv.stride, conv.dilation
+    span = apart * (kh - 1) + 1
+    kernels = []
+    for phase in range(rows // math.gcd(rows, down)):
+        lead = source.lead(phase * down - conv.pads[0])
+        groups = -(-(lead + span) // rows)
+        kernel = np.zeros((o, groups * rows, kw, inputs), np.int64)
+        kernel[:, lead:lead + span:apart] = weights
+        kernels.append(kernel.reshape(o, groups, rows, kw, inputs).swapaxes(2, 3).reshape(
+            o, groups, kw, rows * inputs))
+    return kernels
+
+
+def _tiles(runs, loops, lead, config) -> tuple[tuple[Reduction, ...], np.ndarray]:
+    """Cut runs, of which each begins after ``lead`` elements more, into tiles."""
+    outputs, count, length = runs.shape
+    chunks = -(-(lead + length) // config.rows)
+    groups = -(-outputs // config.columns)
+    padded = np.zeros((groups * config.columns, count, chunks * config.rows), np.int64)
+    padded[:outputs, :, lead:lead + length] = runs
+    tiles = padded.reshape(groups, config.columns, -1, config.rows).transpose(0, 2, 3, 1)
+    return (Reduction(chunks, elements=config.rows), *loops), tiles
 
 
 def _runs(weights, conv, source, config):
@@ -56,13 +88,14 @@ def _runs(weights, conv, source, config):
         return weights.reshape(o, kh * kw, inputs), loops
     stored = np.zeros((o, kh, kw, source.channels), np.int64)
     stored[..., :inputs] = weights
-    apart, length = conv.dilation[0] * source.pitch, kw * source.channels
+    down = 1 if source.interleave > 1 else conv.dilation[0]
+    apart, length = down * source.pitch, kw * source.channels
     together = _kernel_rows(kh, apart, length, config.rows)
     steps = -(-kh // together)
     runs = np.zeros((o, steps * together, max(apart, length)), np.int64)
     runs[:, :kh, :length] = stored.reshape(o, kh, -1)
     runs = runs.reshape(o, steps, -1)[..., :(together - 1) * apart + length]
-    return runs, (Reduction(steps, dy=together * conv.dilation[0]),)
+    return runs, (Reduction(steps, dy=together * down * source.interleave),)
 
 
 def _kernel_rows(kh: int, apart: int, length: int, rows: int) -> int:

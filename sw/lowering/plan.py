@@ -1,6 +1,8 @@
 """What one trip of pixels through the array does: reduction, tiles and channel parameters."""
 
+import math
 from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 
 import numpy as np
 
@@ -72,8 +74,10 @@ class Parameters:
 class Plan:
     """One rectangle of results, ``channels`` output channels from ``channel`` on.
 
-    ``tiles`` is int64[groups or 1, passes, rows, columns] in the order the reduction's loops
-    visit them; ``reduction`` lists those loops innermost first.
+    ``tiles`` is int64[groups or 1, passes, rows, columns] in the order the reductions' loops
+    visit them; a reduction lists its loops innermost first. Row i of the sums takes reduction
+    ``(phase + i) % len(reductions)``: rows that meet the source's groups of rows in different
+    places have tiles of their own.
     """
 
     #: Windows along height and width; each gives one sum in the accumulators.
@@ -88,7 +92,8 @@ class Plan:
     base: int = 0
     group_stride: int = 0
     groups: int
-    reduction: tuple[Reduction, ...] = ()
+    reductions: tuple[tuple[Reduction, ...], ...] = ((),)
+    phase: int = 0
     tiles: np.ndarray
     parameters: Parameters
     #: First output channel, and output channels of this plan.
@@ -129,12 +134,36 @@ class Plan:
                     strict=True)]
         origin = (self.origin[0] + rows[0] * self.step[0],
                   self.origin[1] + columns[0] * self.step[1])
-        return replace(self, y=axes[0], x=axes[1], origin=origin)
+        phase = (self.phase + rows[0] * self.pool_stride[0]) % self.period
+        return replace(self, y=axes[0], x=axes[1], origin=origin, phase=phase)
+
+    @property
+    def period(self) -> int:
+        """Rows of sums from one to the next that takes the same reduction."""
+        return len(self.reductions)
+
+    def rows_of(self, index: int) -> tuple[int, int]:
+        """Return the first row of the sums that takes a reduction, and how many take it."""
+        first = (index - self.phase) % self.period
+        return first, max(0, -(-(self.y.count - first) // self.period))
 
     @property
     def passes(self) -> int:
-        """Tiles of one group."""
+        """Tiles of one group, those of all reductions."""
         return self.tiles.shape[1]
+
+    @property
+    def passes_of(self) -> list[tuple[int, int]]:
+        """First pass, and last + 1, of every reduction."""
+        ends = accumulate((math.prod(loop.count for loop in loops) for loops in self.reductions),
+                          initial=0)
+        return list(pairwise(ends))
+
+    @property
+    def vectors(self) -> int:
+        """Vectors that one group streams, without the window unit."""
+        return self.x.count * sum(
+            self.rows_of(i)[1] * (end - begin) for i, (begin, end) in enumerate(self.passes_of))
 
     def valid(self, config: Config) -> int:
         """Return the columns of the last group that carry a channel."""
@@ -148,7 +177,12 @@ class Plan:
         CapacityError
             If one could.
         """
-        weights = np.broadcast_to(self.tiles, (self.groups, *self.tiles.shape[1:]))
+        for begin, end in self.passes_of:
+            self._check(self.tiles[:, begin:end], config, name)
+
+    def _check(self, tiles: np.ndarray, config: Config, name: str) -> None:
+        """Prove it of the sums that some tiles make."""
+        weights = np.broadcast_to(tiles, (self.groups, *tiles.shape[1:]))
         weights = weights.transpose(0, 3, 1, 2).reshape(self.groups * config.columns, -1)
         weights = weights[:self.channels]
         top = 1 << config.operand_bits - 1

@@ -87,6 +87,18 @@ def test_core_agrees(name, seed, kinds):
     assert case, "too large for a test: choose another seed"
 
 
+@pytest.mark.parametrize("name, seed, kind", [
+    ("tall", 67, "conv"), ("tall", 10, "pooled"), ("odd", 46, "conv"), ("wide", 46, "pooled"),
+    ("steps", 2, "conv"), ("shallow", 67, "conv"), ("icebreaker", 2, "conv"),
+    ("icebreaker", 40, "pooled"), ("window", 5, "conv"),
+])
+def test_rows_side_by_side(name, seed, kind):
+    """Nests that share a group without keeping each other's sums."""
+    case = compare(CORES[name], seed, kinds=(kind,), layers=1, size=9, input_channels=2,
+                   one_dimensional=False)
+    assert case.program.inputs[0].interleave > 1
+
+
 def test_two_jobs_in_two_buffers():
     """The second image has its own buffers, the first one's result is left alone."""
     case = compare(CORES["wide"], 1, jobs=2, size=4, channels=4)

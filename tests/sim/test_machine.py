@@ -11,8 +11,10 @@ from systolith.hw import isa
 from systolith.hw.config import Config
 from systolith.hw.isa import Engine, GoHeader, Op, SetHeader
 from systolith.sim.machine import Machine
+from systolith.sw import compiler
 from systolith.sw.assembler import assemble
 from systolith.sw.errors import CapacityError
+from systolith.sw.lowering.interleaving import layouts
 from systolith.sw.nests import LoadNest, Loop, PostNest, StreamNest, Token
 from systolith.sw.program_view import IllegalInstruction
 from tests.compiled import CONFIGS, random_case
@@ -31,12 +33,17 @@ def noisy_machine(config, rng, batch=IMAGES):
     return machine
 
 
-def compare(config, seed, parity=0, **options):
-    """Run a random network on the machine and compare all outputs; False if it does not fit."""
+def compare(config, seed, parity=0, interleaved=False, **options):
+    """Run a random network on the machine and compare all outputs; False if it does not fit.
+
+    So it is with ``interleaved`` where no input has rows side by side.
+    """
     rng = np.random.default_rng(seed)
     try:
         case = random_case(rng, config, images=IMAGES, **options)
     except CapacityError:
+        return False
+    if interleaved and all(buffer.interleave == 1 for buffer in case.program.inputs):
         return False
     machine = noisy_machine(config, rng)
     images = slice(0, IMAGES)
@@ -74,6 +81,22 @@ def test_narrow_maps(name):
     fit = [compare(CONFIGS[name], seed, kinds=("conv", "dilated"), layers=2, size=6, channels=2)
            for seed in range(12)]
     assert sum(fit) >= 10
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_interleaved_inputs(name, monkeypatch):
+    """Any number of rows side by side gives the same answers, not only the one chosen."""
+    rng = np.random.default_rng(3)
+
+    def any_layout(source, steps, graph, config):
+        readers = [step for step in steps if source.tensor.name in step.inputs]
+        return rng.choice(np.array(layouts(source, readers, graph, config), object))
+
+    monkeypatch.setattr(compiler, "interleaved", any_layout)
+    fit = [compare(CONFIGS[name], seed, parity=seed % 2, kinds=("conv", "pooled"), layers=2,
+                   size=16, channels=9, input_channels=3, one_dimensional=False, interleaved=True)
+           for seed in range(24)]
+    assert sum(fit) >= 8
 
 
 @pytest.mark.parametrize("name", CONFIGS)

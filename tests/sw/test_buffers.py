@@ -11,20 +11,28 @@ from systolith.sw.ir import HostStep, Port, Tensor
 from systolith.sw.maps import Halo, Map
 
 
-def buffer(shape=(3, 4, 2), halo=(1, 2, 0, 1), channels=4, zero_point=-7, **port):
+def buffer(shape=(3, 4, 2), halo=(1, 2, 0, 1), channels=4, zero_point=-7, interleave=1,
+           **port):
     """Return the buffer of a model whose arrays have their channels first."""
     h, w, c = shape
     tensor = Tensor(name="t", shape=shape, scale=0.5, zero_point=zero_point)
     port = Port(**{"name": "x", "tensor": "t", "shape": (c, h, w), "dtype": "int8",
                    "permutation": (1, 2, 0)} | port)
-    return Buffer(port=port, tensor=tensor, address=96, delta=0, halo=halo, channels=channels)
+    return Buffer(port=port, tensor=tensor, address=96, delta=0, halo=halo, channels=channels,
+                  interleave=interleave)
 
 
 @st.composite
 def buffers(draw):
     shape = tuple(draw(st.integers(1, 6)) for _ in range(3))
     halo = tuple(draw(st.integers(0, 3)) for _ in range(4))
-    return buffer(shape, halo, shape[2] + draw(st.integers(0, 3)), draw(st.integers(-128, 127)))
+    rows = draw(st.integers(1, 4))
+    return buffer(shape, halo, rows * shape[2] + draw(st.integers(0, 3)),
+                  draw(st.integers(-128, 127)), rows)
+
+
+def placed_map(b):
+    return Map(b.tensor, Halo(*b.halo), b.channels, interleave=b.interleave)
 
 
 def random_array(b, seed=0):
@@ -35,7 +43,7 @@ def random_array(b, seed=0):
 def test_pack_puts_elements_where_the_compiler_expects_them(b, seed):
     array = random_array(b, seed)
     packed = b.pack(array)
-    placed = Map(b.tensor, Halo(*b.halo), b.channels)
+    placed = placed_map(b)
     assert (packed.dtype, packed.shape) == (np.int8, (b.elements,))
     assert b.elements == placed.elements
     expected = np.full(b.elements, b.tensor.zero_point)
@@ -48,7 +56,7 @@ def test_pack_puts_elements_where_the_compiler_expects_them(b, seed):
 @given(buffers(), st.integers(0, 1000))
 def test_unpack_takes_the_map_and_nothing_around_it(b, seed):
     memory = np.random.default_rng(seed).integers(-128, 128, b.elements, np.int8)
-    placed = Map(b.tensor, Halo(*b.halo), b.channels)
+    placed = placed_map(b)
     got = b.unpack(memory)
     assert got.shape == b.port.shape
     for channel, y, x in np.ndindex(got.shape):
@@ -62,8 +70,9 @@ def test_round_trip(b):
 
 
 def test_padded_shape():
-    assert buffer().padded == (4, 7, 4)
+    assert buffer().stored == (4, 7, 4)
     assert buffer().elements == 4 * 7 * 4
+    assert buffer(channels=8, interleave=3).stored == (2, 7, 8)
 
 
 def test_host_steps_are_done_on_the_way():

@@ -1,5 +1,6 @@
 """Lowering: results covered once, halos large enough, sums that could overflow refused."""
 
+import math
 import re
 from dataclasses import replace
 
@@ -13,9 +14,10 @@ from systolith.sw.compiler import compile_graph
 from systolith.sw.errors import CapacityError
 from systolith.sw.ir import Concat, Conv, Graph, Pool, Tensor, TransposedConv
 from systolith.sw.lowering.geometry import clipped_axis, conv_axis
+from systolith.sw.lowering.interleaving import interleaved
 from systolith.sw.lowering.lower import lower_step, needed_halo
 from systolith.sw.lowering.placing import affine_runs
-from systolith.sw.lowering.plan import Axis, Parameters, Plan
+from systolith.sw.lowering.plan import Axis, Parameters, Plan, Reduction
 from systolith.sw.maps import Halo, Map
 from systolith.sw.steps import Step, fuse
 from tests.compiled import CONFIGS
@@ -118,7 +120,7 @@ def test_every_result_is_planned_once(seed, name):
             assert 0 < plan.valid(config) <= config.columns
             assert plan.tiles.shape[0] in (1, plan.groups)
             assert plan.tiles.shape[2:] == (config.rows, config.columns)
-            assert np.prod([r.count for r in plan.reduction], dtype=int) == plan.passes
+            assert plan.passes_of[-1][1] == plan.passes
         assert (seen == 1).all(), step.core.kind
 
 
@@ -181,6 +183,58 @@ def test_vectors_cover_several_kernel_rows(kernel, shape, width, passes):
     assert plan.passes == passes
 
 
+@pytest.mark.parametrize("kernel, stride, channels, config, rows", [
+    (5, 1, 1, Config(), 3),              # 15 of 16 rows, 2 1/3 passes on average
+    (5, 2, 1, Config(), 3),
+    (3, 1, 1, Config(), 5),
+    (3, 2, 1, Config(), 4),              # windows begin at even rows: half of them fit a vector
+    (3, 1, 3, Config(), 1),              # 9 elements a row; every window would meet two groups
+    (1, 1, 1, Config(), 1),
+    (5, 1, 4, Config(), 2),              # 20 elements a row take two vectors, 40 three
+    (5, 1, 1, CONFIGS["steps"], 2),      # one channel is stored as two
+])
+def test_rows_side_by_side(kernel, stride, channels, config, rows):
+    """The layout of an input takes the fewest passes."""
+    op = replace(convolution(kernel, kernel, channels), stride=(stride, stride))
+    size = 24
+    results = (size - kernel) // stride + 1
+    tensors = {"x": Tensor(name="x", shape=(size, size, channels), scale=1.0, zero_point=3),
+               "y": Tensor(name="y", shape=(results, results, 3), scale=1.0, zero_point=0)}
+    graph = Graph(name="one", tensors=tensors, ops=[op], inputs=[], outputs=[])
+    stored = -(-channels // config.alignment) * config.alignment
+    source = interleaved(Map(tensors["x"], Halo(), stored), [Step(op)], graph, config)
+    assert source.interleave == rows
+    (plan,) = lower_step(Step(op), [source], graph, config)
+    assert plan.period == rows // math.gcd(rows, stride)
+    assert plan.vectors <= lower_step(
+        Step(op), [Map(tensors["x"], Halo(), stored)], graph, config)[0].vectors
+
+
+@pytest.mark.parametrize("reader", ["pool", "grouped", "dilated", "output"])
+def test_other_readers_keep_rows_apart(reader):
+    op = convolution(5, 5, 2)
+    graph = random_graph(np.random.default_rng(1), layers=0)
+    graph.tensors["t0"] = replace(graph.tensors["t0"], shape=(12, 12, 2))
+    for name in "yz":
+        graph.tensors[name] = replace(graph.tensors["t0"], name=name, shape=(8, 8, 3))
+    steps = [Step(replace(op, inputs=("t0",)))]
+    source = Map(graph.tensors["t0"], Halo(), 2)
+    graph.outputs.clear()
+    assert interleaved(source, steps, graph, Config()).interleave > 1
+    match reader:
+        case "pool":
+            steps.append(Step(Pool(name="pool", kind="MaxPool", inputs=("t0",), output="z",
+                                   mode="max", kernel=(5, 5))))
+        case "grouped":
+            steps.append(Step(replace(op, inputs=("t0",), output="z", groups=2,
+                                      weights=np.ones((4, 5, 5, 1), np.int8))))
+        case "dilated":
+            steps.append(Step(replace(op, inputs=("t0",), output="z", dilation=(1, 2))))
+        case "output":
+            graph.outputs.append(replace(graph.inputs[0], name="again"))
+    assert interleaved(source, steps, graph, Config()) == source
+
+
 @pytest.mark.parametrize("channels, blocks", [(8, 8), (32, 8), (12, None), (4, None)])
 def test_average_over_a_whole_map(channels, blocks):
     """All results are one group where the channels form blocks."""
@@ -201,7 +255,8 @@ def plan_of(weights, bias=0, left=0):
     tiles[0, :, :, 0] = np.reshape(weights, (-1, 4))
     one = np.ones(1, np.int64)
     return Plan(y=Axis(1, 0, 1, 1), x=Axis(1, 0, 1, 1), groups=1, tiles=tiles, channel=6,
-                channels=1, parameters=Parameters(bias * one, one << 30, left * one, 0 * one))
+                reductions=((Reduction(tiles.shape[1]),),), channels=1,
+                parameters=Parameters(bias * one, one << 30, left * one, 0 * one))
 
 
 def refused(plan, config):

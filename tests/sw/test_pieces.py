@@ -26,7 +26,7 @@ def plan(*, groups, passes, stride=0, span=1, **rest):
     """A plan of that many groups and passes; ``stride`` 0 is a reduction over channels."""
     axis = Axis(3, 0, 1, span)
     return Plan(y=axis, x=axis, groups=groups, group_stride=stride, channels=groups * 4,
-                reduction=(Reduction(passes, elements=8),), parameters=Parameters.identity(4),
+                reductions=((Reduction(passes, elements=8),),), parameters=Parameters.identity(4),
                 tiles=np.zeros((1, passes, 8, 4), np.int64), **rest)
 
 
@@ -64,6 +64,27 @@ def test_pieces_cover_a_plan(groups, passes, stride):
     assert seen == [(group, step) for group in range(groups) for step in range(passes)]
 
 
+@given(groups=st.integers(1, 4), passes=st.lists(st.integers(1, 3), min_size=2, max_size=4),
+       rows=st.integers(1, 9), phase=st.integers(0, 3))
+def test_pieces_cover_rows_of_several_reductions(groups, passes, rows, phase):
+    """Every row of every group once; the last piece closes the group."""
+    one = plan(groups=groups, passes=sum(passes))
+    whole = replace(one, y=replace(one.y, count=rows), phase=phase % len(passes),
+                    reductions=tuple((Reduction(n, elements=8),) for n in passes))
+    assert early_channels(whole, CONFIG) is None
+    seen = []
+    for piece, after in pairwise([*pieces(whole, None), None]):
+        first, count = whole.rows_of(piece.reduction)
+        assert count and not piece.keep
+        assert piece.passes[1] - piece.passes[0] == passes[piece.reduction]
+        seen += [(piece.groups[0], row) for row in range(first, rows, whole.period)]
+        assert len(range(first, rows, whole.period)) == count
+        assert all((whole.phase + row) % whole.period == piece.reduction
+                   for row in range(first, rows, whole.period))
+        assert piece.hold == (after is not None and after.groups == piece.groups)
+    assert sorted(seen) == [(group, row) for group in range(groups) for row in range(rows)]
+
+
 @given(groups=st.integers(1, 9), fills=st.integers(0, 3),
        early=st.one_of(st.none(), st.integers(1, 40)))
 def test_drain_parts_cover_a_tile(groups, fills, early):
@@ -90,6 +111,17 @@ def test_a_program_too_long_is_made_shorter():
                 assert len(program.words) <= program_words
                 shorter += 1
     assert shorter >= 3
+
+
+def test_a_program_too_long_has_its_inputs_as_they_are():
+    graph = random_graph(np.random.default_rng(46), kinds=("conv",), layers=1, size=9, channels=8,
+                         input_channels=2, one_dimensional=False)
+    config = Config(rows=4, columns=2, post_lanes=2, banks=3, bank_words=1024, frame_bytes=64)
+    fast = compile_graph(graph, config)
+    assert fast.inputs[0].interleave > 1
+    short = compile_graph(graph, replace(config, program_words=64))
+    assert short.inputs[0].interleave == 1
+    assert len(short.words) <= 64 < len(fast.words)
 
 
 @pytest.mark.parametrize("window", [False, True])
