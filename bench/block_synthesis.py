@@ -34,6 +34,7 @@ from systolith.hw.core import readers
 from systolith.hw.latency import array_latency
 from systolith.hw.memory import UnifiedMemory
 from systolith.hw.requantize import Requantize
+from systolith.hw.softmax import Softmax
 from systolith.hw.stream import StreamEngine
 from systolith.hw.training_lanes import TrainingLanes
 from systolith.hw.window import Window
@@ -45,6 +46,7 @@ BLOCKS = {
     "requantizer": Requantize,
     "memory": lambda config: UnifiedMemory(config, readers(config)),
     "stream": StreamEngine,
+    "softmax": lambda config: Softmax(),
     "training-lanes": TrainingLanes,
     "window": Window,
 }
