@@ -283,6 +283,7 @@ def engine_registers(engine: Engine, *, training: bool = False) -> list[EngineRe
     return ENGINE_REGISTERS[engine] + (TRAINING_REGISTERS[engine] if training else [])
 
 
+@lru_cache
 def register_index(engine: Engine, name: str) -> int:
     """Return the index of an engine's register by name; ``KeyError`` if there is none."""
     for index, register in enumerate(engine_registers(engine, training=True)):
@@ -346,18 +347,24 @@ def encode(layout: type[data.Struct], **fields: object) -> int:
     ValueError
         If a field is unknown or its value does not fit (``Layout.const`` would truncate it).
     """
-    members = dict(data.Layout.cast(layout))
+    members = _encoder(layout)
     word = 0
     for name, value in fields.items():
         if name not in members:
             raise ValueError(f"{layout.__name__} has no field {name!r}")
-        field = members[name]
+        offset, mask, low, high = members[name]
         number = int(getattr(value, "value", value))
-        low, high = _bounds(field.shape)
         if not low <= number <= high:
             raise ValueError(f"{layout.__name__}.{name} = {number} is outside {low}..{high}")
-        word |= (number & (1 << field.width) - 1) << field.offset
+        word |= (number & mask) << offset
     return word
+
+
+@lru_cache
+def _encoder(layout: type[data.Struct]) -> dict[str, tuple[int, int, int, int]]:
+    """Return offset, mask, least and greatest value of every field."""
+    return {name: (field.offset, (1 << field.width) - 1, *_bounds(field.shape))
+            for name, field in data.Layout.cast(layout)}
 
 
 def decode(layout: type[data.Struct], word: int) -> dict[str, int]:

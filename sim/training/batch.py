@@ -57,7 +57,7 @@ class _Sums:
 
 
 class Batch:
-    """Groups that do the same at other addresses, none of which reads what another one writes.
+    """Groups that do the same at other addresses, none of which touches what another one writes.
 
     Parameters
     ----------
@@ -183,7 +183,7 @@ def batches(steps: Iterable[Group | Fill], elements: int) -> list[Batch | Fill]:
             result.append(step)
             continue
         own = _kind(step)
-        if own != kind or any(written[read].any() for read in _reads(step)):
+        if own != kind or any(written[touched].any() for touched in _touched(step)):
             end()
         kind = own
         together.append(step)
@@ -206,12 +206,12 @@ def _kind(group: Group) -> tuple:
               for p in group.passes))
 
 
-def _reads(group: Group) -> Iterable[np.ndarray]:
-    """Yield the addresses of all elements that a group reads."""
+def _touched(group: Group) -> Iterable[np.ndarray]:
+    """Yield the addresses of all elements that a group reads or writes."""
     columns = group.places.shape[1]
     for passes in group.passes:
         yield passes.vectors
         yield passes.tiles[..., :columns]
-    for addresses in (group.operands, group.masks):
+    for addresses in (group.operands, group.masks, group.places, group.records):
         if addresses is not None:
             yield addresses
