@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from systolith.hw.block_ram import BlockRam
 from systolith.hw.config import Config
 from systolith.hw.latency import ACCUMULATE_CYCLES, DRAIN_LATENCY
+from systolith.hw.replica import copy_of
 
 __all__ = ["AccumulatorStores", "entry_layout"]
 
@@ -60,15 +61,17 @@ class AccumulatorStores(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         c = self.config
-        # the old value must meet the sum two cycles after its address is presented
+        # the old value must meet the sum, which is registered once, three cycles after its address
+        # is given
         control = self._delayed(m, self.entry, self.latency - 2, "entry")
-        drain_store = self._delayed(m, self.drain_store, DRAIN_LATENCY, "drain_store")
+        drain_store = self._delayed(m, self.drain_store, DRAIN_LATENCY - 1, "drain_store")
         for column in range(c.columns):
             old = self._column(m, column, control)
-            m.d.comb += self.drained[column].eq(Mux(drain_store, old[1], old[0]))
+            drains = copy_of(m, drain_store, name=f"drains{column}")
+            m.d.comb += self.drained[column].eq(Mux(drains, old[1], old[0]))
             if (column + 1) % c.cluster_columns == 0 and column != c.columns - 1:
                 control = self._delayed(m, control, 1, f"control{column}_")
-        last = self._delayed(m, control, ACCUMULATE_CYCLES, "ended")
+        last = self._delayed(m, control, 1 + ACCUMULATE_CYCLES, "ended")
         for store in range(2):
             m.d.comb += self.filled[store].eq(last.end & (last.store == store))
         return m
@@ -86,21 +89,30 @@ class AccumulatorStores(wiring.Component):
         c = self.config
         width = c.accumulator_bits
         old = [Signal(signed(width), name=f"old{column}_{s}") for s in range(2)]
-        adding = self._delayed(m, control, 2, f"adding{column}_")
-        total = Signal(signed(width), name=f"total{column}")
+        coming = self._delayed(m, control, 2, f"coming{column}_")
+        total, arrived = (Signal(signed(width), name=f"{name}{column}")
+                          for name in ("total", "arrived"))
         before = Signal(signed(width), name=f"before{column}")
-        m.d.comb += before.eq(Mux(adding.clear, 0, Mux(adding.store, old[1], old[0])))
-        m.d.sync += total.eq(before + self.psums[column])
-        storing = self._delayed(m, adding, 1, f"storing{column}_")
+        added = []
+        address = self._delayed(m, coming.address, 2, f"address{column}_")
         for s in range(2):
             memory = BlockRam(width=width, depth=c.accumulator_depth)
             m.submodules[f"column{column}_store{s}"] = memory
-            reading = Signal(name=f"reading{column}_{s}")
-            m.d.comb += [
-                reading.eq(control.valid & (control.store == s)),
-                memory.read.eq(1),
-                memory.read_address.eq(Mux(reading, control.address, self.drain_address)),
-                memory.write_address.eq(storing.address), memory.write_data.eq(Cat(total)),
-                memory.write.eq(storing.valid & (storing.store == s)), old[s].eq(memory.data),
+            read_address = Signal(c.acc_address_bits, name=f"read_address{column}_{s}")
+            adds, stores, writes = (Signal(name=f"{name}{column}_{s}")
+                                    for name in ("adds", "stores", "writes"))
+            m.d.sync += [
+                read_address.eq(Mux(control.valid & (control.store == s), control.address,
+                                    self.drain_address)),
+                adds.eq((coming.store == s) & ~coming.clear),
+                stores.eq(coming.valid & (coming.store == s)), writes.eq(stores),
             ]
+            m.d.comb += [
+                memory.read.eq(1), memory.read_address.eq(read_address),
+                memory.write.eq(writes), memory.write_address.eq(address),
+                memory.write_data.eq(Cat(total)), old[s].eq(memory.data),
+            ]
+            added.append(old[s] & adds.replicate(width))
+        m.d.comb += before.eq(added[0] | added[1])
+        m.d.sync += [arrived.eq(self.psums[column]), total.eq(before + arrived)]
         return old

@@ -75,16 +75,18 @@ class Core(wiring.Component):
         connect(m, shared.memory, memory.shared)
         connect(m, post.write, memory.vector_write)
 
-        # weights and vectors to the array, sums to the stores, stores to POST
+        # weights and vectors to the array, sums to the stores, stores to POST; where it is far, a
+        # cycle later
         domain = m.d.comb if c.shallow else m.d.sync
         domain += [array.load.eq(load.load), array.load_index.eq(load.load_index),
-                   array.load_data.as_value().eq(load.load_data.as_value())]
+                   array.load_data.as_value().eq(load.load_data.as_value()),
+                   stream.release.eq(post.release)]
         m.d.comb += [
             load.swap.eq(stream.swap), stream.tile_ready.eq(load.tile_ready),
             array.vector.eq(stream.vector), array.valid.eq(stream.entry.valid),
             array.swap.eq(stream.vector_swap), stores.entry.eq(stream.entry),
             stores.psums.eq(array.psums), post.filled.eq(stores.filled),
-            stream.release.eq(post.release), stores.drain_store.eq(post.drain_store),
+            stores.drain_store.eq(post.drain_store),
             stores.drain_address.eq(post.drain_address), post.drained.eq(stores.drained),
         ]
         if c.window:

@@ -1,6 +1,6 @@
 """An engine's registers: written by the sequencer, taken whole when the engine starts a nest."""
 
-from amaranth.hdl import Array, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -15,7 +15,7 @@ __all__ = ["Descriptor", "descriptor_port"]
 def descriptor_port(engine: Engine) -> wiring.Signature:
     """Return the sequencer's port to an engine: GO when ``accept`` is high, register writes.
 
-    A register write comes a cycle after one with ``accept``; ``writes`` has a bit for each
+    A register write comes a cycle or two after one with ``accept``; ``writes`` has a bit for each
     register, ``write`` and ``index`` say the same.
     """
     count = len(ENGINE_REGISTERS[engine])
@@ -43,8 +43,9 @@ class Descriptor(wiring.Component):
     take : :py:`In(1)`
         Take it (while ``ready``).
     taken, start : :py:`Out(1)`
-        It was taken and has not started; it starts, and ``registers`` are its registers from this
-        cycle on, ``take_latency`` cycles after ``take``.
+        It was taken and has not started; it starts, ``take_latency`` cycles after ``take``, and
+        ``registers`` are its registers since the cycle before at the latest (without
+        ``prefetch_descriptors`` since then).
     pending : :py:`Out(1)`
         A GO has been given and not taken.
     """
@@ -81,17 +82,17 @@ class Descriptor(wiring.Component):
         for word, writes in zip(words, self.port.writes, strict=True):
             with m.If(writes):
                 m.d.sync += word.eq(self.port.word)
-        taken = self.take
+        taken = [self.take]
         for cycle in range(take_latency(self.config) - 1):
             later = Signal(name=f"taken{cycle}")
-            m.d.sync += later.eq(taken)
-            taken = later
-        m.d.sync += self.start.eq(taken)
-        m.d.comb += self.taken.eq(taken if prefetch else 0)
+            m.d.sync += later.eq(taken[-1])
+            taken.append(later)
+        m.d.sync += self.start.eq(taken[-1])
+        m.d.comb += self.taken.eq(Cat(taken[1:]).any())
         for i, word in enumerate(words):
             if prefetch:
                 running = Signal(32, name=self.names[i], reset_less=True)
-                with m.If(self.taken):
+                with m.If(taken[1]):
                     m.d.sync += running.eq(word)
                 word = running
             m.d.comb += self.registers[i].eq(word)

@@ -55,10 +55,12 @@ class FetchQueue(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        credits = Signal(range(self.depth + 1), init=self.depth)
-        ask = self._ask if self.config.shallow else self._queue
-        tag = ask(m, credits)
-        m.d.sync += credits.eq(credits - self.accepted + self.take)
+        credits, room = Signal(range(self.depth + 1), init=self.depth), Signal(init=1)
+        m.d.sync += [
+            credits.eq(credits - self.accepted + self.take),
+            room.eq(self.take | (credits > 1) | ((credits == 1) & ~self.accepted)),
+        ]
+        tag = self._ask(m, credits != 0) if self.config.shallow else self._queue(m, room)
 
         for stage in range(self.latency):
             later = Signal(self.tag_width, name=f"tag{stage}", reset_less=True)
@@ -78,20 +80,25 @@ class FetchQueue(wiring.Component):
         else:
             m.submodules.words = words = LaneBuffer(
                 width=self.width, depth=self.depth, groups=len(lane_groups(self.config)))
-            m.d.comb += [words.write.eq(self.memory.data_valid), words.written.eq(word),
+            coming = self.memory.valid & self.memory.grant
+            for cycle in range(self.latency - 1):
+                later = Signal(name=f"coming{cycle}")
+                m.d.sync += later.eq(coming)
+                coming = later
+            m.d.comb += [words.coming.eq(coming), words.written.eq(word),
                          words.take.eq(self.take), self.data.eq(words.word)]
         return m
 
-    def _ask(self, m, credits):
+    def _ask(self, m, room):
         """Put the request to memory as it is; return its tag."""
         m.d.comb += [
-            self.memory.valid.eq(self.want & (credits != 0)), self.memory.address.eq(self.address),
+            self.memory.valid.eq(self.want & room), self.memory.address.eq(self.address),
             self.memory.need.eq(banks_needed(self.config, self.address, vector=self.vector)),
             self.accepted.eq(self.memory.grant),
         ]
         return self.tag
 
-    def _queue(self, m, credits):
+    def _queue(self, m, room):
         """Queue requests for memory; return the tag of the one that asks.
 
         Banks needed move up to the first place; addresses and tags take turns in two, so that a
@@ -102,7 +109,7 @@ class FetchQueue(wiring.Component):
                          for name in ("first_need", "second_need"))
         need = banks_needed(self.config, self.address, vector=self.vector)
         m.d.comb += [
-            self.accepted.eq(self.want & (credits != 0) & ~spare),
+            self.accepted.eq(self.want & room & ~spare),
             self.memory.valid.eq(asking), self.memory.need.eq(first),
         ]
         with m.If(~spare):

@@ -26,8 +26,9 @@ class LaneBuffer(wiring.Component):
 
     Members
     -------
-    write, written : :py:`In(1)`, :py:`In(width)`
-        Append a word; it can be shown from the next cycle on.
+    coming, written : :py:`In(1)`, :py:`In(width)`
+        In the cycle after one with ``coming`` append the word that is ``written`` then; it can be
+        shown from the next cycle on.
     take : :py:`In(1)`
         Go on to the next word.
     word : :py:`Out(width)`
@@ -36,7 +37,7 @@ class LaneBuffer(wiring.Component):
 
     def __init__(self, *, width: int, depth: int, groups: int):
         self.depth, self.groups = depth, groups
-        super().__init__({"write": In(1), "written": In(width), "take": In(1), "word": Out(width)})
+        super().__init__({"coming": In(1), "written": In(width), "take": In(1), "word": Out(width)})
 
     def elaborate(self, platform) -> Module:
         m = Module()
@@ -47,9 +48,11 @@ class LaneBuffer(wiring.Component):
             write, read = memory.write_port(), memory.read_port(domain="comb")
             to, of = (replica(range(self.depth), name=f"{name}{g}", reset_less=False)
                       for name in ("to", "of"))
-            m.d.comb += [write.en.eq(self.write), write.addr.eq(to), write.data.eq(part),
+            writes = replica(1, name=f"writes{g}", reset_less=False)
+            m.d.sync += writes.eq(self.coming)
+            m.d.comb += [write.en.eq(writes), write.addr.eq(to), write.data.eq(part),
                          read.addr.eq(of)]
-            with m.If(self.write):
+            with m.If(writes):
                 m.d.sync += to.eq(to + 1)
             with m.If(self.take):
                 m.d.sync += of.eq(of + 1)

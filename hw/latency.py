@@ -7,45 +7,51 @@ from systolith.hw.config import Config
 
 __all__ = [
     "ACCUMULATE_CYCLES", "AHEAD", "ALIGNED_LATENCY", "BANK_LATENCY", "CLAIM_LATENCY",
-    "DRAIN_LATENCY", "EXPONENTIAL_LATENCY", "FETCH_LATENCY", "OFFSET_AGE", "PLACE_LEAD",
-    "POST_LATENCY", "RANDOM_LATENCY", "RECIPROCAL_CYCLES", "REQUANTIZE_LATENCY", "RESIDUAL_CYCLES",
-    "RESIDUAL_LATENCY", "RESULT_AGE", "RESULT_INPUT", "ROUNDING_LATENCY", "SCALED_LATENCY",
-    "SHALLOW_PRODUCT", "SLOT_DELAY", "TRAINING_LATENCY", "VECTOR_LATENCY", "WIDE_STAGES",
-    "WINDOW_LATENCY", "WRITE_LATENCY", "accumulate_cycles",
-    "array_latency", "claim_latency", "claimable_word", "drain_latency", "fill_latency",
-    "load_cycle", "part_delay", "post_latency", "post_read_latency", "read_latency",
-    "requantize_latency", "shared_cycles", "softmax_cycles", "take_latency",
+    "DRAIN_LATENCY", "EXPONENTIAL_LATENCY", "FETCH_LATENCY", "GRANT_LATENCY", "OFFSET_AGE",
+    "PLACE_LEAD", "POST_LATENCY", "RANDOM_LATENCY", "RECIPROCAL_CYCLES", "REQUANTIZE_LATENCY",
+    "RESIDUAL_CYCLES", "RESIDUAL_LATENCY", "RESULT_AGE", "RESULT_INPUT", "RESULT_WAIT",
+    "ROUNDING_LATENCY", "SCALED_LATENCY", "SHALLOW_PRODUCT", "SHARED_REQUEST", "SUM_INPUT",
+    "TOTAL_WAIT", "TRAINING_LATENCY", "VECTOR_LATENCY", "WIDE_STAGES", "WINDOW_LATENCY",
+    "WRITE_LATENCY", "accumulate_cycles", "array_latency", "claim_latency", "claimable_word",
+    "drain_latency", "fill_latency", "load_cycle", "part_delay", "post_latency",
+    "post_read_latency", "read_latency", "requantize_latency", "shared_cycles",
+    "softmax_cycles", "take_latency",
 ]
 
+#: From a grant to the banks' reading: the winner, its copies, the banks' registers.
+GRANT_LATENCY = 3
 #: A bank: from reading to its data.
 BANK_LATENCY = 3
-#: Unified memory: from a granted word read to its data.
-ALIGNED_LATENCY = BANK_LATENCY + 3
+#: Unified memory: from a granted word read to its data, chosen of the banks' and registered again.
+ALIGNED_LATENCY = GRANT_LATENCY + BANK_LATENCY + 2
 #: From a granted vector read to its data: the word's, and two for the rotator.
 VECTOR_LATENCY = ALIGNED_LATENCY + 2
-#: From a vector write to its claim on a bank: the rotator's cycles.
+#: From a vector write to its claim on a bank.
 CLAIM_LATENCY = 2
-#: From a vector write to the edge that stores it.
-WRITE_LATENCY = CLAIM_LATENCY + 3
+#: From a vector write to the edge that stores it, as from a granted read to the one that reads.
+WRITE_LATENCY = CLAIM_LATENCY + GRANT_LATENCY + 1
+
+#: Port of POST and DMA: from a request to memory's grant.
+SHARED_REQUEST = 2
 
 #: Sequencer: words read ahead of the one that is being looked at.
 AHEAD = 8
-#: From asking the program memory to the word's way into the queue; the start asks for the first.
+#: From asking the program memory to the word's way into the queue.
 FETCH_LATENCY = 3
 
 #: Window unit: from a pixel to the window it completes.
-WINDOW_LATENCY = 3
+WINDOW_LATENCY = 4
 
 #: Accumulators: from presenting an address for reading to the edge that stores the new sum, plus
 #: one: the same address may not come again sooner.
 ACCUMULATE_CYCLES = 4
-#: From POST's address to its data.
-DRAIN_LATENCY = 2
+#: From POST's address to its data: the address is registered beside each memory.
+DRAIN_LATENCY = 3
 
 #: A wide product: operands, pipeline and output registers of the DSP.
 WIDE_STAGES = 3
-#: Requantiser: left shift, product, three additions, rounding, right shift in two.
-REQUANTIZE_LATENCY = 1 + WIDE_STAGES + 3 + 1 + 2
+#: Requantiser: left shift in two, product, three additions, rounding, right shift in two.
+REQUANTIZE_LATENCY = 2 + WIDE_STAGES + 3 + 1 + 2
 
 #: With shallow pipelines, where the DSPs' own adders do the sums: operands, products, two sums.
 SHALLOW_PRODUCT = 4
@@ -55,18 +61,27 @@ SHALLOW_PRODUCT = 4
 RESIDUAL_CYCLES = 4
 
 # POST's lanes, in cycles after a step is accepted. Sums are selected, get their bias and are
-# registered before the requantiser; after it come zero point, saturation and maximum, a cycle
-# each. With a residual every operand waits SLOT_DELAY more cycles for its slot.
+# registered before the requantiser; after it come zero point, comparison, saturation and maximum, a
+# cycle each.
+#: The sum is in the requantiser's input.
+SUM_INPUT = DRAIN_LATENCY + 3
 #: A saturated result.
-RESULT_AGE = DRAIN_LATENCY + 3 + REQUANTIZE_LATENCY + 2
+RESULT_AGE = SUM_INPUT + REQUANTIZE_LATENCY + 3
 #: Written, without a residual.
 POST_LATENCY = RESULT_AGE + 1
-#: What an operand waits for its slot of the requantiser.
-SLOT_DELAY = (-REQUANTIZE_LATENCY - 1) % RESIDUAL_CYCLES
-#: The result enters the requantiser again.
-RESULT_INPUT = RESULT_AGE + 1 + SLOT_DELAY
+
+# With a residual the slots follow one another: sum, residual, result, their sum. Each operand loses
+# its zero point, is chosen of those that come later than the sum, and enters, a cycle each; before,
+# it waits for its slot.
+#: What a result waits.
+RESULT_WAIT = -REQUANTIZE_LATENCY % RESIDUAL_CYCLES
+#: The result enters the requantiser again, in the slot after the residual's.
+RESULT_INPUT = RESULT_AGE + RESULT_WAIT + 3
+#: What the sum of result and residual waits.
+TOTAL_WAIT = (-REQUANTIZE_LATENCY - 2) % RESIDUAL_CYCLES
 #: Written, with a residual: result and sum have each gone through once more.
-RESIDUAL_LATENCY = RESULT_INPUT + REQUANTIZE_LATENCY + 2 + SLOT_DELAY + REQUANTIZE_LATENCY + 3
+RESIDUAL_LATENCY = (RESULT_INPUT + REQUANTIZE_LATENCY + 1 + TOTAL_WAIT + 2
+                    + REQUANTIZE_LATENCY + 4)
 
 # Training. The right shift comes before the rounding's offset is added to what it leaves.
 #: A random number: a round of the cipher a cycle.
@@ -93,9 +108,10 @@ SCALED_LATENCY = 2 + 1 + WIDE_STAGES + 1
 def take_latency(config: Config) -> int:
     """Return the cycles from taking a nest to its start.
 
-    One more where its registers are copied behind the running ones: the copies reach far.
+    Two more where its registers are copied behind the running ones: the copies reach far, and the
+    loops look at them before they start.
     """
-    return 2 if config.prefetch_descriptors else 1
+    return 3 if config.prefetch_descriptors else 1
 
 
 def read_latency(config: Config, *, vector: bool) -> int:
@@ -106,12 +122,12 @@ def read_latency(config: Config, *, vector: bool) -> int:
 
 
 def shared_cycles(config: Config) -> int:
-    """Return what waiting in the registers of the port of POST and DMA adds to a read.
+    """Return what the port of POST and DMA adds to a read: two registers before, one behind it.
 
     With single-ported banks a write can refuse even this port, the first in priority, and waiting
     there would hide from POST when its data come: there are no such registers.
     """
-    return 0 if config.shallow or config.bank_ports == "single" else 1
+    return 0 if config.shallow or config.bank_ports == "single" else SHARED_REQUEST + 1
 
 
 def post_read_latency(config: Config) -> int:
@@ -162,8 +178,8 @@ def fill_latency(config: Config) -> int:
     """Return the cycles from a vector leaving STREAM to its sums lying in every store."""
     if config.shallow:                           # at once in all columns
         return array_latency(config) - 1 + accumulate_cycles(config)
-    # one register on the way to the array, and a cycle more for each column
-    return array_latency(config) + config.column_clusters - 2 + ACCUMULATE_CYCLES
+    # one register on the way to the array, one behind it, and a cycle more for each column
+    return array_latency(config) + config.column_clusters - 1 + ACCUMULATE_CYCLES
 
 
 def drain_latency(config: Config) -> int:

@@ -2,18 +2,20 @@
 
 from functools import reduce
 from operator import or_
+from typing import NamedTuple
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from systolith.hw.bank import Bank, lane_groups
 from systolith.hw.config import Config
-from systolith.hw.latency import BANK_LATENCY, CLAIM_LATENCY, read_latency
+from systolith.hw.latency import BANK_LATENCY, GRANT_LATENCY, read_latency
+from systolith.hw.multiplier import delayed
 from systolith.hw.replica import copy_of, replica
+from systolith.hw.rotator import Rotator
 
-__all__ = ["Reader", "Rotator", "UnifiedMemory",
-           "banks_needed", "read_port", "vector_write_port"]
+__all__ = ["Reader", "UnifiedMemory", "banks_needed", "read_port", "vector_write_port"]
 
 
 
@@ -48,37 +50,23 @@ def vector_write_port(config: Config) -> wiring.Signature:
     })
 
 
-class Rotator(wiring.Component):
-    """``o[i] = i[(amount + i) % lanes]`` (or the inverse) in two stages, registered ones last.
+class _Winner(NamedTuple):
+    """What a reader won: the banks, one bit each; its word, the one after, lanes that take that."""
 
-    Each stage is a multiplexer over half the bits of ``amount``, which travels with the data.
-    """
+    wins: Signal
+    way: Signal
 
-    def __init__(self, *, shape, lanes: int, inverse: bool = False, registers: int = 2):
-        self.lanes, self.inverse, self.registers = lanes, inverse, registers
-        self.bits = (lanes - 1).bit_length()
-        super().__init__({"i": In(data.ArrayLayout(shape, lanes)), "amount": In(range(lanes)),
-                          "o": Out(data.ArrayLayout(shape, lanes))})
 
-    def elaborate(self, platform) -> Module:
-        m = Module()
-        low_bits = self.bits // 2
-        low = Signal(max(low_bits, 1))
-        middle = Signal.like(self.i)
-        first = m.d.sync if self.registers == 2 else m.d.comb
-        second = m.d.sync if self.registers else m.d.comb
-        first += low.eq(self.amount[:low_bits])
-        self._stage(m, first, self.i, self.amount[low_bits:], 1 << low_bits, middle)
-        self._stage(m, second, middle, low[:low_bits], 1, self.o)
-        return m
-
-    def _stage(self, m, domain, source, amount, unit, target):
-        sign = -1 if self.inverse else 1
-        with m.Switch(amount):
-            for value in range(1 << len(amount)):
-                with m.Case(value):
-                    domain += [target[i].eq(source[(i + sign * unit * value) % self.lanes])
-                               for i in range(self.lanes)]
+def _claim(config: Config) -> data.StructLayout:
+    """Return what is written where, but for the data."""
+    word_bits = (config.bank_words - 1).bit_length()
+    return data.StructLayout({
+        "banks": unsigned(config.banks),         # that are written
+        "first": unsigned(config.banks),         # the one of the first element
+        "word": unsigned(word_bits), "after": unsigned(word_bits),
+        "wrapped": unsigned(config.lanes),       # lanes that take the word after
+        "straddles": unsigned(1),                # and that is in the next bank
+    })
 
 
 class Reader(wiring.Component):
@@ -101,48 +89,61 @@ class Reader(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         c = self.config
+        valid = self.granted
+        for cycle in range(read_latency(c, vector=self.vector)):
+            later = Signal(name=f"granted{cycle}")
+            m.d.sync += later.eq(valid)
+            valid = later
+        m.d.comb += self.data_valid.eq(valid)
 
-        def delayed(value, cycles, name):
-            for i in range(cycles):
-                after = Signal.like(value, name=f"{name}{i + 1}")
-                m.d.sync += after.eq(value)
-                value = after
-            return value
-
-        latency = read_latency(c, vector=self.vector)
-        m.d.comb += self.data_valid.eq(delayed(self.granted, latency, "granted"))
-        word = Signal.like(self.data)
-        bank, next_bank, at_end, offset = (
-            delayed(value, BANK_LATENCY, name) for value, name in
-            ((self.bank, "bank"), (self.next_bank, "next_bank"), (self.at_end, "at_end"),
-             (self.offset, "offset")))
-        straddles = at_end.all() if self.vector else 0
-        for g, lanes in enumerate(lane_groups(c)):
-            # lanes are far apart: each has a choice of its own, one bit a bank
-            first, after = (copy_of(m, Cat(value == b for b in range(c.banks)), name=f"{name}{g}")
-                            for value, name in ((bank, "first_of"), (next_bank, "after_of")))
-            over = copy_of(m, Cat(straddles & (lane < offset)
-                                  for lane in range(lanes.start, lanes.stop)), name=f"over_of{g}")
-            for lane in range(lanes.start, lanes.stop):
-                choice = Mux(over[lane - lanes.start], after, first)
-                pick = copy_of(m, choice, name=f"pick{lane}")
-                m.d.sync += word[lane].eq(reduce(or_, (
-                    self.banks[b][lane] & pick[b].replicate(c.operand_bits)
-                    for b in range(c.banks))))
-        offset = delayed(self.offset, 3 + BANK_LATENCY, "amount")
+        word = self._word(m)
         if not self.vector:
             m.d.comb += self.data.eq(word)
             return m
         m.submodules.rotator = rotator = Rotator(shape=c.operand_bits, lanes=c.lanes)
-        m.d.comb += [rotator.i.eq(word), rotator.amount.eq(offset),
-                     self.data.eq(rotator.o)]
+        amount = delayed(m, self.offset, GRANT_LATENCY + BANK_LATENCY + 1, "amount")
+        m.d.comb += [rotator.i.eq(word), rotator.amount.eq(amount), self.data.eq(rotator.o)]
         return m
+
+    def _word(self, m):
+        """Return the lanes of the bank, or of the two, that were read.
+
+        Lanes are far apart. What each of them takes is worked out once, in one bit a bank; each
+        group of lanes has a copy, and each lane the choice that is left.
+        """
+        c = self.config
+        cycles = GRANT_LATENCY + BANK_LATENCY - 3
+        bank, next_bank, at_end, offset = (
+            delayed(m, value, cycles, name) for value, name in
+            ((self.bank, "bank"), (self.next_bank, "next_bank"), (self.at_end, "at_end"),
+             (self.offset, "offset")))
+        straddles = at_end.all() if self.vector else 0
+        first, after, over = Signal(c.banks), Signal(c.banks), Signal(c.lanes)
+        m.d.sync += [
+            *(of.eq(Cat(value == b for b in range(c.banks)))
+              for of, value in ((first, bank), (after, next_bank))),
+            over.eq(Cat(straddles & (lane < offset) for lane in range(c.lanes))),
+        ]
+        word = Signal.like(self.data, reset_less=True)
+        for g, lanes in enumerate(lane_groups(c)):
+            first_of, after_of, over_of = (
+                copy_of(m, value, name=f"{name}{g}") for value, name in
+                ((first, "first_of"), (after, "after_of"), (over[lanes], "over_of")))
+            for i, lane in enumerate(range(lanes.start, lanes.stop)):
+                pick = copy_of(m, Mux(over_of[i], after_of, first_of), name=f"pick{lane}")
+                chosen = Signal(c.operand_bits, name=f"chosen{lane}", reset_less=True)
+                m.d.sync += [
+                    chosen.eq(reduce(or_, (self.banks[b][lane] & pick[b].replicate(c.operand_bits)
+                                           for b in range(c.banks)))),
+                    word[lane].eq(chosen),       # on its way to the middle
+                ]
+        return word
 
 
 class UnifiedMemory(wiring.Component):
     """Banks behind a fixed-priority arbiter; one read and one write a bank and cycle.
 
-    A refused reader keeps its request up and waits. Reads and writes reach the banks two cycles
+    A refused reader keeps its request up and waits. Reads and writes reach the banks equally long
     after they are granted, so a read granted in a later cycle than a word write sees it; a vector
     write is stored ``WRITE_LATENCY`` cycles after it was given.
 
@@ -202,76 +203,101 @@ class UnifiedMemory(wiring.Component):
         return Cat(lane < offset for lane in range(self.config.lanes))
 
     def _writes(self, m, banks):
-        """Rotate POST's vectors into lanes, then let them or DMA's words through to the banks."""
+        """Rotate POST's vectors into lanes, then let them or DMA's words through to the banks.
+
+        A word waits for a cycle without a vector. So what is written is the same for all banks, and
+        each only learns whether it is meant.
+        """
         c = self.config
+        data_late = Signal.like(self.vector_write.data, name="vector_data", reset_less=True)
+        mask_late = Signal.like(self.vector_write.mask, name="vector_mask")
+        address = Signal(c.address_bits, name="vector_address", reset_less=True)
+        m.d.sync += [data_late.eq(self.vector_write.data), mask_late.eq(self.vector_write.mask),
+                     address.eq(self.vector_write.address)]
         m.submodules.write_rotator = rotator = Rotator(shape=c.operand_bits + 1, lanes=c.lanes,
                                                        inverse=True)
         for lane in range(c.post_lanes):
-            m.d.comb += rotator.i[lane].eq(Cat(self.vector_write.data[lane],
-                                               self.vector_write.mask[lane]))
+            m.d.comb += rotator.i[lane].eq(Cat(data_late[lane], mask_late[lane]))
         m.d.comb += rotator.amount.eq(self.vector_write.address[:c.lane_bits])
-        address, valid = self.vector_write.address, self.vector_write.mask.any()
-        for stage in range(CLAIM_LATENCY):
-            late_address = Signal.like(address, name=f"write_address{stage}")
-            late_valid = Signal(name=f"write_valid{stage}")
-            m.d.sync += [late_address.eq(address), late_valid.eq(valid)]
-            address, valid = late_address, late_valid
+
         bank, after, word, offset, straddle = self._split_written(m, address)
-        lane_data = Cat(rotator.o[lane][:c.operand_bits] for lane in range(c.lanes))
-        lane_mask = Cat(rotator.o[lane][c.operand_bits] for lane in range(c.lanes))
-
-        word_bits = (c.bank_words - 1).bit_length()
-        word_bank = self.word_address[word_bits:]
-        by_vector, by_word = Signal(c.banks), Signal(c.banks)
-        for b in range(c.banks):
-            m.d.comb += [
-                by_vector[b].eq(valid & ((bank == b) | (straddle & (after == b)))),
-                by_word[b].eq(self.word_valid & ~self.word_ready & (word_bank == b)
-                              & ~by_vector[b]),
-            ]
-        blocked = (by_vector & Cat(word_bank == b for b in range(c.banks))).any()
+        word_bits = len(word)
+        one = {b: bank == b for b in range(c.banks)}
+        vector = Signal(name="vector_there")
+        claim = Signal(_claim(c), name="vector_claim")
+        m.d.sync += [
+            vector.eq(mask_late.any()), claim.word.eq(word), claim.after.eq(word + 1),
+            claim.first.eq(Cat(one.values())), claim.wrapped.eq(self._wrapped(offset)),
+            claim.banks.eq(Mux(mask_late.any(), Cat(
+                one[b] | (straddle & (after == b)) for b in range(c.banks)), 0)),
+            claim.straddles.eq(straddle),
+        ]
         # DMA keeps its word until it learns, a cycle later, that it went
-        m.d.sync += self.word_ready.eq(self.word_valid & ~blocked & ~self.word_ready)
+        taken, word_banks = Signal(), Signal(c.banks)
+        m.d.comb += [
+            taken.eq(self.word_valid & ~self.word_ready & ~vector),
+            word_banks.eq(Mux(taken, Cat(self.word_address[word_bits:] == b
+                                         for b in range(c.banks)), 0)),
+        ]
+        decided, by_vector = Signal.like(claim, name="decided"), Signal()
+        m.d.sync += [
+            self.word_ready.eq(taken), by_vector.eq(vector), decided.eq(claim),
+            decided.banks.eq(claim.banks | word_banks),
+        ]
+        with m.If(~vector):
+            m.d.sync += [decided.straddles.eq(0), decided.wrapped.eq(0),
+                         decided.word.eq(self.word_address[:word_bits])]
+        self._write(m, banks, rotator.o, decided, by_vector)
+        return claim.banks | word_banks
 
-        # decided; now each bank takes what it was decided on, each group of lanes for itself
-        def late(value, name, group):
-            return copy_of(m, value, name=f"late_{name}{group}")
-
-        wrapped, first = self._wrapped(offset), Cat(bank == b for b in range(c.banks))
-        ports = [self._group_addresses(m, port, "write") for port in banks]
+    def _write(self, m, banks, rotated, decided, by_vector):
+        """Do what was decided: each group of lanes for itself."""
+        c = self.config
         for g, lanes in enumerate(lane_groups(c)):
-            elements = slice(lanes.start * c.operand_bits, lanes.stop * c.operand_bits)
-            wraps = late(wrapped[lanes], "wrapped", g)
-            firsts, straddles = late(first, "first", g), late(straddle, "straddle", g)
-            words, after = late(word, "word", g), late((word + 1)[:word_bits], "after", g)
-            address = late(self.word_address[:word_bits], "word_address", g)
-            to_vector, to_word = late(by_vector, "by_vector", g), late(by_word, "by_word", g)
-            vector_mask = late(lane_mask[lanes], "lane_mask", g)
-            vector_data = late(lane_data[elements], "lane_data", g)
-            word_mask = late(self.word_mask[lanes], "word_mask", g)
-            word_data = late(self.word_data.as_value()[elements], "word_data", g)
-            for b, port in enumerate(banks):
-                chosen = Mux(straddles, Mux(firsts[b], ~wraps, wraps), -1)
-                first_word, after_it = ports[b][g]
-                m.d.sync += [
-                    port.write_enable[lanes].eq(Mux(to_vector[b], vector_mask & chosen,
-                                                    Mux(to_word[b], word_mask, 0))),
-                    port.write_wrap[lanes].eq(Mux(to_vector[b], wraps, 0)),
-                    port.write_data.as_value()[elements].eq(
-                        Mux(to_vector[b], vector_data, word_data)),
-                    first_word.eq(Mux(to_vector[b], words, address)), after_it.eq(after),
-                ]
-        return by_vector | by_word
+            size = lanes.stop - lanes.start
 
-    def _group_addresses(self, m, port, kind):
+            def late(value, name, group=g):
+                return copy_of(m, value, name=f"late_{name}{group}")
+
+            elements = late(Cat(Mux(by_vector, rotated[lane][:c.operand_bits],
+                                    self.word_data[lane])
+                                for lane in range(lanes.start, lanes.stop)), "data")
+            mask = late(Mux(by_vector, Cat(rotated[lane][c.operand_bits]
+                                           for lane in range(lanes.start, lanes.stop)),
+                            self.word_mask[lanes]), "mask")
+            wrapped, straddles = (late(decided.wrapped[lanes], "wrapped"),
+                                  late(decided.straddles, "straddles"))
+            to, first = late(decided.banks, "banks"), late(decided.first, "first")
+            # lanes of a bank that holds the first word, and of one that holds the next
+            here, beyond = (Signal(size, name=f"{name}{g}") for name in ("here", "beyond"))
+            m.d.comb += [here.eq(mask & ~(wrapped & straddles.replicate(size))),
+                         beyond.eq(mask & (wrapped | ~straddles.replicate(size)))]
+            word, after = (replica(len(decided.word), name=f"write_{name}{g}")
+                           for name in ("word", "after"))
+            written = Signal(size * c.operand_bits, name=f"write_data{g}", reset_less=True)
+            wraps = Signal(size, name=f"write_wraps{g}", reset_less=True)
+            m.d.sync += [
+                word.eq(late(decided.word, "word")), after.eq(late(decided.after, "after")),
+                written.eq(elements), wraps.eq(wrapped),
+            ]
+            for b, port in enumerate(banks):
+                m.d.sync += port.write_enable[lanes].eq(
+                    Mux(to[b], Mux(first[b], here, beyond), 0))
+                m.d.comb += [
+                    port.write_address[g].eq(word), port.write_next[g].eq(after),
+                    port.write_wrap[lanes].eq(wraps),
+                    port.write_data.as_value()[lanes.start * c.operand_bits:
+                                               lanes.stop * c.operand_bits].eq(written),
+                ]
+
+    def _group_addresses(self, m, port):
         """Return a bank's registers for a word and the one after it, for each group of lanes."""
         bits = (self.config.bank_words - 1).bit_length()
         addresses = []
         for g in range(len(lane_groups(self.config))):
-            word = replica(bits, name=f"{kind}_word{g}")
-            after = replica(bits, name=f"{kind}_after{g}")
-            m.d.comb += [getattr(port, f"{kind}_address")[g].eq(word),
-                         getattr(port, f"{kind}_next")[g].eq(after)]
+            word = replica(bits, name=f"read_word{g}")
+            after = replica(bits, name=f"read_after{g}")
+            m.d.comb += [port.read_address[g].eq(word), port.read_next[g].eq(after)]
             addresses.append((word, after))
         return addresses
 
@@ -293,8 +319,7 @@ class UnifiedMemory(wiring.Component):
                 port.grant.eq(port.valid & ~blocked),
             ]
             grants.append((port.grant, port.need))
-            winners.append([self._winner(m, port, word, self._wrapped(offset)[lanes], f"{name}{g}")
-                            for g, lanes in enumerate(lane_groups(c))])
+            winners.append(self._winner(m, port, word, self._wrapped(offset), name))
             m.submodules[f"{name}_reader"] = reader = Reader(c, vector=vector)
             m.d.comb += [
                 reader.granted.eq(port.grant), reader.bank.eq(bank), reader.next_bank.eq(after),
@@ -303,20 +328,25 @@ class UnifiedMemory(wiring.Component):
                 *(reader.banks[b].eq(bank_port.read_data) for b, bank_port in enumerate(banks)),
             ]
         for b, bank_port in enumerate(banks):
-            groups = self._group_addresses(m, bank_port, "read")
+            groups = self._group_addresses(m, bank_port)
             for g, (lanes, (first_word, after_it)) in enumerate(
                     zip(lane_groups(c), groups, strict=True)):
-                reads = copy_of(m, Cat(winner[g][0][b] for winner in winners).any(),
+                reads = copy_of(m, Cat(winner[g].wins[b] for winner in winners).any(),
                                 name=f"bank{b}_reads{g}")
                 m.d.comb += bank_port.read[g].eq(reads)
-                for winner in winners:
-                    wins, word, next_word, wrapped = winner[g]
-                    with m.If(wins[b]):
-                        m.d.sync += [first_word.eq(word), after_it.eq(next_word),
-                                     bank_port.read_wrap[lanes].eq(wrapped)]
+                target = Cat(first_word, after_it, bank_port.read_wrap[lanes])
+                m.d.sync += target.eq(winners[-1][g].way)    # nobody reads: whatever it is
+                for winner in reversed(winners[:-1]):
+                    with m.If(winner[g].wins[b]):
+                        m.d.sync += target.eq(winner[g].way)
 
     def _winner(self, m, port, word, wrapped, name):
-        """Return, registered, what a reader won in which banks: one copy for a group of lanes."""
-        return tuple(copy_of(m, value, name=f"{name}_{what}") for value, what in
-                     ((Mux(port.grant, port.need, 0), "wins"), (word, "word"),
-                      ((word + 1)[:len(word)], "next"), (wrapped, "wrapped")))
+        """Return what a reader won in which banks two cycles ago: a copy for a group of lanes."""
+        won = [Signal(len(value), name=f"{name}_{what}", reset_less=True) for what, value in
+               (("won", port.need), ("at", word), ("after", word), ("wraps", wrapped))]
+        m.d.sync += [won[0].eq(Mux(port.grant, port.need, 0)), won[1].eq(word),
+                     won[2].eq(word + 1), won[3].eq(wrapped)]
+        wins, word, after, wraps = won
+        return [_Winner(copy_of(m, wins, name=f"{name}{g}_wins"),
+                        copy_of(m, Cat(word, after, wraps[lanes]), name=f"{name}{g}_way"))
+                for g, lanes in enumerate(lane_groups(self.config))]

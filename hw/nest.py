@@ -38,7 +38,8 @@ class NestWalker(wiring.Component):
     coming : :py:`Out(1)`
         There are iterations behind the valid one.
     last : :py:`In(ArrayLayout(16, levels))`
-        Iterations minus one of every loop; static until the final step, like bases and jumps.
+        Iterations minus one of every loop; static from the cycle before the start until the final
+        step, like bases and jumps.
     base_<track> : :py:`In(width)`
         First address.
     jump_<track> : :py:`In(ArrayLayout(signed(width), levels))`
@@ -120,7 +121,9 @@ class NestWalker(wiring.Component):
                                     for name in ("ending", "single", "one_left"))
         done = Signal(levels + 1, reset_less=True)
         first, steps = Signal(reset_less=True), Signal(levels, reset_less=True)
-        singles = Cat(self.last[i] == 0 for i in range(levels))
+        singles, doubles = Signal(levels, reset_less=True), Signal(levels, reset_less=True)
+        m.d.sync += [singles.eq(Cat(self.last[i] == 0 for i in range(levels))),
+                     doubles.eq(Cat(self.last[i] == 1 for i in range(levels)))]
         following = Cat(Mux(done[i], Mux(ending[i], single[i], one_left[i]), ending[i])
                         for i in range(levels))
         with m.If(self.start):
@@ -138,7 +141,7 @@ class NestWalker(wiring.Component):
             again = self.start | ending[i]
             with m.If(self.start | (advance & done[i])):
                 m.d.sync += [left.eq(Mux(again, self.last[i], left - 1)),
-                             one_left[i].eq(Mux(again, self.last[i] == 1, left == 2))]
+                             one_left[i].eq(Mux(again, doubles[i], left == 2))]
             with m.If(steps[i]):
                 m.d.comb += to_level.eq(i)
         return from_level, to_level, ending, first, steps

@@ -13,9 +13,12 @@ from systolith.hw.latency import (
     RESIDUAL_LATENCY,
     RESULT_AGE,
     RESULT_INPUT,
-    SLOT_DELAY,
+    RESULT_WAIT,
+    SUM_INPUT,
+    TOTAL_WAIT,
     post_read_latency,
 )
+from systolith.hw.multiplier import delayed
 from systolith.hw.replica import copy_of, replica
 from systolith.hw.requantize import Requantize
 
@@ -95,26 +98,30 @@ class PostLanes(wiring.Component):
         step = _history(m, self.step, DRAIN_LATENCY + 2, "step")
         if c.residual:
             self._scale = replica(ResidualScale, name="scale")
+            # an operand of the slot is taken over into the requantiser's input
+            next_slots = delayed(m, self.next_slots, (SUM_INPUT - 1) % RESIDUAL_CYCLES, "slots")
+            self._choose_scale(m, next_slots)
+        # static: one way to all lanes
+        self._zero = delayed(m, self.zero, 1, "zero")
         for lane in range(c.post_lanes):
-            slots = copy_of(m, self.next_slots, name=f"slots{lane}") if c.residual else None
+            slots = copy_of(m, next_slots, name=f"slots{lane}") if c.residual else None
             result = self._lane(m, lane, step, slots)
             self._pool(m, lane, result, alive, first)
-        finished = alive[POST_LATENCY] & last[POST_LATENCY]
+        finishes = alive[POST_LATENCY - 1] & last[POST_LATENCY - 1]
         if c.residual:
-            self._choose_scale(m)
-            adding = _history(m, self.start & self.with_residual, RESIDUAL_LATENCY, "adding")
-            finished |= adding[RESIDUAL_LATENCY]
-        m.d.comb += self.valid.eq(finished)
+            adding = _history(m, self.start & self.with_residual, RESIDUAL_LATENCY - 1, "adding")
+            finishes |= adding[RESIDUAL_LATENCY - 1]
+        m.d.sync += self.valid.eq(finishes)
         return m
 
     def _bounds(self, m, lane, slots):
         """Return zero point, least and greatest value of the results that leave the requantiser."""
         zero, low, high = (replica(signed(16), name=f"{name}{lane}")
                            for name in ("zero_now", "low_now", "high_now"))
-        m.d.sync += [zero.eq(self.zero), low.eq(self.low), high.eq(self.high)]
+        m.d.sync += [zero.eq(self._zero), low.eq(self.low), high.eq(self.high)]
         if self.config.residual:
-            # an operand of slot k leaves 1 + latency cycles later; its zero point is added then,
-            # its bounds are for the cycle after
+            # an operand of slot k leaves 1 + latency cycles later; its zero point is added then, it
+            # meets its bounds in the cycle after
             leaving = _ADDED + REQUANTIZE_LATENCY
             with m.If(self.with_residual & slots[leaving % RESIDUAL_CYCLES]):
                 m.d.sync += zero.eq(self.sum_zero)
@@ -145,38 +152,47 @@ class PostLanes(wiring.Component):
         zeroed = Signal(signed(33), name=f"zeroed{lane}")
         result = Signal(signed(c.operand_bits), name=f"result{lane}")
         zero, low, high = self._bounds(m, lane, slots)
-        m.d.sync += zeroed.eq(scale.y + zero)
-        m.d.sync += result.eq(Mux(zeroed < low, low, Mux(zeroed > high, high, zeroed)))
+        kept, below, above = (
+            Signal(shape, name=f"{name}{lane}", reset_less=True) for name, shape in
+            (("kept", c.operand_bits), ("below", 1), ("above", 1)))
+        least, most = (delayed(m, bound[:c.operand_bits], 1, f"{name}{lane}")
+                       for name, bound in (("least", low), ("most", high)))
+        m.d.sync += [
+            zeroed.eq(scale.y + zero),
+            kept.eq(zeroed), below.eq(zeroed < low), above.eq(zeroed > high),
+            result.eq(Mux(below, least, Mux(above, most, kept))),
+        ]
         if c.residual:
             self._residual(m, lane, scale, result, slots)
         return result
 
     def _residual(self, m, lane, scale, result, slots):
         """Give the other three slots of the requantiser their operands and scales."""
-        # operands less their zero points, each in the cycle before its slot
-        age = RESULT_INPUT - 3 - post_read_latency(self.config)
-        operand = _history(m, self.residual[lane], age, f"residual{lane}_")[age]
-        value = _history(m, result, SLOT_DELAY - 1, f"again{lane}_")[SLOT_DELAY - 1]
+        # operands less their zero points, each two cycles before its slot
+        age = RESULT_INPUT - 4 - post_read_latency(self.config)
+        read = _history(m, self.residual[lane], age, f"residual{lane}_")[age]
+        value = _history(m, result, RESULT_WAIT, f"again{lane}_")[RESULT_WAIT]
         width = signed(32 - _LIFT)
         residual, again = (Signal(width, name=f"{name}{lane}") for name in ("residual", "again"))
         before = Signal(signed(32), name=f"before{lane}")
         total = Signal(signed(32), name=f"total{lane}")
-        m.d.sync += [residual.eq(operand - self.residual_zero), again.eq(value - self.zero),
+        m.d.sync += [residual.eq(read - self.residual_zero), again.eq(value - self._zero),
                      before.eq(scale.y), total.eq(before + scale.y)]
-        total = _history(m, total, SLOT_DELAY, f"total{lane}_")[SLOT_DELAY]
-
-        chosen = data.View(ResidualScale, copy_of(m, self._scale.as_value(), name=f"scale{lane}"))
+        total = _history(m, total, TOTAL_WAIT, f"total{lane}_")[TOTAL_WAIT]
+        operand = Signal(signed(32), name=f"operand{lane}", reset_less=True)
         for slot, x in ((_RESIDUAL, residual << _LIFT), (_RESULT, again << _LIFT),
                         (_ADDED, total)):
-            with m.If(slots[slot]):
-                m.d.sync += scale.x.eq(x)
-        with m.If(~slots[_SUM]):
-            m.d.sync += [scale.multiplier.eq(chosen.multiplier), scale.left.eq(0),
-                         scale.right.eq(chosen.right)]
+            with m.If(slots[slot - 1]):
+                m.d.sync += operand.eq(x)
 
-    def _choose_scale(self, m):
+        chosen = data.View(ResidualScale, copy_of(m, self._scale.as_value(), name=f"scale{lane}"))
+        with m.If(~slots[_SUM]):
+            m.d.sync += [scale.x.eq(operand), scale.multiplier.eq(chosen.multiplier),
+                         scale.left.eq(0), scale.right.eq(chosen.right)]
+
+    def _choose_scale(self, m, next_slots):
         """Keep the scale of the slot after the next one; a cycle later every lane has it."""
-        slots = copy_of(m, self.next_slots, name="slots")
+        slots = copy_of(m, next_slots, name="slots")
         for slot, scale in zip((_RESIDUAL, _RESULT, _ADDED), self.scales, strict=True):
             with m.If(slots[slot - 2]):
                 m.d.sync += self._scale.eq(scale)
@@ -190,7 +206,7 @@ class PostLanes(wiring.Component):
         m.d.sync += [may.eq(alive[before]),
                      must.eq(self.with_residual | (alive[before] & first[before]))]
         with m.If(self.fill):
-            m.d.sync += best.eq(self.zero)
+            m.d.sync += best.eq(self._zero)
         with m.Elif(must | (may & (result > best))):
             m.d.sync += best.eq(result)
 

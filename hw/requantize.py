@@ -51,10 +51,12 @@ class Requantize(wiring.Component):
         return m
 
     def _high_product(self, m, platform):
-        """Return ``floor((x << left) * multiplier + 2**30 >> 31)``, seven cycles later."""
+        """Return ``floor((x << left) * multiplier + 2**30 >> 31)``, eight cycles later."""
         bits = part_bits(platform)
-        x, factor = Signal(signed(32)), Signal(31)
-        m.d.sync += [x.eq(self.x << self.left), factor.eq(self.multiplier)]
+        coarse, x, fine = Signal(signed(32)), Signal(signed(32)), Signal(2)
+        factor = delayed(m, self.multiplier, 2, "factor")
+        m.d.sync += [coarse.eq(self.x << (self.left[2:] << 2)), fine.eq(self.left[:2]),
+                     x.eq(coarse << fine)]
         x_low, x_high = x[:bits], x[bits:].as_signed()
         f_low, f_high = factor[:bits], factor[bits:]
 

@@ -81,7 +81,7 @@ class Sequencer(wiring.Component):
         engines = Signal(len(Engine))            # that of the SET under way
         index, left = Signal(6, reset_less=True), Signal(6, reset_less=True)
         offset = Signal(24, reset_less=True)     # added to its first word
-        accepts = Cat(port.accept for port in ports)
+        accepts = self._accepts(m, ports)
         header, go = data.View(SetHeader, word), data.View(GoHeader, word)
         writes = Signal()
         m.d.comb += [port.token.eq(go) for port in ports]
@@ -134,22 +134,40 @@ class Sequencer(wiring.Component):
                 m.d.sync += self.completed[i].eq(self.completed[i] + 1)
         return m
 
+    def _accepts(self, m, ports):
+        """Return which engines take another word.
+
+        They are far away: deep pipelines look at them a cycle later, but at once at a GO.
+        """
+        accepts = Cat(port.accept for port in ports)
+        if self.config.shallow:
+            return accepts
+        seen = Signal.like(accepts, init=-1)
+        m.d.sync += seen.eq(accepts & ~Cat(port.go for port in ports))
+        return seen
+
     def _write_registers(self, m, ports, engines, index, word):
-        """Write a register a cycle later: that is soon enough for the GO behind it."""
-        copies = 1 if self.config.shallow else len(ports)
-        words = [copy_of(m, word, name=f"word{i}") for i in range(copies)]
-        for i, port in enumerate(ports):
-            m.d.sync += [port.index.eq(index), port.write.eq(engines[i]),
-                         port.writes.eq(Mux(engines[i], 1 << index, 0))]
-            m.d.comb += port.word.eq(words[i % copies])
+        """Write a register a cycle later, or two: that is soon enough for the GO behind it."""
+        if self.config.shallow:
+            words = [copy_of(m, word, name="word0")] * len(ports)
+        else:
+            late_engines, late_index = Signal.like(engines), Signal.like(index)
+            late_word = Signal.like(word, reset_less=True)
+            m.d.sync += [late_engines.eq(engines), late_index.eq(index), late_word.eq(word)]
+            engines, index = late_engines, late_index
+            words = [copy_of(m, late_word, name=f"word{i}") for i in range(len(ports))]
+        for engine, port, late in zip(engines, ports, words, strict=True):
+            m.d.sync += [port.index.eq(index), port.write.eq(engine),
+                         port.writes.eq(Mux(engine, 1 << index, 0))]
+            m.d.comb += port.word.eq(late)
 
     def _fetch(self, m):
         """Read ahead from address 0 on; return the word at ``pc``, whether it is there, consume."""
         m.submodules.words = words = BlockRam(width=32, depth=self.config.program_words)
         queue = SyncFIFOBuffered(width=_Fetched.as_shape().size, depth=AHEAD + 1)
-        m.submodules.queue = ResetInserter(self.start)(queue)
+        m.submodules.queue = ResetInserter(~self.busy)(queue)
         address = Signal(self.pc_bits)
-        credits, coming = Signal(range(AHEAD + 1)), Signal(FETCH_LATENCY)
+        credits, coming = Signal(range(AHEAD + 1), init=AHEAD), Signal(FETCH_LATENCY)
         asking, consume = Signal(), Signal()
         fetched = Signal(32, reset_less=True)    # the memory's blocks are far from each other
         m.d.comb += [
@@ -159,13 +177,14 @@ class Sequencer(wiring.Component):
             queue.w_data.eq(_decoded(m, fetched)), queue.w_en.eq(coming[-1]),
             queue.r_en.eq(consume),
         ]
-        m.d.sync += [fetched.eq(words.data), coming.eq(Cat(asking, coming)),
-                     address.eq(address + asking), self.pc.eq(self.pc + consume),
-                     credits.eq(credits - asking + consume)]
-        with m.If(self.start):                   # it asks for the first word itself
-            m.d.sync += [address.eq(1), self.pc.eq(0), coming.eq(1), credits.eq(AHEAD - 1)]
-        with m.Elif(self.done | ~self.busy):
-            m.d.sync += address.eq(0)
+        m.d.sync += fetched.eq(words.data)
+        with m.If(self.busy):
+            m.d.sync += [
+                address.eq(address + asking), self.pc.eq(self.pc + consume),
+                coming.eq(Cat(asking, coming)), credits.eq(credits - asking + consume),
+            ]
+        with m.Else():
+            m.d.sync += [address.eq(0), self.pc.eq(0), coming.eq(0), credits.eq(AHEAD)]
         return data.View(_Fetched, queue.r_data), queue.r_rdy, consume
 
     def _fetch_next(self, m):

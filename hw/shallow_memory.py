@@ -7,7 +7,8 @@ from amaranth.lib.wiring import In, Out
 
 from systolith.hw.bank import lanes_together, single_port
 from systolith.hw.config import Config
-from systolith.hw.memory import Rotator, UnifiedMemory
+from systolith.hw.memory import UnifiedMemory
+from systolith.hw.rotator import Rotator
 
 __all__ = ["ShallowMemory"]
 

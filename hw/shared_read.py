@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from systolith.hw.config import Config
 from systolith.hw.latency import read_latency, shared_cycles
-from systolith.hw.memory import read_port
+from systolith.hw.memory import banks_needed, read_port
 
 __all__ = ["SharedRead"]
 
@@ -14,9 +14,10 @@ __all__ = ["SharedRead"]
 class SharedRead(wiring.Component):
     """Let POST and DMA take turns at one port of memory, POST first.
 
-    A request waits for memory in registers, so that what decides who may ask does not add to what
-    decides who is served: data come a cycle later than from memory itself. Where there are no such
-    registers (see ``shared_cycles``) requests go straight through.
+    A request goes through registers, so that what decides who may ask does not add to what decides
+    who is served: data come ``shared_cycles`` later than from memory itself. Memory never refuses
+    this port, the first in priority. Where it may (see ``shared_cycles``) requests go straight
+    through.
 
     Members
     -------
@@ -35,21 +36,27 @@ class SharedRead(wiring.Component):
         if not shared_cycles(self.config):
             self._straight(m)
             return m
-        asking, for_dma, free = Signal(), Signal(), Signal()
-        address = Signal.like(memory.address, reset_less=True)
-        need = Signal.like(memory.need, reset_less=True)
-        m.d.comb += [
-            free.eq(~asking | memory.grant), post.grant.eq(post.valid & free),
-            dma.grant.eq(dma.valid & ~post.valid & free),
-            memory.valid.eq(asking), memory.address.eq(address), memory.need.eq(need),
-            dma.data.eq(memory.data), post.data.eq(memory.data),
+        # DMA's request waits until POST has none
+        waiting, waiting_address = Signal(), Signal.like(dma.address, reset_less=True)
+        m.d.comb += [dma.grant.eq(dma.valid & ~waiting), post.grant.eq(post.valid)]
+        with m.If(~waiting):
+            m.d.sync += [waiting.eq(dma.valid), waiting_address.eq(dma.address)]
+        with m.Elif(~post.valid):
+            m.d.sync += waiting.eq(0)
+
+        asked, address = Signal(), Signal.like(memory.address, reset_less=True)
+        for_dma, late_for_dma = Signal(reset_less=True), Signal(reset_less=True)
+        m.d.sync += [
+            asked.eq(post.valid | waiting), for_dma.eq(~post.valid),
+            address.eq(Mux(post.valid, post.address, waiting_address)),
+            # the banks it needs are worked out in the second cycle
+            memory.valid.eq(asked), memory.address.eq(address), late_for_dma.eq(for_dma),
+            memory.need.eq(banks_needed(self.config, address, vector=self.vector)),
         ]
-        with m.If(free):
-            m.d.sync += [
-                asking.eq(dma.valid | post.valid), for_dma.eq(~post.valid), 
-                         address.eq(Mux(post.valid, post.address, dma.address)),
-                         need.eq(Mux(post.valid, post.need, dma.need))]
-        self._answers(m, for_dma)
+        answer, answered = Signal.like(memory.data, reset_less=True), Signal()
+        m.d.sync += [answer.eq(memory.data), answered.eq(memory.data_valid)]
+        m.d.comb += [dma.data.eq(answer), post.data.eq(answer)]
+        self._answers(m, late_for_dma, answered, 1)
         return m
 
     def _straight(self, m):
@@ -61,12 +68,11 @@ class SharedRead(wiring.Component):
             post.grant.eq(memory.grant & post.valid), dma.grant.eq(memory.grant & ~post.valid),
             dma.data.eq(memory.data), post.data.eq(memory.data),
         ]
-        self._answers(m, ~post.valid)
+        self._answers(m, ~post.valid, memory.data_valid, 0)
 
-    def _answers(self, m, for_dma):
-        """Tell whose the data are that memory delivers."""
-        owners = Signal(read_latency(self.config, vector=self.vector), reset_less=True)
-        valid = self.memory.data_valid
+    def _answers(self, m, for_dma, valid, cycles):
+        """Tell whose the data are that memory delivered so many cycles ago."""
+        owners = Signal(read_latency(self.config, vector=self.vector) + cycles, reset_less=True)
         m.d.sync += owners.eq(Cat(for_dma, owners))
         m.d.comb += [self.dma.data_valid.eq(valid & owners[-1]),
                      self.post.data_valid.eq(valid & ~owners[-1])]

@@ -28,8 +28,18 @@ class VectorTag(data.Struct):
     #: First and last vector of a group.
     first: unsigned(1)
     last: unsigned(1)
-    #: How many vectors before, the latest went that adds to the same accumulator; 0: long ago.
+    #: How many vectors before, the latest went that adds to the accumulator this one adds to;
+    #: 0: long ago, or this one does not add where it enters.
     distance: unsigned(2)
+
+
+class WindowTurn(data.Struct):
+    """How a vector waits for the window unit."""
+
+    #: It claims the next tile for windows.
+    claims: unsigned(1)
+    #: It does not enter while the unit holds pixels.
+    patient: unsigned(1)
 
 
 class StreamEngine(wiring.Component):
@@ -78,7 +88,7 @@ class StreamEngine(wiring.Component):
         super().__init__(members)
         fields = {"address": unsigned(c.acc_address_bits), "vector": VectorTag}
         if c.window:
-            fields["window"] = WindowTag
+            fields |= {"window": WindowTag, "turn": WindowTurn}
         self.tag_layout = data.StructLayout(fields)
         self.arrival_layout = data.StructLayout({"entry": entry_layout(c), "swap": 1})
 
@@ -135,24 +145,28 @@ class StreamEngine(wiring.Component):
             tag.vector.clear.eq((first_pass & ~tag.vector.swap | tag.vector.first) & ~control.keep),
             tag.vector.last.eq(walker.ends(control.group_level) & ~(control.hold & final)),
         ]
-        m.d.comb += tag.vector.distance.eq(self._distance(m, walker, queue, control))
+        window = control.window if self.config.window else 0
+        m.d.comb += tag.vector.distance.eq(Mux(
+            tag.vector.clear | window, 0, self._distance(m, walker, queue, window)))
         with m.If(queue.accepted & tag.vector.swap):
             m.d.sync += first_pass.eq(tag.vector.first)
         if self.config.window:
+            narrow = Signal(reset_less=True)     # a row is shorter than the unit's pipeline
+            m.d.sync += narrow.eq(d.view("LOOP0").last < Window.LATENCY - 1)
             m.d.comb += [
-                tag.window.window.eq(control.window), tag.window.row_end.eq(walker.at_last[0]),
-                tag.window.narrow.eq(d.view("LOOP0").last < Window.LATENCY - 1),
+                tag.turn.claims.eq(window & tag.vector.swap),
+                tag.turn.patient.eq(~window | narrow | tag.vector.swap & ~tag.vector.clear),
+                tag.window.window.eq(window), tag.window.row_end.eq(walker.at_last[0]),
                 tag.window.rows.eq(control.window_rows),
                 tag.window.columns.eq(control.window_columns),
                 tag.window.stride_y.eq(control.stride_y), tag.window.stride_x.eq(control.stride_x),
             ]
 
-    def _distance(self, m, walker, queue, control):
+    def _distance(self, m, walker, queue, window):
         """Return how close before an addition to the same accumulator may be, 0 for not at all.
 
         Windows are taken for clashes: where they add is not known yet.
         """
-        window = control.window if self.config.window else 0
         cycles = accumulate_cycles(self.config)
         distance = Signal(range(cycles))
         before = [Signal(1 + len(walker.acc), name=f"before{i}", reset_less=True)
@@ -170,23 +184,13 @@ class StreamEngine(wiring.Component):
         c = self.config
         tag = data.View(self.tag_layout, queue.data_tag)
         flags = tag.vector
-        store, group_open = Signal(), Signal()
-        owned = Signal(2)
         allowed, blocked = Signal(), Signal()
+        store, open_or_free = self._stores(m, allowed & flags.first, allowed & flags.last)
         m.d.comb += [
             allowed.eq(queue.valid & ~blocked & (~flags.swap | self.tile_ready)
-                       & (~flags.first | group_open | ~owned.bit_select(store, 1))),
+                       & (~flags.first | open_or_free)),
             queue.take.eq(allowed),
         ]
-        with m.If(allowed & flags.first):
-            m.d.sync += group_open.eq(1)
-        with m.If(allowed & flags.last):
-            m.d.sync += [group_open.eq(0), store.eq(~store)]
-        for s in range(2):
-            with m.If(allowed & flags.first & (store == s)):
-                m.d.sync += owned[s].eq(1)
-            with m.Elif(self.release[s]):
-                m.d.sync += owned[s].eq(0)
 
         leaving, arriving = Signal(self.arrival_layout), Signal(self.arrival_layout)
         m.d.comb += [
@@ -198,7 +202,7 @@ class StreamEngine(wiring.Component):
         recent, hazard = Signal(accumulate_cycles(c) - 1, reset_less=True), Signal()
         m.d.sync += recent.eq(Cat(arriving.entry.valid, recent))
         entered = sum(recent[i] for i in range(len(recent)))
-        m.d.comb += hazard.eq((flags.distance != 0) & ~flags.clear & (entered >= flags.distance))
+        m.d.comb += hazard.eq((flags.distance != 0) & (entered >= flags.distance))
         if c.window:
             held = self._window(m, queue, leaving, arriving, blocked, hazard)
         else:
@@ -217,6 +221,22 @@ class StreamEngine(wiring.Component):
         m.d.comb += [self.entry.eq(entry), self.vector_swap.eq(swap), self.vector.eq(vector)]
         return held
 
+    def _stores(self, m, begins, ends):
+        """Return which store is next, and whether its group is open or can be opened.
+
+        That is looked up a cycle ahead: what decides on a vector has little time.
+        """
+        store, group_open, open_or_free = Signal(), Signal(), Signal(init=1)
+        owned, kept = Signal(2), Signal(2)
+        m.d.comb += kept.eq(owned & ~self.release)
+        m.d.sync += [owned.eq(kept), open_or_free.eq(group_open | ~kept.bit_select(store, 1))]
+        with m.If(begins):
+            m.d.sync += [owned.bit_select(store, 1).eq(1), group_open.eq(1), open_or_free.eq(1)]
+        with m.If(ends):
+            m.d.sync += [group_open.eq(0), store.eq(~store),
+                         open_or_free.eq(~kept.bit_select(~store, 1))]
+        return store, open_or_free
+
     def _window(self, m, queue, leaving, arriving, blocked, hazard):
         """Send pixels through the window unit, vectors past it; return whether it holds any."""
         tag = data.View(self.tag_layout, queue.data_tag)
@@ -224,13 +244,11 @@ class StreamEngine(wiring.Component):
         through = Signal(self.arrival_layout)
         # a tile claimed by a pixel is not swapped in before the first window of its pass
         claimed = Signal()
-        pixel_waits = (tag.vector.swap & claimed
-                       | unit.busy & (tag.window.narrow | tag.vector.swap & ~tag.vector.clear))
         m.d.comb += [
-            blocked.eq(Mux(tag.window.window, pixel_waits, unit.busy | hazard)),
+            blocked.eq(tag.turn.claims & claimed | tag.turn.patient & unit.busy | hazard),
             unit.valid.eq(leaving.entry.valid & tag.window.window), unit.tag.eq(tag.window),
             unit.first.eq(tag.vector.swap), unit.pixel.as_value().eq(queue.data),
-            self.taps.eq(unit.taps), arriving.eq(Mux(unit.valid | unit.busy, through, leaving)),
+            self.taps.eq(unit.taps), arriving.eq(Mux(tag.window.window | unit.busy, through, leaving)),
         ]
         with m.If(unit.valid & leaving.swap):
             m.d.sync += claimed.eq(1)

@@ -8,6 +8,7 @@ from systolith.hw.block_ram import BlockRam
 from systolith.hw.config import Config
 from systolith.hw.latency import WINDOW_LATENCY
 from systolith.hw.multiplier import delayed
+from systolith.hw.replica import copy_of
 
 __all__ = ["TAP_ROWS", "Window", "WindowTag"]
 
@@ -22,8 +23,6 @@ class WindowTag(data.Struct):
     window: unsigned(1)
     #: Last pixel of its row.
     row_end: unsigned(1)
-    #: Rows are shorter than ``Window.LATENCY`` pixels.
-    narrow: unsigned(1)
     #: Size of the window minus one.
     rows: unsigned(2)
     columns: unsigned(2)
@@ -74,17 +73,16 @@ class Window(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         entered, first, tag = Signal(), Signal(), Signal(WindowTag)
-        looked_up = Signal()
-        m.d.sync += [entered.eq(self.valid), first.eq(self.first), tag.eq(self.tag),
-                     looked_up.eq(entered), self.passing.eq(looked_up)]
-        # registered on its own: ``passing`` has all the taps to move
-        busy = Signal()
-        m.d.sync += busy.eq(self.valid | entered | looked_up)
-        m.d.comb += self.busy.eq(busy)
+        looked_up, found = Signal(), Signal()
+        m.d.sync += [
+            entered.eq(self.valid), first.eq(self.first), tag.eq(self.tag), looked_up.eq(entered),
+            found.eq(looked_up), self.passing.eq(found),
+            self.busy.eq(self.valid | entered | looked_up | found),
+        ]
         x, whole = self._position(m, entered, first, tag)
-        completes = Signal()
-        m.d.sync += [completes.eq(entered & whole), self.complete.eq(completes)]
-        self._pixels(m, x, delayed(m, tag, 2, "tag"))
+        completes = delayed(m, entered & whole, 2, "completes")
+        m.d.sync += self.complete.eq(completes)
+        self._pixels(m, x, tag, found)
         return m
 
     def _position(self, m, entered, first, tag):
@@ -104,8 +102,11 @@ class Window(wiring.Component):
                 m.d.sync += rows.eq(Mux(rows_left == 0, tag.stride_y, rows_left - 1))
         return x, (rows_left == 0) & (columns_left == 0)
 
-    def _pixels(self, m, x, tag):
-        """Move pixels up the row memory and left through the taps."""
+    def _pixels(self, m, x, tag, found):
+        """Move pixels up the row memory and left through the taps.
+
+        Each column of the array has its own copies of what moves its elements: there are many.
+        """
         pair = data.ArrayLayout(self._pixel, TAP_ROWS - 1)
         width = self.config.window_width
         m.submodules.rows = memory = BlockRam(width=Shape.cast(pair).width,
@@ -113,24 +114,36 @@ class Window(wiring.Component):
         m.d.comb += [memory.read.eq(1), memory.read_address.eq(x)]
 
         # one column of taps: the pixel, and what the row above left behind
-        pixel = delayed(m, self.pixel, self.LATENCY, "pixel")
+        pixel = delayed(m, self.pixel, self.LATENCY - 1, "pixel")
         above = data.View(pair, memory.data)
-        column = [Signal(self._pixel, name=f"column{ky}") for ky in range(TAP_ROWS)]
-        self._enter_chain(m.d.comb, column, [*above], pixel, tag.rows)
-        m.d.comb += [memory.write.eq(self.passing),
-                     memory.write_address.eq(delayed(m, x, 2, "x")),
-                     memory.write_data.eq(Cat(column[1:]))]
-
-        for ky in range(TAP_ROWS):
-            taps = [Signal(self._pixel, name=f"tap{ky}{kx}", reset_less=True)
-                    for kx in range(TAP_ROWS)]
-            with m.If(self.passing):
-                self._enter_chain(m.d.sync, taps, taps[1:], column[ky], tag.columns)
-            m.d.comb += [self.taps[TAP_ROWS * ky + kx].eq(tap) for kx, tap in enumerate(taps)]
+        column = [Signal(self._pixel, name=f"column{ky}", reset_less=True)
+                  for ky in range(TAP_ROWS)]
+        taps = [[Signal(self._pixel, name=f"tap{ky}{kx}", reset_less=True)
+                 for kx in range(TAP_ROWS)] for ky in range(TAP_ROWS)]
+        rows, columns = delayed(m, tag.rows, 1, "rows"), delayed(m, tag.columns, 2, "columns")
+        for n in range(self.config.columns):
+            row = copy_of(m, _chosen(rows), name=f"row{n}")
+            self._enter_chain(m, column, above, pixel, row, n)
+            last = copy_of(m, _chosen(columns), name=f"last{n}")
+            with m.If(copy_of(m, found, name=f"passing{n}")):
+                for ky in range(TAP_ROWS):
+                    self._enter_chain(m, taps[ky], taps[ky][1:], column[ky], last, n)
+        m.d.comb += [
+            memory.write.eq(copy_of(m, found, name="stores")),
+            memory.write_address.eq(delayed(m, x, self.LATENCY - 1, "x")),
+            memory.write_data.eq(Cat(column[1:])),
+            *(self.taps[TAP_ROWS * ky + kx].eq(taps[ky][kx])
+              for ky in range(TAP_ROWS) for kx in range(TAP_ROWS)),
+        ]
 
     @staticmethod
-    def _enter_chain(domain, chain, behind, value, last):
-        """Move ``behind`` one place up the chain; ``value`` enters at place ``last``."""
-        for i, after in enumerate(behind):
-            domain += chain[i].eq(Mux(last == i, value, after))
-        domain += chain[-1].eq(value)
+    def _enter_chain(m, chain, behind, value, enters, n):
+        """Move element n of ``behind`` one place up the chain; that of ``value`` enters."""
+        for i in range(TAP_ROWS - 1):
+            m.d.sync += chain[i][n].eq(Mux(enters[i], value[n], behind[i][n]))
+        m.d.sync += chain[-1][n].eq(value[n])
+
+
+def _chosen(last):
+    """Return one bit for each place but the highest: the chain is entered there."""
+    return Cat(last == i for i in range(TAP_ROWS - 1))

@@ -26,8 +26,6 @@ class Sequencer:
         self.at, self.left = 0, 0
         #: Words read ahead; without, the word at ``at`` is always there.
         self.fetch = None if config.shallow else FetchQueue(AHEAD, FETCH_LATENCY)
-        if self.fetch:                           # the start is in cycle 0
-            self.fetch.clock(0, True, True, False)
 
     def step(self, cycle: int, engines, idle: bool):
         """Return (engine of a GO, its nest) or None; ``done`` as the string "done"."""
@@ -85,6 +83,8 @@ def measure(config: Config, words: np.ndarray) -> Timing:
     budget = 10_000 + 64 * sum(nest.count for _, nest in work if nest is not None)
     completed = [0] * len(Engine)
     single, was_idle = config.bank_ports == "single", False
+    #: What deep pipelines see a cycle later: which engines accept, the store POST gave back.
+    seen, given_back = (True,) * len(Engine), None
     for cycle in range(1, budget):
         accepts = (load.descriptor.accepts(not load.walking),
                    stream.descriptor.accepts(not stream.walking),
@@ -92,7 +92,7 @@ def measure(config: Config, words: np.ndarray) -> Timing:
         idle = (post.idle and not (load.walking or load.descriptor.pending or stream.walking
                                    or stream.descriptor.pending or stream.fetch.ready
                                    or stream.held))
-        order = sequencer.step(cycle, accepts, was_idle)
+        order = sequencer.step(cycle, accepts if config.shallow else seen, was_idle)
         was_idle = idle and order is None
         if order == "done":
             timing.cycles, timing.entries = cycle, stream.entries
@@ -100,6 +100,7 @@ def measure(config: Config, words: np.ndarray) -> Timing:
         go = [None] * len(Engine)
         if order is not None:
             go[order[0]] = order[1]
+        seen = tuple(a and g is None for a, g in zip(accepts, go, strict=True))
 
         taken = post.writing(cycle) if single else 0
         grants, asked = [], post.request()
@@ -118,7 +119,9 @@ def measure(config: Config, words: np.ndarray) -> Timing:
         finished_post, released = post.step(cycle, served, filled, go[2], completed)
         swap = entry is not None and entry[1]
         finished_load = load.step(cycle, grants[1], swap, go[0], completed)
-        finished_stream = stream.step(cycle, grants[2], tag, entry, released, go[1], completed)
+        finished_stream = stream.step(cycle, grants[2], tag, entry,
+                                      released if config.shallow else given_back, go[1], completed)
+        given_back = released
         completed[0] += finished_load
         completed[1] += finished_stream
         completed[2] += finished_post

@@ -2,6 +2,8 @@
 
 from collections import deque
 
+from systolith.hw.latency import SHARED_REQUEST
+
 __all__ = [
     "Descriptor", "DirectRequests", "FetchQueue", "MemoryNest", "NestWalker", "RequestQueue",
     "SharedRead",
@@ -118,20 +120,19 @@ class SharedRead:
     """The port of POST and DMA, without DMA, as ``RequestQueue`` (``hw/shared_read.py``)."""
 
     def __init__(self):
-        self.waiting = None
+        self.waiting = deque([None] * SHARED_REQUEST, SHARED_REQUEST)
 
     def request(self, asked: int | None) -> int | None:
         """Return the banks wanted of memory in this cycle, or None."""
-        return self.waiting
+        return self.waiting[0]
 
     def accepts(self, asked: int | None, granted: bool) -> bool:
         """Return whether what the reader asks for is taken."""
-        return asked is not None and (self.waiting is None or granted)
+        return asked is not None
 
     def clock(self, asked: int | None, granted: bool) -> None:
         """Advance a cycle."""
-        if self.waiting is None or granted:
-            self.waiting = asked
+        self.waiting.append(asked)
 
 
 class DirectRequests:

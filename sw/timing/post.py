@@ -22,7 +22,7 @@ class Post:
     def __init__(self, config: Config):
         self.config = config
         self.descriptor = Descriptor(config.prefetch_descriptors)
-        self.state = "IDLE"
+        self.state, self.start_in = "IDLE", 0
         self.full = [False, False]
         self.store = self.phase = self.outstanding = 0
         self.asked = self.got = self.index = self.param_word = 0
@@ -62,10 +62,10 @@ class Post:
         if state == "IDLE":
             if self.descriptor.pending and self.descriptor.satisfied:
                 take = True
-                self.state = "TAKEN" if take_latency(self.config) > 1 else "START"
+                self.state, self.start_in = "TAKEN", take_latency(self.config)
+        elif state == "TAKEN" and self.start_in > 1:
+            self.start_in -= 1
         elif state == "TAKEN":
-            self.state = "START"
-        elif state == "START":
             self.index, self.param_word = 0, nest.param_word
             self.state = "GROUP"
         elif state == "GROUP":
@@ -89,7 +89,7 @@ class Post:
                 self.params_arriving.append(cycle + post_read_latency(self.config))
                 self.asked += 1
                 self.param_word += 1
-        adding = nest is not None and nest.residual and state not in ("TAKEN", "START")
+        adding = nest is not None and nest.residual and state != "TAKEN"
         self.phase = (self.phase + 1) % RESIDUAL_CYCLES if adding else 0
         if released is not None:
             self.full[released] = False

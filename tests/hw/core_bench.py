@@ -50,12 +50,13 @@ def run_core(config: Config, words, memory: np.ndarray, *, jobs: int = 1, limit:
                 assert count < limit, f"no end after {limit} cycles, at {ctx.get(host.pc)}"
             cycles.append(count)
             await ctx.tick()
-        ctx.set(host.read.valid, 1)
-        answers = 0
-        for cycle in range(len(memory) + 16):
-            ctx.set(host.read.payload, min(cycle, len(memory) - 1))
+        asked = answers = 0
+        while answers < len(memory):
+            ctx.set(host.read.valid, asked < len(memory))
+            ctx.set(host.read.payload, min(asked, len(memory) - 1))
+            asked += ctx.get(host.read.ready)
             await ctx.tick()
-            if ctx.get(host.read_data.valid) and answers < len(memory):
+            if ctx.get(host.read_data.valid):
                 packed = ctx.get(host.read_data.payload)
                 for i in range(config.lanes):
                     value = packed >> i * config.operand_bits & mask

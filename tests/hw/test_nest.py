@@ -44,6 +44,7 @@ def test_walks_like_nested_loops(seed):
                 ctx.set(dut.last[i], lasts[i])
                 ctx.set(dut.jump_a[i], jump)
             ctx.set(dut.base_a, base)
+            await ctx.tick()
             ctx.set(dut.start, 1)
             await ctx.tick()
             ctx.set(dut.start, 0)

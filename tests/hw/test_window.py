@@ -25,8 +25,8 @@ def pixels(image, kernel, stride):
     height, width, _ = image.shape
     for y, x in np.ndindex(height, width):
         yield y == x == 0, {
-            "window": 1, "row_end": int(x == width - 1), "narrow": int(width < Window.LATENCY),
-            "rows": kernel[0] - 1, "columns": kernel[1] - 1, "stride_y": stride[0] - 1,
+            "window": 1, "row_end": int(x == width - 1), "rows": kernel[0] - 1,
+            "columns": kernel[1] - 1, "stride_y": stride[0] - 1,
             "stride_x": stride[1] - 1}, image[y, x].tolist()
 
 
@@ -34,12 +34,13 @@ def run_unit(passes, bubbles, seed):
     """Send (image, kernel, stride) passes through the unit; return the taps it completed."""
     dut = Window(CONFIG)
     found = []
-    work = [pixel for image, kernel, stride in passes for pixel in pixels(image, kernel, stride)]
+    work = [(image.shape[1] < Window.LATENCY, *pixel) for image, kernel, stride in passes
+            for pixel in pixels(image, kernel, stride)]
     rng = random.Random(seed)
 
     async def feed(ctx):
-        for first, tag, pixel in work:
-            pause = Window.LATENCY - 1 if tag["narrow"] else 0
+        for narrow, first, tag, pixel in work:
+            pause = Window.LATENCY - 1 if narrow else 0
             if rng.random() < bubbles:
                 pause = rng.randint(pause, 5)
             ctx.set(dut.valid, 0)
