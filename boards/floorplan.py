@@ -8,6 +8,7 @@ move steadily to the right; all soft logic then finds its place between them.
 
 from dataclasses import dataclass
 
+from systolith.hw.block_ram import ebr_count
 from systolith.hw.config import Config
 
 __all__ = ["ECP5_85F_SITES", "Sites", "floorplan"]
@@ -48,25 +49,32 @@ def floorplan(config: Config, sites: Sites, core: str) -> dict[str, str]:
 def _multipliers(config, sites, core):
     """Share the columns out over the rows of sites; array row r goes the further right.
 
-    The requantisers of POST get what is left over, the first lane leftmost.
+    The requantisers of POST stand at the right ends of the rows, where the sums are drained. Outer
+    rows take the more columns, so that most requantisers are in the middle.
     """
     rows = sites.multipliers
-    share = -(-config.columns_of_dsp // len(rows))
-    places = {}
-    for k, row in enumerate(rows):
-        columns = range(k * share, min((k + 1) * share, config.columns_of_dsp))
-        cells = [(r, n) for r in range(config.rows) for n in columns]
-        if len(cells) > len(row):
-            return {}
-        for (r, n), site in zip(cells, _spread(len(cells), row), strict=True):
-            places[f"{core}.array.{_multiplier(config, r, n)}_mult18"] = site
-    taken = set(places.values())
-    free = [site for column in zip(*rows, strict=True) for site in column if site not in taken]
+    inwards = sorted(range(len(rows)), key=lambda k: min(k, len(rows) - 1 - k))
+    share = [config.columns_of_dsp // len(rows)] * len(rows)
+    for k in inwards[:config.columns_of_dsp % len(rows)]:
+        share[k] += 1
+    free = [len(row) - n * config.rows for row, n in zip(rows, share, strict=True)]
+    if min(free) < 0:
+        return {}
     parts = ("low", "low_high", "high_low", "top")[:config.post_multipliers]
-    wide = [f"{core}.lanes.requantize{lane}.{part}_mult18" for lane in range(config.post_lanes)
-            for part in parts]
-    if len(wide) <= len(free):
-        places |= zip(wide, _spread(len(wide), free), strict=True)
+    lanes = [room // len(parts) for room in free]
+    if sum(lanes) < config.post_lanes:           # the placer finds them room
+        lanes = [0] * len(rows)
+    places, column, lane = {}, 0, 0
+    for row, n, ends in zip(rows, share, lanes, strict=True):
+        ends = min(ends, config.post_lanes - lane) * len(parts)
+        cells = [f"{core}.array.{_multiplier(config, r, c)}_mult18"
+                 for r in range(config.rows) for c in range(column, column + n)]
+        wide = [f"{core}.lanes.requantize{lane + i // len(parts)}.{parts[i % len(parts)]}_mult18"
+                for i in range(ends)]
+        left = len(row) - ends
+        places |= zip(cells + wide, _spread(len(cells), row[:left]) + list(row[left:]),
+                      strict=True)
+        column, lane = column + n, lane + ends // len(parts)
     return places
 
 
@@ -80,22 +88,52 @@ def _multiplier(config, row, column):
 def _memories(config, sites, core):
     """Sweep the sites pair by pair from left to right, lane by lane of all banks.
 
-    Sums leave the array at its right end: there are the accumulators, a column's two stores a pair.
+    Sums leave the array at its right end: there are the accumulators, a column's two stores a pair,
+    from the upper rows to the lower like the array's columns. The program lies in the middle,
+    between the engines; the window's rows before the lanes of the columns end, of which it takes
+    its pixels.
     """
     columns = zip(*(zip(row[::2], row[1::2], strict=True) for row in sites.memories), strict=True)
-    pairs = [pair for column in columns for pair in column]
+    pairs = [(y, pair) for column in columns for y, pair in enumerate(column)]
     blocks = config.bank_words // _BLOCK_WORDS
     lanes = [f"{core}.memory.bank{b}.lane{lane}.ebr{i}" for lane in range(config.lanes)
              for b in range(config.banks) for i in range(blocks)]
     banks = [lanes[i:i + 2] for i in range(0, len(lanes), 2)]
     stores = [[f"{core}.stores.column{n}_store{s}.ebr0" for s in range(2)]
               for n in range(config.columns)]
-    left = len(pairs) - len(stores)
-    if len(banks) > left or blocks not in (1, 2) or config.operand_bits != 8:
+    if blocks not in (1, 2) or config.operand_bits != 8:
         return {}
-    chosen = _spread(len(banks), pairs[:left]) + pairs[left:]
-    return {cell: site for cells, pair in zip(banks + stores, chosen, strict=True)
+    left = len(pairs) - len(stores)
+    chosen = _inner_memories(config, pairs[:left], core)
+    taken = {pair for _, pair in chosen}
+    rest = [pair for pair in pairs[:left] if pair not in taken]
+    if len(banks) > len(rest):                   # the placer finds the others room
+        chosen, rest = [], pairs[:left]
+    if len(banks) > left:
+        return {}
+    chosen += zip(banks + stores, _spread(len(banks), rest) + sorted(pairs[left:]), strict=True)
+    return {cell: site for cells, (_, pair) in chosen
             for cell, site in zip(cells, pair, strict=False)}
+
+
+def _inner_memories(config, pairs, core):
+    """Return the program and the window's rows, each in pairs of blocks one beside the other."""
+    groups = [(0.5, _in_pairs(f"{core}.sequencer.words", 32, config.program_words))]
+    if config.window:
+        groups.append((0.25, _in_pairs(f"{core}.stream.window.rows",
+                                       2 * config.columns * config.operand_bits,
+                                       config.window_width)))
+    chosen = []
+    for where, cells in groups:
+        start = int(where * len(pairs))
+        chosen += zip(cells, pairs[start:start + len(cells)], strict=True)
+    return chosen
+
+
+def _in_pairs(memory, width, depth):
+    """Return the blocks of a memory, two by two; the last may be alone."""
+    cells = [f"{memory}.ebr{i}" for i in range(ebr_count(width, depth))]
+    return [cells[i:i + 2] for i in range(0, len(cells), 2)]
 
 
 def _spread(count, sites):

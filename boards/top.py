@@ -48,7 +48,9 @@ class BoardTop(Elaboratable):
 
         shown = accelerator.indicators
         events = shown.busy, shown.fault, shown.activity
-        for number, event in zip(self.target.leds, events, strict=True):
+        for number, source in zip(self.target.leds, events, strict=True):
+            event = Signal(name=f"event{number}")
+            m.d.sync += event.eq(source)
             m.submodules[f"led{number}"] = led = io.Buffer(
                 "o", platform.request("led", number, dir="-"))
             m.d.comb += led.o.eq(_stretched(m, event, f"led{number}_left"))
@@ -63,7 +65,7 @@ class BoardTop(Elaboratable):
         m.submodules.button = button = io.Buffer(
             "i", platform.request(*self.target.reset_button, dir="-"))
         held, hold = Signal(), Signal(range(RESET_CYCLES), init=RESET_CYCLES - 1)
-        reset = Signal(init=1)
+        holding, reset = Signal(init=1), Signal(init=1)
         m.domains.sync = ClockDomain(reset_less=True)
         m.submodules.hold_synchronizer = FFSynchronizer(~pll.locked | button.i, held, init=1)
         m.d.comb += [ClockSignal().eq(pll.clock), self.accelerator.reset.eq(reset)]
@@ -71,7 +73,7 @@ class BoardTop(Elaboratable):
             m.d.sync += hold.eq(RESET_CYCLES - 1)
         with m.Elif(hold != 0):
             m.d.sync += hold.eq(hold - 1)
-        m.d.sync += reset.eq(held | (hold != 0))
+        m.d.sync += [holding.eq(held | (hold != 0)), reset.eq(holding)]
 
 
 def _stretched(m: Module, event: Signal, name: str) -> Signal:

@@ -12,7 +12,7 @@ __all__ = ["Admission"]
 
 
 class Admission(wiring.Component):
-    """The reason to refuse a request, or ``OK``; combinational.
+    """The reason to refuse a request, or ``OK``; a cycle after the request.
 
     Parameters
     ----------
@@ -68,25 +68,31 @@ class Admission(wiring.Component):
 
         # The register.
         writable = Signal()
+        submits = Signal()
         number = request.address[WORD_BYTES.bit_length() - 1:]
         with m.Switch(number[:(len(CSRS) - 1).bit_length()]):
             with m.Case(*(number for number, csr in enumerate(CSRS) if csr.writable)):
                 m.d.comb += writable.eq(1)
-        too_long = Signal()
-        m.d.comb += too_long.eq(
-            request.length > Mux(register_write, WORD_BYTES, config.frame_bytes))
-
-        unknown = Signal()
-        m.d.comb += unknown.eq(request.response | request.reserved.any()
-                               | ((request.target == Target.PROGRAM) & ~request.write))
+        # sums and comparisons now, what follows from them in the next cycle
+        end, last, wrong_length = Signal(len(request.address) + 1), Signal.like(limit), Signal()
+        odd, unknown, forbidden = Signal(), Signal(), Signal()
+        m.d.sync += [
+            end.eq(request.address + request.length), last.eq(limit), odd.eq(ragged),
+            wrong_length.eq((request.length == 0) | (
+                request.length > Mux(register_write, WORD_BYTES, config.frame_bytes))),
+            unknown.eq(request.response | request.reserved.any()
+                       | ((request.target == Target.PROGRAM) & ~request.write)),
+            forbidden.eq(register_write & ~writable),
+            submits.eq(register_write & (number == csr_address("SUBMIT"))),
+        ]
         with m.If(unknown):
             m.d.comb += self.status.eq(Status.BAD_OPCODE)
-        with m.Elif((request.length == 0) | too_long):
+        with m.Elif(wrong_length):
             m.d.comb += self.status.eq(Status.BAD_LENGTH)
-        with m.Elif(ragged | (request.address + request.length > limit)):
+        with m.Elif(odd | (end > last)):
             m.d.comb += self.status.eq(Status.BAD_ADDRESS)
-        with m.Elif(register_write & ~writable):
+        with m.Elif(forbidden):
             m.d.comb += self.status.eq(Status.READ_ONLY)
-        with m.Elif(register_write & self.queue_full & (number == csr_address("SUBMIT"))):
+        with m.Elif(submits & self.queue_full):
             m.d.comb += self.status.eq(Status.QUEUE_FULL)
         return m

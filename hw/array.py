@@ -35,9 +35,9 @@ class SystolicArray(wiring.Component):
     Members
     -------
     vector, valid, swap : In
-        R signed elements.
+        R signed elements; ``swap`` only with ``valid``.
     load, load_index, load_data : In
-        A word of weights.
+        A word of weights. Only word 0 needs ``load``: the others follow.
     taps, use_taps : In
         9 x C elements (only with ``config.window``).
     gather, restart, stream, drain : In
@@ -72,7 +72,7 @@ class SystolicArray(wiring.Component):
         m = Module()
         c = self.config
         wave = c.rows + c.columns - 1
-        self._swap = taps(m, self.swap & self.valid, wave, "swap")
+        self._swap = taps(m, self.swap, wave, "swap")
         self._start = taps(m, self.load & (self.load_index == 0), wave, "start")
         if c.window:
             self._use = taps(m, self.use_taps, wave, "use_taps")

@@ -7,11 +7,16 @@ from amaranth.lib.wiring import In, Out
 
 from systolith.hw.family import family
 
-__all__ = ["BlockRam"]
+__all__ = ["BlockRam", "ebr_count"]
 
 #: ECP5's EBR: address bits it takes -> data bits it gives (Lattice FPGA-TN-02204).
 _EBR_WIDTHS = {9: 36, 10: 18, 11: 9, 12: 4, 13: 2, 14: 1}
 _EBR_ADDRESS_BITS = 14
+
+
+def ebr_count(width: int, depth: int) -> int:
+    """Return the EBRs of a ``BlockRam`` on ECP5."""
+    return -(-width // _EBR_WIDTHS[max((depth - 1).bit_length(), min(_EBR_WIDTHS))])
 
 
 class BlockRam(wiring.Component):

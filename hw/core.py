@@ -78,7 +78,10 @@ class Core(wiring.Component):
         # weights and vectors to the array, sums to the stores, stores to POST; where it is far, a
         # cycle later
         domain = m.d.comb if c.shallow else m.d.sync
-        domain += [array.load.eq(load.load), array.load_index.eq(load.load_index),
+        # word 0 of a tile announces the others to a deep array
+        first = True if c.shallow else load.load_index == 0
+        domain += [array.load.eq(load.load & first),
+                   array.load_index.eq(load.load_index if c.shallow else 0),
                    array.load_data.as_value().eq(load.load_data.as_value()),
                    stream.release.eq(post.release)]
         m.d.comb += [

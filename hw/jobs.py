@@ -89,8 +89,10 @@ class Jobs(wiring.Component):
             m.d.sync += [cycles.eq(0), entries.eq(0)]
         with m.Elif(running & ran):
             m.d.sync += [cycles.eq(cycles + 1), entries.eq(entries + entered)]
-        expired = Signal()
-        m.d.comb += expired.eq((cycles == self.watchdog) & (self.watchdog != 0))
+        # looked up a cycle ahead: ``cycles`` will be those of the watchdog
+        expired, watched, limit = Signal(), Signal(), Signal(32, reset_less=True)
+        m.d.sync += [watched.eq(self.watchdog != 0), limit.eq(self.watchdog - 1),
+                     expired.eq(running & ran & watched & (cycles == limit))]
 
         # Published a byte at a time.
         fault_pc = Signal.like(self.pc)

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from systolith.hw.config import Config
 from systolith.hw.controller import Controller, Indicators
 from systolith.hw.core import Core
+from systolith.hw.link.stream_register import StreamRegister
 from systolith.hw.link.uart import UartReceiver, UartTransmitter, phase_step
 
 __all__ = ["Accelerator", "UartAccelerator"]
@@ -107,7 +108,9 @@ class UartAccelerator(wiring.Component):
         m.submodules.accelerator = accelerator = Accelerator(
             self.config, self.build_hash, crc_bits=1)
         m.d.comb += accelerator.reset.eq(self.reset)
-        connect(m, receiver.o, accelerator.rx)
+        m.submodules.received = received = reset(StreamRegister(8))
+        connect(m, receiver.o, received.i)
+        connect(m, received.o, accelerator.rx)
         connect(m, accelerator.tx, transmitter.i)
         connect(m, accelerator.indicators, flipped(self.indicators))
         m.d.comb += [receiver.rx.eq(self.rx), self.tx.eq(transmitter.tx)]

@@ -49,7 +49,7 @@ class Endpoint(wiring.Component):
     transfer : :py:`Out(Transfer)`
         What does the work.
     refusal : :py:`In(Status)`
-        Why ``transfer.request`` must not be executed, or ``OK``; combinational.
+        Why ``transfer.request`` must not be executed, or ``OK``; a cycle after the request.
     dropped : :py:`Out(1)`
         Pulse: a frame too short for a header, or out of order.
     """
@@ -97,7 +97,7 @@ class Endpoint(wiring.Component):
                     m.d.sync += count.eq(0)
                     m.d.comb += self.dropped.eq(1)
                 with m.Elif(count == HEADER_BYTES - 1):
-                    m.next = "WEIGH"
+                    m.next = "SETTLE"
 
     def _judge(self, m, request, window, status, advance, reading, count):
         """Decide what to do with the request, and begin it."""
@@ -106,9 +106,12 @@ class Endpoint(wiring.Component):
         refusal = Signal(Status, reset_less=True)
         m.d.sync += [
             fresh.eq(window.fresh), recent.eq(window.recent), refusal.eq(self.refusal),
-            in_turn.eq(request.address == window.following),
+            in_turn.eq(request.address == window.expected),
         ]
-        with m.State("WEIGH"):                   # the header is there; a cycle later, these are
+        with m.State("SETTLE"):                  # the header is there, then what is refused,
+            m.next = "WEIGH"
+
+        with m.State("WEIGH"):                   # then these
             m.next = "JUDGE"
 
         with m.State("JUDGE"):

@@ -49,38 +49,46 @@ class PacketBuffer(wiring.Component):
         head, behind_head = Signal(range(self.depth)), Signal(range(self.depth), init=1)
         committed = Signal.like(head)
         tail = Signal.like(head)
+        after_it = (behind_head + 1)[:len(head)]
 
-        full = Signal()
+        # looked up a cycle ahead, so for a cycle it does not know that a byte was read: a full ring
+        # with nothing to read is one with a frame that does not fit
+        full, alone = Signal(), Signal(init=1)
+        m.d.sync += [full.eq(behind_head == tail), alone.eq(committed == tail)]
         overflow = Signal()
         take = Signal()
         m.d.comb += [
-            full.eq(behind_head == tail),
-            self.i.ready.eq(~full | overflow | (committed == tail)),
-            take.eq(self.i.valid & self.i.ready),
-            ring.write_address.eq(head),
+            self.i.ready.eq(~full | overflow | alone), take.eq(self.i.valid & self.i.ready),
+        ]
+        # the block is far: a byte is in it two cycles later
+        m.d.sync += [
+            ring.write_address.eq(head), ring.write.eq(take & ~full),
             ring.write_data.eq(Cat(self.i.p.data, self.i.p.last)),
-            ring.write.eq(take & ~full),
         ]
         with m.If(take):
             with m.If(~self.i.p.last):
                 m.d.sync += overflow.eq(overflow | full)
                 with m.If(~full):
-                    m.d.sync += [head.eq(behind_head), behind_head.eq(behind_head + 1)]
+                    m.d.sync += [head.eq(behind_head), behind_head.eq(behind_head + 1),
+                                 full.eq(after_it == tail)]
             with m.Else():
                 m.d.sync += overflow.eq(0)
                 with m.If(self.i.p.good & ~overflow & ~full):
-                    m.d.sync += [head.eq(behind_head), committed.eq(behind_head),
-                                 behind_head.eq(behind_head + 1)]
+                    m.d.sync += [head.eq(behind_head), committed.eq(behind_head), alone.eq(0),
+                                 behind_head.eq(behind_head + 1), full.eq(after_it == tail)]
                 with m.Else():
-                    m.d.sync += [head.eq(committed), behind_head.eq(committed + 1)]
+                    m.d.sync += [head.eq(committed), behind_head.eq(committed + 1),
+                                 full.eq((committed + 1)[:len(tail)] == tail)]
                     m.d.comb += self.dropped.eq(1)
 
         # Bytes are read ahead, as many as the register behind the memory has room for.
         m.submodules.ahead = ahead = StreamRegister(PacketByte)
         connect(m, ahead.o, flipped(self.o))
         room, coming = Signal(range(3), init=2), Signal(2)
+        readable = Signal.like(committed)        # it is in the block
+        m.d.sync += readable.eq(committed)
         m.d.comb += [
-            ring.read.eq((tail != committed) & (room != 0)), ring.read_address.eq(tail),
+            ring.read.eq((tail != readable) & (room != 0)), ring.read_address.eq(tail),
             ahead.i.valid.eq(coming[-1]), ahead.i.payload.eq(ring.data),
         ]
         m.d.sync += [

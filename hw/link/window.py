@@ -25,6 +25,8 @@ class SequenceWindow(wiring.Component):
         Make ``sequence`` the next one.
     advance, status : :py:`In(1)`, :py:`In(Status)`
         The next request has ended, and how; the one after it is the next now.
+    expected : :py:`Out(16)`
+        The next request's number.
     following : :py:`Out(16)`
         The next request's number, ``advance`` taken into account.
     """
@@ -36,6 +38,7 @@ class SequenceWindow(wiring.Component):
     jump: In(1)
     advance: In(1)
     status: In(Status)
+    expected: Out(16)
     following: Out(16)
 
     def elaborate(self, platform) -> Module:
@@ -43,7 +46,7 @@ class SequenceWindow(wiring.Component):
         # A block RAM, where flip-flops would cost more than all the rest of this block.
         m.submodules.outcomes = outcomes = BlockRam(width=Shape.cast(Status).width, depth=RECENT)
 
-        expected = Signal(16)
+        expected = self.expected
         distance = Signal(16)
         m.d.comb += [
             distance.eq(self.sequence - expected),

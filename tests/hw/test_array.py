@@ -115,7 +115,7 @@ def stream_tiles(c, rng, *, tiles, bubbles, tap_share=0.0):
         load_cycle = max(swap, load_cycle + c.load_words)
         for i in range(rng.integers(1, 12) if number % 3 else 1):
             while rng.random() < bubbles:       # what is not valid must not matter
-                schedule.set(cycle, vector=extremes(rng, bits, c.rows).tolist(), swap=1)
+                schedule.set(cycle, vector=extremes(rng, bits, c.rows).tolist())
                 cycle += 1
             swap = cycle if i == 0 else swap
             vector = extremes(rng, bits, c.rows)
