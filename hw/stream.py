@@ -248,7 +248,8 @@ class StreamEngine(wiring.Component):
             blocked.eq(tag.turn.claims & claimed | tag.turn.patient & unit.busy | hazard),
             unit.valid.eq(leaving.entry.valid & tag.window.window), unit.tag.eq(tag.window),
             unit.first.eq(tag.vector.swap), unit.pixel.as_value().eq(queue.data),
-            self.taps.eq(unit.taps), arriving.eq(Mux(tag.window.window | unit.busy, through, leaving)),
+            self.taps.eq(unit.taps),
+            arriving.eq(Mux(tag.window.window | unit.busy, through, leaving)),
         ]
         with m.If(unit.valid & leaving.swap):
             m.d.sync += claimed.eq(1)
