@@ -20,40 +20,42 @@ class Range:
 
 
 class _Sums:
-    """Passes of several groups, of the same shape, that add to the same of their own sums."""
+    """Passes of several groups, of the same shape, that go to the same of their own sums."""
 
     def __init__(self, passes: list[Passes], columns: int, sums: np.ndarray):
         vectors = np.stack([p.vectors for p in passes])
         tiles = np.stack([p.tiles[..., :columns] for p in passes])
-        #: Whether the vectors of each pass add to different sums.
-        self.alone = [_distinct(places) for places in sums]
+        #: Whether the vectors of each pass go to different sums, and whether they replace them.
+        self.alone, self.replaces = [_distinct(places) for places in sums], passes[0].replaces
         outer = passes[0].outer
-        if not outer and self.alone[0] and (sums == sums[0]).all():
-            # all passes add to the same sums: they are one product over all their reductions
+        if (not outer and self.alone[0] and (sums == sums[0]).all()
+                and not self.replaces[1:].any()):
+            # one product over the reductions of all passes
             groups, count, size, rows = vectors.shape
             vectors = vectors.transpose(0, 2, 1, 3).reshape(groups, size, count * rows)
             tiles = tiles.reshape(groups, count * rows, columns)
-            sums = sums[0]
+            sums, self.replaces = sums[:1], self.replaces[:1]
+            self.alone = self.alone[:1]
         elif outer:
             vectors = vectors.transpose(0, 1, 3, 2)
-        #: All of it can be added at once.
-        self.flat = _distinct(sums)
-        self.sums = sums.ravel() if self.flat else sums
+        if _distinct(sums) and (self.replaces == self.replaces[0]).all():
+            # one assignment of all passes
+            sums, self.replaces, self.alone = sums.reshape(1, -1), self.replaces[:1], [True]
+        self.sums = sums
         self.vectors, self.tiles = np.ascontiguousarray(vectors), np.ascontiguousarray(tiles)
 
     def add(self, memory: np.ndarray, store: np.ndarray) -> None:
         """Add to ``store`` [groups, sums, columns]; exact, because a sum has at most 48 bits."""
         products = (memory.take(self.vectors).astype(np.float64)
                     @ memory.take(self.tiles).astype(np.float64))
-        if self.flat:
-            store[:, self.sums] += products.reshape(len(store), -1, store.shape[2])
-            return
-        for places, alone, product in zip(self.sums, self.alone, products.swapaxes(0, 1),
-                                          strict=True):
-            if alone:
-                store[:, places] += product
+        products = products.reshape(len(store), len(self.sums), -1, store.shape[2])
+        for number, (places, replaces) in enumerate(zip(self.sums, self.replaces, strict=True)):
+            if replaces:
+                store[:, places] = products[:, number]
+            elif self.alone[number]:
+                store[:, places] += products[:, number]
             else:
-                np.add.at(store, (slice(None), places), product)
+                np.add.at(store, (slice(None), places), products[:, number])
 
 
 class Batch:
@@ -68,9 +70,7 @@ class Batch:
     def __init__(self, groups: list[Group]):
         first = groups[0]
         self.form, self.seed, self.report = first.form, first.seed, groups[-1].report
-        used, self._sums, self.accumulators = _sums(groups)
-        #: Sums of a group; a last one stays 0, for steps that read what nothing was added to.
-        self.size = used + 1
+        self.size, self._sums, self.accumulators = _sums(groups)
         self.groups = len(groups)
         self.places, self.operands, self.masks, self.records = (
             None if getattr(first, name) is None
@@ -96,7 +96,7 @@ class Batch:
         measured : Range
             What a report tells.
         """
-        store = np.zeros((self.groups, self.size, self.places.shape[1]))
+        store = np.empty((self.groups, self.size, self.places.shape[1]))
         for sums in self._sums:
             sums.add(memory, store)
         totals = store[:, self.accumulators].reshape(self.places.shape).astype(np.int64)
@@ -146,14 +146,12 @@ def _distinct(values: np.ndarray) -> bool:
 
 
 def _sums(groups: list[Group]) -> tuple[int, list[_Sums], np.ndarray]:
-    """Return how many sums a group has, what is added to them, and which one each step reads."""
+    """Return how many sums a group has, what goes to them, and which one each step reads."""
     columns = groups[0].places.shape[1]
     used = np.unique(np.concatenate([p.sums.ravel() for p in groups[0].passes]))
     added = [_Sums([group.passes[i] for group in groups], columns,
                    np.searchsorted(used, p.sums)) for i, p in enumerate(groups[0].passes)]
-    reads = np.searchsorted(used, groups[0].accumulators)
-    there = np.append(used, -1)[reads] == groups[0].accumulators
-    return len(used), added, np.where(there, reads, len(used))
+    return len(used), added, np.searchsorted(used, groups[0].accumulators)
 
 
 def batches(steps: Iterable[Group | Fill], elements: int) -> list[Batch | Fill]:
@@ -202,7 +200,8 @@ def _kind(group: Group) -> tuple:
     return (tuple(group.form.items()), group.seed, group.places.shape,
             group.operands is None, group.masks is None, group.ends.tobytes(),
             (group.accumulators - base).tobytes(),
-            *((p.outer, p.vectors.shape, p.tiles.shape, (p.sums - base).tobytes())
+            *((p.outer, p.vectors.shape, p.tiles.shape, (p.sums - base).tobytes(),
+               p.replaces.tobytes())
               for p in group.passes))
 
 

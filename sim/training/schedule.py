@@ -27,7 +27,9 @@ class Passes:
     tiles : int64[passes, rows, columns]
         Of every element they are multiplied by; of outer products ``[passes, vectors, columns]``.
     sums : int64[passes, vectors or rows]
-        Accumulators they add to.
+        Accumulators they go to.
+    replaces : bool[passes]
+        They replace what is there, else they are added.
     outer : bool
         They are outer products.
     """
@@ -35,6 +37,7 @@ class Passes:
     vectors: np.ndarray
     tiles: np.ndarray
     sums: np.ndarray
+    replaces: np.ndarray
     outer: bool
 
 
@@ -94,6 +97,8 @@ class Schedule(MachineJob):
         self.seeds = seeds
         self.steps: list[Group | Fill] = []
         self.operands: deque[np.ndarray] = deque()
+        #: Sums of the open group; others hold what some group left there.
+        self.written = np.zeros(self.config.accumulator_depth, bool)
         #: An element that is zero: no address reaches the last of those beyond the memory.
         self.zero = self.memory.shape[1] - 1
 
@@ -136,12 +141,13 @@ class Schedule(MachineJob):
         sums = nest.accumulators().reshape(len(passes), size)
         if outer:
             sums = sums[:, -1:] + np.arange(c.rows)
+        opens = start[passes] >= control["group_level"]
         whole = Passes(vectors.reshape(len(passes), size, c.rows), tiles,
-                       sums % c.accumulator_depth, outer)
+                       sums % c.accumulator_depth, (opens | outer) & (not control["keep"]), outer)
         closes = step[passes + size - 1] >= control["group_level"]
         if control["hold"]:
             closes[-1] = False
-        self._gather_groups(whole, closes, control["keep"])
+        self._share_out(whole, closes)
         return True
 
     def _taken(self, count: int) -> np.ndarray:
@@ -163,21 +169,24 @@ class Schedule(MachineJob):
         index = np.arange(len(vectors)) // inner % (lasts[level] + 1)
         vectors[index == lasts[level], tail:] = self.zero
 
-    def _gather_groups(self, whole: Passes, closes: np.ndarray, keep: int) -> None:
+    def _share_out(self, whole: Passes, closes: np.ndarray) -> None:
         """Add passes to the open group; those behind its end belong to the next."""
         begin = 0
         for end in sorted({*(np.flatnonzero(closes) + 1).tolist(), len(closes)}):
-            part = Passes(whole.vectors[begin:end], whole.tiles[begin:end], whole.sums[begin:end],
-                          whole.outer)
             if self.open is None:
                 self.open = []
-                if not keep and len(np.unique(part.sums[0])) < len(part.sums[0]):
+                self.written[:] = False
+            part = Passes(whole.vectors[begin:end], whole.tiles[begin:end], whole.sums[begin:end],
+                          whole.replaces[begin:end], whole.outer)
+            for places, replaces in zip(part.sums, part.replaces, strict=True):
+                if replaces and len(np.unique(places)) < len(places):
                     raise IllegalInstruction("vectors of a pass that replaces share a sum")
-            elif not (keep or begin):
-                raise IllegalInstruction("sums that were held are replaced")
+                if not replaces and not self.written[places].all():
+                    raise IllegalInstruction("a pass adds to a sum that nothing was written to")
+                self.written[places] = True
             self.open.append(part)
             if closes[end - 1]:
-                self.groups.append(self.open)
+                self.groups.append((self.open, self.written.copy()))
                 self.open = None
             begin = end
 
@@ -185,6 +194,9 @@ class Schedule(MachineJob):
 
     def _group(self, nest, control, accumulators, steps, windows, addresses, residuals, last):
         c, form = self.config, nest["ROUNDING"]
+        passes, sums = self.groups.popleft()
+        if not sums[accumulators].all():
+            raise IllegalInstruction("a result is made of a sum that nothing was written to")
         columns = min(control["valid"], c.columns) if last else c.columns
         reads = control["residual"] or form["comparing"]
         masks, records = nest["MASK_DELTA"]["jump"], nest["RECORD_DELTA"]["jump"]
@@ -194,7 +206,7 @@ class Schedule(MachineJob):
             self._elements(addresses + masks, columns) if form["masked"] else None,
             self._places(addresses + records, columns) if form["recording"] else None,
             nest["REPORT_BASE"]["address"] if last and form["report"] else None,
-            self.seeds[self.done[Engine.POST]], self.groups.popleft()))
+            self.seeds[self.done[Engine.POST]], passes))
 
     def _fill(self, nest: NestView) -> None:
         addresses = nest.track(nest["WRITE_BASE"]["address"], "WRITE_JUMP")

@@ -23,7 +23,7 @@ def group(source, target, *, tile=0, sums=0, report=None, **form):
     """Return a group that multiplies a vector of two by a 2 x 2 tile."""
     vector = np.array([[[source, source + 1]]])
     passes = Passes(vector, np.array([[[tile, tile + 1], [tile + 2, tile + 3]]]),
-                    np.array([[sums]]), False)
+                    np.array([[sums]]), np.array([True]), False)
     return Group(FORM | form, np.array([sums]), np.array([True]),
                  np.array([[target, target + 1]]), None, None, None, report, None, [passes])
 
