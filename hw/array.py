@@ -26,11 +26,12 @@ class SystolicArray(wiring.Component):
     With ``config.window``, a vector with ``use_taps`` gives PE (r, c), r < 9, element taps[r][c]
     instead of its left neighbour's: depthwise convolution, nine taps a column.
 
-    With ``config.output_stationary``, while ``gather`` is high PE (r, c) keeps its own sum of
-    vector[r] * stream[c] over the vectors entered (outer products): ``restart`` begins a
-    new sum with this vector, invalid cycles add nothing. ``stream`` is given one cycle before its
-    vector. R + C + ``latency`` cycles after the last vector the sums can leave: in the R cycles in
-    which ``drain`` is high, column c delivers its rows, last row first, c cycles late.
+    With ``config.output_stationary`` a vector with ``gather`` meets ``stream`` instead of a tile:
+    PE (r, c) adds vector[r] * stream[c] to a sum of its own, which ``restart`` begins anew. Then
+    the sums leave: R vectors of zeros follow, the first with ``drain``, and the psums of the k-th
+    are the sums of row k. The next vector may come right behind them.
+
+    With ``config.training`` a tile may come ``transposed``: word k (of C, not R) holds column k.
 
     Members
     -------
@@ -42,6 +43,8 @@ class SystolicArray(wiring.Component):
         9 x C elements (only with ``config.window``).
     gather, restart, stream, drain : In
         Only with ``config.output_stationary``.
+    transposed : In
+        Static while a tile is loaded; only with ``config.training``.
     psums : :py:`Out(ArrayLayout(signed(psum_bits), C))`
         Column c of the vector of cycle t is there in cycle t + ``latency`` + c.
     """
@@ -61,6 +64,8 @@ class SystolicArray(wiring.Component):
         if c.output_stationary:
             members |= {"gather": In(1), "restart": In(1), "drain": In(1),
                         "stream": In(data.ArrayLayout(element, c.columns))}
+        if c.training:
+            members["transposed"] = In(1)
         super().__init__(members)
 
     @property
@@ -77,9 +82,12 @@ class SystolicArray(wiring.Component):
         if c.window:
             self._use = taps(m, self.use_taps, wave, "use_taps")
         if c.output_stationary:
-            self._gather = taps(m, self.gather, wave + 1 + c.multiplier_stages, "gather")
-            self._restart = taps(m, self.restart, wave + 1 + c.multiplier_stages, "restart")
-            self._drain = taps(m, self.drain, c.columns, "drain")
+            ages = wave + 1 + c.multiplier_stages
+            self._gather = taps(m, self.gather & self.valid, ages, "gather")
+            self._restart = taps(m, self.restart, ages, "restart")
+            self._drain = taps(m, self.drain & self.valid, ages + c.rows, "drain")
+        if c.training:
+            self._transposed = taps(m, self.transposed, wave, "transposed")
 
         activations = self._activations(m)
         weights = self._weights(m)
@@ -96,10 +104,7 @@ class SystolicArray(wiring.Component):
         c = self.config
         rows = []
         for r in range(c.rows):
-            entering = self.vector[r]
-            if c.output_stationary:
-                entering = Mux(self.valid, entering, 0)
-            left = delayed(m, entering, r, f"row{r}")
+            left = delayed(m, self.vector[r], r, f"row{r}")
             row = []
             for n in range(c.columns):
                 source = left
@@ -116,6 +121,8 @@ class SystolicArray(wiring.Component):
         """Keep a shadow and an active weight in every PE."""
         c = self.config
         active = [[None] * c.columns for _ in range(c.rows)]
+        across = [delayed(m, self.load_data[r], r, f"across{r}") if c.training else None
+                  for r in range(c.rows)]
         for n in range(c.columns):
             above = None
             for r in range(c.rows):
@@ -125,16 +132,19 @@ class SystolicArray(wiring.Component):
                                 part * c.load_words + n, f"bus{part}_{n}")
                 shadow = Signal(signed(c.operand_bits), name=f"shadow{r}_{n}", reset_less=True)
                 weight = Signal(signed(c.operand_bits), name=f"weight{r}_{n}", reset_less=True)
-                take, swap, source = self._start[r + n], self._swap[r + n], bus
+                take, swap, source, following = self._start[r + n], self._swap[r + n], bus, shadow
+                if c.training:
+                    source = Mux(self._transposed[r + n], across[r], source)
                 if c.output_stationary:
                     streamed = above if r else delayed(m, self.stream[n], n, f"stream{n}")
-                    gathering = self._gather[0]
-                    source = Mux(gathering, streamed, bus)
+                    gathering = self._gather[r + n]
+                    source = Mux(gathering, streamed, source)
+                    following = Mux(gathering, streamed, shadow)
                     take, swap = take | gathering, swap | gathering
                 with m.If(take):
                     m.d.sync += shadow.eq(source)
                 with m.If(swap):
-                    m.d.sync += weight.eq(shadow)
+                    m.d.sync += weight.eq(following)
                 active[r][n] = weight
                 above = shadow
         return active
@@ -158,17 +168,19 @@ class SystolicArray(wiring.Component):
     def _sum(self, m, row, column, above, product):
         c = self.config
         psum = Signal(signed(c.psum_bits), name=f"psum{row}_{column}", reset_less=True)
-        addend = above
-        if c.output_stationary:
-            age = row + column + 1 + c.multiplier_stages
-            own = Mux(self._restart[age], 0, psum)
-            addend = Mux(self._gather[age], own, above)
-            with m.If(self._drain[column]):
-                m.d.sync += psum.eq(above)
-            with m.Else():
-                m.d.sync += psum.eq(addend + product)
-        else:
-            m.d.sync += psum.eq(addend + product)
+        if not c.output_stationary:
+            m.d.sync += psum.eq(above + product)
+            return psum
+        own = Signal(signed(c.psum_bits), name=f"own{row}_{column}", reset_less=True)
+        age = row + column + 1 + c.multiplier_stages
+        addend, total = Signal.like(own), Signal.like(own)
+        m.d.comb += total.eq(addend + product)
+        with m.If(self._gather[age]):
+            m.d.comb += addend.eq(Mux(self._restart[age], 0, own))
+            m.d.sync += own.eq(total)
+        with m.Else():                           # the vector that drains this row comes with it
+            m.d.comb += addend.eq(Mux(self._drain[age + row], own, above))
+        m.d.sync += psum.eq(total)
         return psum
 
 

@@ -18,6 +18,7 @@ from systolith.hw.shallow_memory import ShallowMemory
 from systolith.hw.shallow_stores import ShallowStores
 from systolith.hw.shared_read import SharedRead
 from systolith.hw.stream import StreamEngine
+from systolith.hw.training_post import TrainingPost
 
 __all__ = ["Core", "readers"]
 
@@ -32,7 +33,7 @@ def readers(config: Config) -> dict[str, bool]:
     STREAM comes last because it can take every cycle; DMA and POST, which share a port, are rare
     and first.
     """
-    return {"shared": config.residual, "load": False, "stream": True}
+    return {"shared": config.residual, "load": config.training, "stream": True}
 
 
 class Core(wiring.Component):
@@ -52,7 +53,8 @@ class Core(wiring.Component):
         c = self.config
         memory, array, stores = self._datapath()
         shared = SharedRead(c, vector=c.residual)
-        load, stream, post, sequencer = LoadEngine(c), StreamEngine(c), PostEngine(c), Sequencer(c)
+        load, stream, sequencer = LoadEngine(c), StreamEngine(c), Sequencer(c)
+        post = TrainingPost(c) if c.training else PostEngine(c)
         # pipelines without control need no reset: they run empty while the engines are held. Each
         # engine has its own reset, a cycle after the other's: together they would reach too far
         resets = Signal(4)
@@ -94,7 +96,20 @@ class Core(wiring.Component):
         ]
         if c.window:
             m.d.comb += [array.taps.eq(stream.taps), array.use_taps.eq(stream.use_taps)]
+        if c.training:
+            self._outer_products(m, load, stream, array)
         return m
+
+    def _outer_products(self, m, load, stream, array):
+        """Bring second operands from LOAD to STREAM, and what it makes of them to the array."""
+        m.d.comb += [
+            stream.operand_ready.eq(load.operand_ready), load.operand_take.eq(stream.operand_take),
+            *(stream.operand[n].eq(load.load_data[n]) for n in range(self.config.columns)),
+            array.valid.eq(stream.entry.valid | stream.gather), array.gather.eq(stream.gather),
+            array.restart.eq(stream.restart), array.drain.eq(stream.drain),
+            array.stream.eq(stream.second),
+        ]
+        m.d.sync += array.transposed.eq(load.transposed)
 
     def _datapath(self):
         """Return memory, array and accumulator stores of the configuration.s pipelining.

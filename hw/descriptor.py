@@ -5,20 +5,20 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from systolith.hw.config import Config
-from systolith.hw.isa import ENGINE_REGISTERS, Engine, GoHeader
+from systolith.hw.isa import Engine, GoHeader, engine_registers
 from systolith.hw.latency import take_latency
 from systolith.hw.memory_nest import MemoryNest
 
 __all__ = ["Descriptor", "descriptor_port"]
 
 
-def descriptor_port(engine: Engine) -> wiring.Signature:
+def descriptor_port(config: Config, engine: Engine) -> wiring.Signature:
     """Return the sequencer's port to an engine: GO when ``accept`` is high, register writes.
 
     A register write comes a cycle or two after one with ``accept``; ``writes`` has a bit for each
     register, ``write`` and ``index`` say the same.
     """
-    count = len(ENGINE_REGISTERS[engine])
+    count = len(engine_registers(engine, training=config.training))
     return wiring.Signature({
         "accept": In(1), "write": Out(1), "index": Out(range(count)), "writes": Out(count),
         "word": Out(32), "go": Out(1), "token": Out(GoHeader),
@@ -33,7 +33,7 @@ class Descriptor(wiring.Component):
 
     Members
     -------
-    port : :py:`In(descriptor_port(engine))`
+    port : :py:`In(descriptor_port(config, engine))`
     completed : :py:`In(ArrayLayout(token_bits, 3))`
         Finished nests of every engine in this job.
     idle : :py:`In(1)`
@@ -52,18 +52,19 @@ class Descriptor(wiring.Component):
 
     def __init__(self, config: Config, engine: Engine):
         self.config, self.engine = config, engine
-        self.names = [r.name for r in ENGINE_REGISTERS[engine]]
+        self.layouts = {register.name: register.layout
+                        for register in engine_registers(engine, training=config.training)}
+        self.names = list(self.layouts)
         super().__init__({
-            "port": In(descriptor_port(engine)), "idle": In(1), "take": In(1), "ready": Out(1),
-            "taken": Out(1), "start": Out(1),
+            "port": In(descriptor_port(config, engine)), "idle": In(1), "take": In(1),
+            "ready": Out(1), "taken": Out(1), "start": Out(1),
             "completed": In(data.ArrayLayout(config.token_bits, len(Engine))), "pending": Out(1),
             "registers": Out(data.ArrayLayout(32, len(self.names))),
         })
 
     def view(self, name: str):
         """Return the running nest's register ``name`` seen through its layout."""
-        index = self.names.index(name)
-        return data.View(ENGINE_REGISTERS[self.engine][index].layout, self.registers[index])
+        return data.View(self.layouts[name], self.registers[self.names.index(name)])
 
     def loops(self, prefix: str, field: str, count: int) -> list:
         """Return field ``field`` of the registers ``prefix0``, ``prefix1``, ... of all loops."""

@@ -34,7 +34,7 @@ class PostEngine(wiring.Component):
 
     Members
     -------
-    descriptor : :py:`In(descriptor_port(Engine.POST))`
+    descriptor : :py:`In(descriptor_port(config, Engine.POST))`
     completed : :py:`In(ArrayLayout(token_bits, 3))`
     memory : :py:`Out(read_port(config))`
         Parameters and residual operands.
@@ -51,7 +51,7 @@ class PostEngine(wiring.Component):
         self.config = c = config
         self.lanes = ShallowLanes(c) if c.shallow else PostLanes(c)
         super().__init__({
-            "descriptor": In(descriptor_port(Engine.POST)),
+            "descriptor": In(descriptor_port(c, Engine.POST)),
             "completed": In(data.ArrayLayout(c.token_bits, len(Engine))),
             "memory": Out(read_port(c)), "write": Out(vector_write_port(c)),
             "filled": In(2), "release": Out(2), "drain_store": Out(1),

@@ -65,7 +65,7 @@ class Sequencer(wiring.Component):
         super().__init__({
             "program": In(program_write(c)), "program_valid": In(1), "start": In(1),
             "parity": In(1), "input_delta": In(24), "output_delta": In(24),
-            **{e.name.lower(): Out(descriptor_port(e)) for e in Engine},
+            **{e.name.lower(): Out(descriptor_port(c, e)) for e in Engine},
             "finished": In(len(Engine)), "idle": In(len(Engine)),
             "completed": Out(data.ArrayLayout(c.token_bits, len(Engine))),
             "busy": Out(1), "done": Out(1), "bad": Out(1), "pc": Out(self.pc_bits),

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from systolith.hw.accumulator import entry_layout
 from systolith.hw.config import Config
 from systolith.hw.descriptor import Descriptor, descriptor_port
+from systolith.hw.drain import Drain
 from systolith.hw.fetch import FetchQueue
 from systolith.hw.isa import STREAM_LOOPS, Engine
 from systolith.hw.latency import accumulate_cycles
@@ -42,6 +43,16 @@ class WindowTurn(data.Struct):
     patient: unsigned(1)
 
 
+class OperandTag(data.Struct):
+    """What the nest knows of a vector on a training device."""
+
+    #: It meets an operand, not a tile; it is the last one of its pass.
+    outer: unsigned(1)
+    ends: unsigned(1)
+    #: Elements that count.
+    kept: unsigned(6)
+
+
 class StreamEngine(wiring.Component):
     """Walks STREAM nests and feeds the array.
 
@@ -53,9 +64,12 @@ class StreamEngine(wiring.Component):
     to come, and (c) a pass that adds waits until the unit is empty. So does, to keep the order, a
     vector that enters directly.
 
+    A vector of an outer product needs no tile but an operand. Behind the last one of a pass the
+    array drains; until it has, nothing enters.
+
     Members
     -------
-    descriptor : :py:`In(descriptor_port(Engine.STREAM))`
+    descriptor : :py:`In(descriptor_port(config, Engine.STREAM))`
     completed : :py:`In(ArrayLayout(token_bits, 3))`
     memory : :py:`Out(read_port(config))`
     tile_ready, swap : In, Out
@@ -68,6 +82,11 @@ class StreamEngine(wiring.Component):
         To the array, only with ``config.window``.
     entry : :py:`Out(entry_layout(config))`
         To the accumulator stores.
+    operand_ready, operand_take, operand : In, Out, In
+        The loader's handshake of second operands, only with ``config.training``.
+    gather, restart, drain, second : Out
+        To the array: a vector of an outer product, the first of its pass, the first that drains,
+        and the second operand. Only with ``config.training``.
     finished, idle : :py:`Out(1)`
         A nest's last vector has been requested; nothing is pending, walking or queued.
     """
@@ -76,7 +95,7 @@ class StreamEngine(wiring.Component):
         self.config = c = config
         element = signed(c.operand_bits)
         members = {
-            "descriptor": In(descriptor_port(Engine.STREAM)),
+            "descriptor": In(descriptor_port(c, Engine.STREAM)),
             "completed": In(data.ArrayLayout(c.token_bits, len(Engine))),
             "memory": Out(read_port(c)), "tile_ready": In(1), "swap": Out(1), "release": In(2),
             "vector": Out(data.ArrayLayout(element, c.rows)), "vector_swap": Out(1),
@@ -85,10 +104,17 @@ class StreamEngine(wiring.Component):
         if c.window:
             members["taps"] = Out(data.ArrayLayout(data.ArrayLayout(element, c.columns), 9))
             members["use_taps"] = Out(1)
+        if c.training:
+            operand = data.ArrayLayout(element, c.columns)
+            members |= {"operand_ready": In(1), "operand_take": Out(1), "operand": In(operand),
+                        "gather": Out(1), "restart": Out(1), "drain": Out(1),
+                        "second": Out(operand)}
         super().__init__(members)
         fields = {"address": unsigned(c.acc_address_bits), "vector": VectorTag}
         if c.window:
             fields |= {"window": WindowTag, "turn": WindowTurn}
+        if c.training:
+            fields["operand"] = OperandTag
         self.tag_layout = data.StructLayout(fields)
         self.arrival_layout = data.StructLayout({"entry": entry_layout(c), "swap": 1})
 
@@ -150,6 +176,14 @@ class StreamEngine(wiring.Component):
             tag.vector.clear | window, 0, self._distance(m, walker, queue, window)))
         with m.If(queue.accepted & tag.vector.swap):
             m.d.sync += first_pass.eq(tag.vector.first)
+        if self.config.training:
+            operands = d.view("OPERANDS")
+            at_tail = walker.at_last.bit_select(operands.tail_level, 1)
+            m.d.comb += [tag.operand.outer.eq(operands.outer),
+                         tag.operand.ends.eq(walker.ends(control.pass_level)),
+                         tag.operand.kept.eq(Mux(at_tail, operands.tail, self.config.rows))]
+            with m.If(operands.outer):           # every pass has sums of its own
+                m.d.comb += [tag.vector.distance.eq(0), tag.vector.clear.eq(~control.keep)]
         if self.config.window:
             narrow = Signal(reset_less=True)     # a row is shorter than the unit's pipeline
             m.d.sync += narrow.eq(d.view("LOOP0").last < Window.LATENCY - 1)
@@ -186,9 +220,11 @@ class StreamEngine(wiring.Component):
         flags = tag.vector
         allowed, blocked = Signal(), Signal()
         store, open_or_free = self._stores(m, allowed & flags.first, allowed & flags.last)
+        matched = ~flags.swap | self.tile_ready
+        if c.training:
+            matched = Mux(tag.operand.outer, self.operand_ready, matched)
         m.d.comb += [
-            allowed.eq(queue.valid & ~blocked & (~flags.swap | self.tile_ready)
-                       & (~flags.first | open_or_free)),
+            allowed.eq(queue.valid & ~blocked & matched & (~flags.first | open_or_free)),
             queue.take.eq(allowed),
         ]
 
@@ -205,6 +241,8 @@ class StreamEngine(wiring.Component):
         m.d.comb += hazard.eq((flags.distance != 0) & (entered >= flags.distance))
         if c.window:
             held = self._window(m, queue, leaving, arriving, blocked, hazard)
+        elif c.training:
+            held = self._outer(m, tag, allowed, leaving, arriving, blocked, hazard)
         else:
             m.d.comb += [arriving.eq(leaving), blocked.eq(hazard)]
             held = 0
@@ -216,8 +254,13 @@ class StreamEngine(wiring.Component):
         # what enters the array is registered once on its way
         entry, swap = Signal.like(self.entry, reset_less=True), Signal(reset_less=True)
         vector = Signal.like(self.vector, reset_less=True)
-        m.d.sync += [entry.eq(arriving.entry), swap.eq(arriving.swap),
-                     vector.as_value().eq(queue.data)]
+        kept = queue.data
+        if c.training:
+            size = Mux(held, 0, tag.operand.kept)
+            kept = Cat(word & (i < size).replicate(len(word)) for i, word in enumerate(
+                queue.data[i:i + c.operand_bits] for i in range(0, len(queue.data),
+                                                                c.operand_bits)))
+        m.d.sync += [entry.eq(arriving.entry), swap.eq(arriving.swap), vector.as_value().eq(kept)]
         m.d.comb += [self.entry.eq(entry), self.vector_swap.eq(swap), self.vector.eq(vector)]
         return held
 
@@ -236,6 +279,23 @@ class StreamEngine(wiring.Component):
             m.d.sync += [group_open.eq(0), store.eq(~store),
                          open_or_free.eq(~kept.bit_select(~store, 1))]
         return store, open_or_free
+
+    def _outer(self, m, tag, allowed, leaving, arriving, blocked, hazard):
+        """Let vectors of outer products in, and what drains their sums; return if it does."""
+        outer = tag.operand.outer
+        m.submodules.drain = drain = Drain(self.config)
+        m.d.comb += [
+            drain.start.eq(allowed & outer & tag.operand.ends), drain.first.eq(leaving.entry),
+            blocked.eq(hazard | drain.busy), self.operand_take.eq(allowed & outer),
+            arriving.eq(leaving),
+        ]
+        with m.If(outer):                        # these add to no accumulator
+            m.d.comb += [arriving.entry.valid.eq(0), arriving.entry.end.eq(0), arriving.swap.eq(0)]
+        with m.If(drain.busy):
+            m.d.comb += [arriving.swap.eq(0), arriving.entry.eq(drain.entry)]
+        m.d.sync += [self.gather.eq(allowed & outer), self.drain.eq(drain.begins),
+                     self.restart.eq(tag.vector.swap), self.second.eq(self.operand)]
+        return drain.busy
 
     def _window(self, m, queue, leaving, arriving, blocked, hazard):
         """Send pixels through the window unit, vectors past it; return whether it holds any."""

@@ -166,39 +166,95 @@ def test_taps(shape, clusters):
     stream_tiles(c, np.random.default_rng(4), tiles=6, bubbles=0.2, tap_share=0.6)
 
 
+class Training:
+    """Tiles, transposed tiles and outer products, one right behind the other."""
+
+    def __init__(self, c, rng, bubbles):
+        self.c, self.rng, self.bubbles = c, rng, bubbles
+        self.schedule, self.expected = Schedule(), {}
+        self.vector_cycle = self.load_cycle = 0  # the first that are free
+
+    def _elements(self, *shape):
+        bits = self.c.operand_bits               # sums of 8-bit products must fit 32 bits
+        return extremes(self.rng, bits, *shape) // (1 if self.c.training or bits == 8 else 64)
+
+    def _pause(self):
+        while self.rng.random() < self.bubbles:  # what is not valid must not matter
+            self.schedule.set(self.vector_cycle, swap=1, gather=1, restart=1, drain=1,
+                              vector=self._elements(self.c.rows).tolist())
+            self.vector_cycle += 1
+
+    def tile(self, vectors, *, transposed=False):
+        c, tile = self.c, self._elements(self.c.rows, self.c.columns)
+        padded = np.zeros((c.columns, c.lanes), np.int64)
+        padded[:, :c.rows] = tile.T
+        words = padded if transposed else words_of(c, tile)
+        flag = {"transposed": int(transposed)} if c.training else {}
+        for k, word in enumerate(words):
+            self.schedule.set(self.load_cycle + k, load=1, load_index=k, load_data=word.tolist(),
+                              **flag)
+        self.vector_cycle = max(self.vector_cycle, self.load_cycle + 1)
+        for i in range(vectors):
+            self._pause()
+            vector = self._elements(c.rows)
+            self.schedule.set(self.vector_cycle, vector=vector.tolist(), valid=1, swap=int(i == 0))
+            self.expected[self.vector_cycle] = vector @ tile
+            if i == 0:
+                self.load_cycle = max(self.vector_cycle, self.load_cycle + len(words))
+            self.vector_cycle += 1
+
+    def outer(self, vectors):
+        c = self.c
+        x, y = self._elements(vectors, c.rows), self._elements(vectors, c.columns)
+        for i in range(vectors):
+            self._pause()
+            self.schedule.set(self.vector_cycle, vector=x[i].tolist(), stream=y[i].tolist(),
+                              valid=1, gather=1, restart=int(i == 0))
+            self.vector_cycle += 1
+        self.load_cycle = max(self.load_cycle, self.vector_cycle)
+        for row, sums in enumerate(x.T @ y):
+            self.schedule.set(self.vector_cycle, vector=[0] * c.rows, valid=1, drain=int(row == 0))
+            self.expected[self.vector_cycle] = sums
+            self.vector_cycle += 1
+
+    def check(self):
+        dut = SystolicArray(self.c)
+        idle = IDLE | {"gather": 0, "restart": 0, "drain": 0}
+        cycles = self.vector_cycle + dut.latency + self.c.columns
+        seen = self.schedule.run(dut, cycles, idle)
+        for cycle, sums in self.expected.items():
+            np.testing.assert_array_equal(at_columns(seen, cycle, dut.latency), sums,
+                                          f"cycle {cycle}")
+
+
 @pytest.mark.parametrize("stages", [3, 4])
 @pytest.mark.parametrize("shape", [(4, 4), (3, 5), (6, 2)], ids=str)
 def test_outer_products(shape, stages):
-    """Output-stationary: dW = X.T @ G over each run of vectors, drained row by row."""
+    """Output-stationary: x.T @ y over each run of vectors, drained row by row."""
     c = config(rows=shape[0], columns=shape[1], multiplier_stages=stages, output_stationary=True)
-    dut = SystolicArray(c)
-    rng = np.random.default_rng(9)
-    schedule = Schedule()
-    expected = []
-    cycle = 1
-    for length in (1, 7, 20):
-        x, g = extremes(rng, 8, length, c.rows), extremes(rng, 8, length, c.columns)
-        first = cycle
-        for i in range(length):
-            while i and rng.random() < 0.3:     # what is not valid must not matter
-                schedule.set(cycle, vector=extremes(rng, 8, c.rows).tolist())
-                cycle += 1
-            schedule.set(cycle - 1, stream=g[i].tolist())
-            schedule.set(cycle, vector=x[i].tolist(), valid=1, restart=int(i == 0))
-            cycle += 1
-        drain = cycle - 1 + c.rows + c.columns + dut.latency
-        for at in range(first - 1, drain):
-            schedule.set(at, gather=1)
-        for at in range(drain, drain + c.rows):
-            schedule.set(at, drain=1)
-        expected.append((drain, x.T @ g))
-        cycle = drain + c.rows + c.columns + 2
-    idle = IDLE | {"gather": 0, "restart": 0, "drain": 0}
-    seen = schedule.run(dut, cycle, idle)
-    for drain, sums in expected:
-        for row in range(c.rows):
-            at = at_columns(seen, drain + row, 0)
-            np.testing.assert_array_equal(at, sums[c.rows - 1 - row])
+    run = Training(c, np.random.default_rng(9), 0.3)
+    for length in (1, 7, 1, 1, 20, 3):
+        run.outer(length)
+    run.tile(4)
+    run.outer(5)
+    run.check()
+
+
+@pytest.mark.parametrize("bubbles", [0, 0.3])
+@pytest.mark.parametrize("shape", [(16, 8), (8, 4), (5, 3), (4, 4)], ids=str)
+def test_training(shape, bubbles):
+    """Tiles of both kinds and outer products in any order; 48-bit sums."""
+    c = config(rows=shape[0], columns=shape[1], operand_bits=16, accumulator_bits=48,
+               output_stationary=True, training=True)
+    rng = np.random.default_rng(3)
+    run = Training(c, rng, bubbles)
+    for _ in range(6 if shape == (16, 8) else 14):
+        kind, length = rng.integers(3), int(rng.integers(1, 9))
+        if kind == 2:
+            run.outer(length)
+        else:
+            run.tile(length, transposed=bool(kind))
+    run.check()
 
 
 def test_ordinary_tiles_with_output_stationary_hardware():
