@@ -4,8 +4,10 @@ import numpy as np
 
 from systolith.hw.config import Config
 from systolith.sim.training.golden import GoldenExecutor
+from systolith.sw.train.builder import NetworkBuilder
 from systolith.sw.train.device import DeviceExecutor
 from systolith.sw.train.steps import gradient_of
+from tests.training_networks import finished
 
 
 def config(**fields) -> Config:
@@ -13,6 +15,24 @@ def config(**fields) -> Config:
     fields = {"rows": 8, "columns": 4, "operand_bits": 16, "accumulator_bits": 48, "banks": 2,
               "bank_words": 1024, "output_stationary": True, "training": True} | fields
     return Config(post_lanes=fields["columns"], **fields)
+
+
+def everything():
+    """Return a network of strides, padding, a residual block, averages, maxima with gaps.
+
+    Some of its maps are too large for an accumulator store of 128 sums.
+    """
+    builder = NetworkBuilder("everything", (13, 11, 2))
+    builder.conv(5, (3, 3), stride=(2, 1), pads=(1, 1, 1, 1), rectify=True)
+    before = builder.network.output
+    builder.conv(5, (3, 3), pads=(1, 1, 1, 1))
+    builder.add(before, rectify=True)
+    builder.max_pool((2, 2), (2, 3))
+    builder.conv(9, (2, 2), pads=(1, 0, 0, 1))
+    builder.average_pool((2, 2), (1, 2), (0, 0, 1, 0))
+    builder.rectify()
+    builder.dense(4)
+    return finished(builder)
 
 
 class Compared:

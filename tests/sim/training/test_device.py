@@ -12,7 +12,7 @@ from systolith.sw.train.device import DeviceExecutor
 from systolith.sw.train.gradients import plan_training
 from systolith.sw.train.settings import Settings
 from systolith.sw.train.trainer import Trainer
-from tests.training_device import Compared, config
+from tests.training_device import Compared, config, everything
 from tests.training_networks import finished, networks, patches, small
 
 
@@ -48,18 +48,7 @@ def test_random_networks(network, shape, loss, decay):
 
 
 def test_a_network_with_everything():
-    """Strides, padding, a residual block, averages, maxima with gaps, maps cut into parts."""
-    builder = NetworkBuilder("everything", (13, 11, 2))
-    builder.conv(5, (3, 3), stride=(2, 1), pads=(1, 1, 1, 1), rectify=True)
-    before = builder.network.output
-    builder.conv(5, (3, 3), pads=(1, 1, 1, 1))
-    builder.add(before, rectify=True)
-    builder.max_pool((2, 2), (2, 3))
-    builder.conv(9, (2, 2), pads=(1, 0, 0, 1))
-    builder.average_pool((2, 2), (1, 2), (0, 0, 1, 0))
-    builder.rectify()
-    builder.dense(4)
-    train(finished(builder), config(accumulator_depth=128), decay=1e-3, epochs=3)
+    train(everything(), config(accumulator_depth=128), decay=1e-3, epochs=3)
 
 
 def test_it_learns():
