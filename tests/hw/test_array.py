@@ -180,7 +180,7 @@ class Training:
 
     def _pause(self):
         while self.rng.random() < self.bubbles:  # what is not valid must not matter
-            self.schedule.set(self.vector_cycle, swap=1, gather=1, restart=1, drain=1,
+            self.schedule.set(self.vector_cycle, gather=1, restart=1, drain=1,
                               vector=self._elements(self.c.rows).tolist())
             self.vector_cycle += 1
 
