@@ -1,5 +1,7 @@
 """``systolith train``: a float model learns from samples, in 16-bit fixed point."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from systolith.sw.train.executor import Executor
     from systolith.sw.train.gradients import Plan
     from systolith.sw.train.graph import Network
+    from systolith.sw.train.settings import Settings
     from systolith.sw.train.trainer import Trainer
 
 __all__ = ["EXAMPLE", "Loss", "Schedule", "command"]
@@ -46,12 +49,14 @@ def command(
     output: Annotated[Path, typer.Option(
         "--output", "-o", help="The model with what was learnt, .onnx: the best epoch's.")],
     device: Annotated[str, typer.Option(
-        "--device", "-d", help="What trains: golden: is the integer model of the hardware.")] = (
-            "golden:"),
+        "--device", "-d", help="What trains: golden: is the integer model of the hardware, "
+                               "machine: that of its instructions.")] = "golden:",
+    target: Annotated[str | None, typer.Option(
+        "--target", "-t", help="Which accelerator the device is; golden: needs none.")] = None,
     epochs: Annotated[int, typer.Option(help="Passes over the samples, at most.")] = 10,
     batch: Annotated[int, typer.Option(help="Samples of an update.")] = 32,
     micro_batch: Annotated[int | None, typer.Option(
-        help="Samples the device takes at once; all of a batch, if left out.")] = None,
+        help="Samples the device takes at once; as many as it can, if left out.")] = None,
     rate: Annotated[float, typer.Option("--lr", help="Learning rate.")] = 0.01,
     schedule: Annotated[Schedule, typer.Option(help="Of the learning rate.")] = Schedule.COSINE,
     momentum: Annotated[float, typer.Option(help="Momentum, below 1.")] = 0.9,
@@ -94,12 +99,13 @@ def command(
     x = trainable.inputs(arrays["x"])
     validation = (trainable.inputs(arrays["validation_x"]), arrays["validation_y"]) if (
         "validation_x" in arrays) else None
-    trainer = Trainer(plan, _executor(device, plan), settings, x, arrays["y"],
-                      validation=validation, checkpoint=checkpoint)
-    if resume is not None:
-        trainer.resume(resume)
-    speed = _run(out, trainer, len(x) // batch)
-    _write(output, trainable.updated(trainer.parameters()))
+    with _executor(device, target, plan, settings) as (executor, settings):
+        trainer = Trainer(plan, executor, settings, x, arrays["y"], validation=validation,
+                          checkpoint=checkpoint)
+        if resume is not None:
+            trainer.resume(resume)
+        speed = _run(out, trainer, len(x) // batch)
+        _write(output, trainable.updated(trainer.parameters()))
     _report(out, trainer, speed, output)
 
 
@@ -113,13 +119,29 @@ def _plan(network: "Network", loss: str, freeze: str | None) -> "Plan":
         raise TrainingError(str(error)) from error
 
 
-def _executor(url: str, plan: "Plan") -> "Executor":
-    from systolith.sim.training.golden import GoldenExecutor
-    from systolith.sw.errors import TrainingError
+@contextmanager
+def _executor(url: str, target: str | None, plan: "Plan",
+              settings: "Settings") -> "Iterator[tuple[Executor, Settings]]":
+    """Open what trains; yield it, and the settings with the samples it takes at once."""
+    from dataclasses import replace
 
-    if url != "golden:":
-        raise TrainingError(f"{url}: only golden: trains today")
-    return GoldenExecutor(plan)
+    from systolith.boards.targets import find_config
+    from systolith.sim.training.golden import GoldenExecutor
+    from systolith.sw import device
+    from systolith.sw.errors import TrainingError
+    from systolith.sw.train.device import DeviceExecutor, micro_batch
+
+    if url == "golden:":
+        yield GoldenExecutor(plan), settings
+        return
+    if target is None:
+        raise TrainingError(f"{url} may be any accelerator: say which one with --target")
+    config = find_config(target)
+    images = settings.micro_batch or micro_batch(plan, config, settings.batch)
+    with device.open(url, config) as opened:
+        opened.check(config)
+        yield (DeviceExecutor(plan, opened.backend, config, min(images, settings.batch)),
+               replace(settings, micro_batch=images))
 
 
 def _samples(path: Path) -> "dict[str, np.ndarray]":

@@ -16,13 +16,23 @@ from systolith.sw.train.lowering.memory import (
     REPORT_ELEMENTS,
     Map,
     from_device,
+    most_images,
     plan_memory,
     to_device,
 )
 from systolith.sw.train.numerics import Range, finish
 from systolith.sw.train.steps import gradient_of
 
-__all__ = ["DeviceExecutor"]
+__all__ = ["DeviceExecutor", "micro_batch"]
+
+
+def micro_batch(plan: Plan, config: Config, batch: int) -> int:
+    """Return how many images a device takes at once: in as few parts as fit, of equal size.
+
+    At least 1, even if that does not fit.
+    """
+    parts = -(-batch // max(1, most_images(plan, config, batch)))
+    return -(-batch // parts)
 
 
 class DeviceExecutor:

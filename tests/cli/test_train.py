@@ -1,10 +1,13 @@
 """``train`` on bright patches and a small convolutional network."""
 
+import json
+
 import numpy as np
 import onnx
 import pytest
 
 from tests.onnx_models import Model, reference
+from tests.training_device import config
 from tests.training_networks import patches
 
 
@@ -44,6 +47,22 @@ def test_it_learns_and_writes_the_model(systolith, files):
     assert best > 0.9 and abs((logits.argmax(axis=1) == y).mean() - best) <= 2 / 96
 
 
+def test_on_the_machine(systolith, files):
+    """A batch of 8 does not fit, half of it does."""
+    target = files / "target.json"
+    target.write_text(json.dumps(config(banks=3, bank_words=128).to_json()))
+    on = ("--device", "machine:", "--target", target)
+    run = systolith(*arguments(files, "--epochs", "3", *on, "--json"))
+    assert run.code == 0, run.err
+    history = run.json["history"]
+    assert history[-1]["loss"] < 0.6 * history[0]["loss"]
+    as_asked = systolith(*arguments(files, "--epochs", "3", *on, "--micro-batch", "4", "--json"))
+    assert as_asked.code == 0, as_asked.err
+    assert as_asked.json["history"] == history
+    refused = systolith(*arguments(files, "--epochs", "3", *on, "--micro-batch", "8"))
+    assert refused.code == 4 and "micro-batches of at most" in refused.err
+
+
 def test_a_checkpoint_goes_on(systolith, files):
     path = files / "run.npz"
     common = ("--schedule", "constant", "--checkpoint", path)
@@ -70,7 +89,8 @@ def test_frozen_and_fresh_weights(systolith, files):
 @pytest.mark.parametrize("more, code, message", [
     (("--freeze", "conv9"), 7, "there is no operation 'conv9'"),
     (("--lr", "0"), 7, "learning rate must be a positive number"),
-    (("--device", "serial:/dev/null"), 7, "only golden: trains today"),
+    (("--device", "machine:"), 7, "say which one with --target"),
+    (("--device", "machine:", "--target", "ulx3s-85f"), 6, "cannot train: use a target with"),
     (("--resume", "nowhere.npz"), 3, "no such checkpoint"),
     (("--batch", "1000"), 3, "do not fill a batch of 1000"),
 ])

@@ -21,7 +21,8 @@ from systolith.sw.train.steps import (
     momentum_of,
 )
 
-__all__ = ["REPORT_ELEMENTS", "Map", "MemoryPlan", "plan_memory"]
+__all__ = ["REPORT_ELEMENTS", "Map", "MemoryPlan", "from_device", "most_images", "plan_memory",
+           "to_device"]
 
 #: Elements of a result's range.
 REPORT_ELEMENTS = 3
@@ -122,13 +123,18 @@ def plan_memory(plan: Plan, config: Config, images: int) -> MemoryPlan:
     """
     result = _place(plan, config, images)
     if result.used > config.memory_elements:
-        fits = max((n for n in range(1, images)
-                    if _place(plan, config, n).used <= config.memory_elements), default=0)
+        fits = most_images(plan, config, images - 1)
         raise CapacityError(
             f"{plan.network.name}: a step over {images} images takes {result.used:,} elements, "
             f"{config.describe()} holds {config.memory_elements:,}",
             f"use micro-batches of at most {fits}" if fits else "use a smaller network")
     return result
+
+
+def most_images(plan: Plan, config: Config, limit: int) -> int:
+    """Return the largest number of images up to a limit over which a job fits, or 0."""
+    return max((n for n in range(1, limit + 1)
+                if _place(plan, config, n).used <= config.memory_elements), default=0)
 
 
 def _place(plan: Plan, config: Config, images: int) -> MemoryPlan:
