@@ -23,6 +23,9 @@ def command(
     target: Annotated[str, typer.Option(
         "--target", "-t", help="Name of a board, or a configuration as a .json file.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The program to write, .sth.")],
+    batch: Annotated[int, typer.Option(
+        min=1, help="Images that a job takes: fully connected layers then serve all of them with "
+                    "the weights they load.")] = 1,
     calibrate: Annotated[Path | None, typer.Option(
         help="Typical inputs that quantise a float model: .npy, batch first, in the model's own "
              "layout.")] = None,
@@ -39,7 +42,7 @@ def command(
     config = find_config(target)
     calibration = None if calibrate is None else read_array(calibrate)
     with out.log.status(f"compiling {model}"):
-        program = compile_network(load_model(model, calibration), config)
+        program = compile_network(load_model(model, calibration), config, batch)
     with replacing(output) as temporary:
         temporary.write_bytes(program.to_bytes())
     _print(out, program)
@@ -48,13 +51,13 @@ def command(
 
 
 def utilization(program: "Program | Pipeline", cycles: float) -> float:
-    """Return the share of the array's multiply-accumulates that a run in ``cycles`` used."""
-    macs = sum(layer.macs for layer in program.layers)
+    """Return the share of the array's multiply-accumulates that an image in ``cycles`` used."""
+    macs = sum(layer.macs for layer in program.layers) / program.batch
     return macs / (program.config.multipliers * cycles) if cycles else 0.0
 
 
 def describe(program: "Program | Pipeline") -> dict[str, Any]:
-    """Return what a program costs, as data; memory is that of the fullest segment."""
+    """Return what a program's job costs, as data; memory is that of the fullest segment."""
     config = program.config
 
     def most(costs: Iterable[int]) -> int:
@@ -63,7 +66,8 @@ def describe(program: "Program | Pipeline") -> dict[str, Any]:
     return {
         "macs": sum(layer.macs for layer in program.layers),
         "cycles": program.predicted_cycles,
-        "utilization": round(utilization(program, program.predicted_cycles), 4),
+        "batch": program.batch, "cycles_per_image": program.cycles_per_image,
+        "utilization": round(utilization(program, program.cycles_per_image), 4),
         "layers": [{"name": layer.name, "op": layer.op, "macs": layer.macs,
                     "cycles": layer.cycles} for layer in program.layers],
         "memory": {
@@ -90,6 +94,9 @@ def _print(out: Output, program: "Program | Pipeline") -> None:
                   f"{data['utilization']:.1%}")
     memory = data["memory"]
     out.say(table)
+    if program.batch > 1:
+        out.say(f"Batch    {program.batch} images a job, {program.cycles_per_image:,.0f} cycles "
+                "an image")
     if data["segments"] != 1:
         out.say(f"Segments {data['segments']} programs, the host's operations between them; below "
                 "the largest of them")

@@ -51,13 +51,13 @@ def command(
     write_array(output_file, ran.outputs[0])
     cycles = ran.cycles_per_image
     out.say(f"Images   {len(images):,}, {ran.images_per_second:.1f} a second")
-    out.say(f"Cycles   {cycles:,.0f} an image, {loaded.predicted_cycles:,} predicted")
+    out.say(f"Cycles   {cycles:,.0f} an image, {loaded.cycles_per_image:,.0f} predicted")
     out.say(f"Array    {utilization(loaded, cycles):.1%} of its multiply-accumulates used")
     out.say(f"Output   {output_file}, {ran.outputs[0].dtype}{list(ran.outputs[0].shape)}")
     out.result({
         "images": len(images), "cycles_per_image": cycles,
         "utilization": round(utilization(loaded, cycles), 4),
-        "images_per_second": ran.images_per_second, "predicted_cycles": loaded.predicted_cycles,
+        "images_per_second": ran.images_per_second, "predicted_cycles": loaded.cycles_per_image,
         "output": str(output_file),
     })
 

@@ -5,12 +5,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from systolith.sim.machine import Machine
+from systolith.sw.buffers import Buffer
 from systolith.sw.pipeline import Pipeline
 from systolith.sw.program import Program
 
 __all__ = ["run_batch"]
 
-#: Images side by side: bounds the memory a run takes.
+#: Jobs side by side: bounds the memory a run takes.
 _SIZE = 32
 
 
@@ -43,15 +44,22 @@ def run_batch(program: Program | Pipeline, *inputs: np.ndarray) -> tuple[np.ndar
 
 
 def _parts(program: Program, inputs: tuple[np.ndarray, ...]) -> Iterator[list[np.ndarray]]:
-    for start in range(0, len(inputs[0]), _SIZE):
-        images = [array[start:start + _SIZE] for array in inputs]
-        machine = Machine(program.config, len(images[0]))
+    for start in range(0, len(inputs[0]), _SIZE * program.batch):
+        images = [array[start:start + _SIZE * program.batch] for array in inputs]
+        places = [divmod(image, program.batch) for image in range(len(images[0]))]
+        machine = Machine(program.config, places[-1][0] + 1)
         machine.words = program.words
         for address, elements in program.segments:
             machine.memory[:, address:address + len(elements)] = elements
         for buffer, array in zip(program.inputs, images, strict=True):
-            for memory, image in zip(machine.memory, array, strict=True):
-                memory[buffer.address:buffer.address + buffer.elements] = buffer.pack(image)
+            for (job, place), image in zip(places, array, strict=True):
+                _span(machine.memory[job], buffer, place)[:] = buffer.pack(image)
         machine.run()
-        yield [np.stack([buffer.unpack(memory[buffer.address:buffer.address + buffer.elements])
-                         for memory in machine.memory]) for buffer in program.outputs]
+        yield [np.stack([buffer.unpack(_span(machine.memory[job], buffer, place))
+                         for job, place in places]) for buffer in program.outputs]
+
+
+def _span(memory: np.ndarray, buffer: Buffer, place: int) -> np.ndarray:
+    """Return where an image of a first job is in memory."""
+    address = buffer.place(0, place)
+    return memory[address:address + buffer.elements]

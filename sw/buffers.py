@@ -32,6 +32,12 @@ class Buffer(Terminal):
     channels: int
     #: Rows whose pixels lie side by side (:class:`systolith.sw.maps.Map`).
     interleave: int = 1
+    #: Of every image of a job, where its map begins, relative to the first one's.
+    offsets: tuple[int, ...] = (0,)
+
+    def place(self, job: int, image: int) -> int:
+        """Return the address of an image of a job, counted from 0 each."""
+        return self.address + self.delta * (job % 2) + self.offsets[image]
 
     @property
     def stored(self) -> tuple[int, int, int]:

@@ -1,8 +1,10 @@
 """The driver: load a program once, stream images through it, whatever the device is."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.metadata import entry_points
+from itertools import islice
 from urllib.parse import parse_qsl
 
 import numpy as np
@@ -125,9 +127,10 @@ class Device:
     def stream(self, images: Iterable[Sequence[np.ndarray]]) -> Iterator[Result]:
         """Yield the result of each image, in order, while the next ones are on their way.
 
-        Image n + 1 is written to one input buffer while n computes from the other one, and the
-        result of n - 1 is read then. Up to two images are taken ahead of the result given (one
-        where memory has no room for two buffers).
+        The images of job n + 1 are written to one input buffer while n computes from the other one,
+        and the results of n - 1 are read then. Up to two jobs' images are taken ahead of the result
+        given (one's where memory has no room for two buffers). A job takes as many images as the
+        program's batch; the last one may have fewer, and computes nonsense in the other places.
 
         Parameters
         ----------
@@ -147,16 +150,19 @@ class Device:
                 images: Iterable[Sequence[np.ndarray]]) -> Iterator[Result]:
         self._discard()
         ahead = 2 if program.input_delta and program.output_delta else 1
-        for image in images:
-            for buffer, array in zip(program.inputs, image, strict=True):
-                self.backend.write_memory(self._address(buffer, self._submitted),
-                                          buffer.pack(array))
+        under_way: deque[int] = deque()          # images of the jobs not yet collected
+        for job in _grouped(images, program.batch):
+            for place, image in enumerate(job):
+                for buffer, array in zip(program.inputs, image, strict=True):
+                    self.backend.write_memory(buffer.place(self._submitted, place),
+                                              buffer.pack(array))
             self.backend.submit()
             self._submitted += 1
-            if self._submitted - self._collected == ahead:
-                yield self._collect()
-        while self._collected < self._submitted:
-            yield self._collect()
+            under_way.append(len(job))
+            if len(under_way) == ahead:
+                yield from self._collect(under_way.popleft())
+        while under_way:
+            yield from self._collect(under_way.popleft())
 
     def run(self, *inputs: np.ndarray, progress: Progress | None = None) -> Run:
         """Run a batch of images; see :meth:`stream`. A network in segments takes it whole.
@@ -195,7 +201,7 @@ class Device:
             tuple(np.stack(column) for column in zip(*(r.outputs for r in results), strict=True)),
             tuple(r.cycles for r in results if r.cycles is not None),
             tuple(r.entries for r in results if r.entries is not None),
-            time.perf_counter() - start)
+            time.perf_counter() - start, batch=program.batch)
 
     def _run_pipeline(self, pipeline: Pipeline, inputs: tuple[np.ndarray, ...],
                       progress: Progress | None) -> Run:
@@ -222,26 +228,23 @@ class Device:
             raise DeviceError("no program is loaded; load one first")
         return self._program
 
-    @staticmethod
-    def _address(buffer: object, job: int) -> int:
-        return buffer.address + buffer.delta * (job % 2)
-
     def _discard(self) -> None:
         """Finish what an abandoned stream has left behind."""
         if self._collected < self._submitted:
             self._wait(self._submitted)
             self._collected = self._submitted
 
-    def _collect(self) -> Result:
-        figures = self._wait(self._collected + 1)
-        outputs = tuple(
-            buffer.unpack(self.backend.read_memory(self._address(buffer, self._collected),
-                                                   buffer.elements))
-            for buffer in self._loaded().outputs)
+    def _collect(self, images: int) -> list[Result]:
+        """Return the results of the next job's first images."""
+        job = self._collected
+        figures = self._wait(job + 1)
+        read = self.backend.read_memory
+        outputs = [tuple(buffer.unpack(read(buffer.place(job, image), buffer.elements))
+                         for buffer in self._loaded().outputs) for image in range(images)]
         self._collected += 1
         own = figures["DONE"] == self._collected
-        return Result(outputs, figures["CYCLES"] if own else None,
-                      figures["ENTRIES"] if own else None)
+        return [Result(of_image, figures["CYCLES"] if own else None,
+                       figures["ENTRIES"] if own else None) for of_image in outputs]
 
     def _wait(self, jobs: int) -> dict[str, int]:
         """Return the progress registers once that many jobs are done; the watchdog bounds it."""
@@ -256,6 +259,14 @@ class Device:
                     "again, and if that does not help the bitstream")
             if figures["DONE"] >= jobs:
                 return figures
+
+
+def _grouped(images: Iterable[Sequence[np.ndarray]],
+             size: int) -> Iterator[list[Sequence[np.ndarray]]]:
+    """Yield so many images at a time; the last time perhaps fewer."""
+    rest = iter(images)
+    while group := list(islice(rest, size)):
+        yield group
 
 
 def schemes() -> list[str]:

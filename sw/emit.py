@@ -115,17 +115,18 @@ class Emitter:
         return nests
 
     def step(self, step: Step, plans: list[Plan], constants: list[Constants],
-             reader: Plan | None, halos: list[str]) -> None:
+             reader: Plan | None, halos: list[str], urgent: bool = True) -> None:
         """Emit all tiles of a step, and the halos of some maps.
 
-        If the next step is one plan that reads what this one writes, it is ``reader``. The halos
+        If the next step is one plan that reads what this one writes, it is ``reader``. Unless it is
+        ``urgent`` the next step does something else while the last of this one drains. The halos
         need not be there before the results: a POST nest that has to wait for the ones before it
         holds up what follows in the program.
         """
         first = len(self.nests)
         early = early_channels(reader, self.config) if reader and self.overlap else None
         # draining overlaps the next step by channels or, if not, by tiles
-        least = {} if early is None else {"least": 1}
+        least = {} if urgent and early is None else {"least": 1}
         tiles = [(tile, constant) for plan, constant in zip(plans, constants, strict=True)
                  for tile in pixel_tiles(plan, self.config, step.core.name, **least)]
         fills = [(name, nest) for name in halos for nest in self._fills(name)]
@@ -219,7 +220,7 @@ class Emitter:
     def _drain(self, step: Step, plan: Plan, constant: Constants,
                groups: tuple[int, int]) -> None:
         """Emit the drain of some groups of a tile: from the first to before the last."""
-        config, target = self.config, _seen(self.maps[step.output], plan)
+        config, target = self.config, _seen(self.maps[step.output].part(*step.place), plan)
         rows, columns = plan.results
         (pool_h, pool_w), (pool_dy, pool_dx) = plan.pool_kernel, plan.pool_stride
         dy, dx = plan.step
@@ -243,7 +244,8 @@ class Emitter:
             add = self._addition(step, residual.at(oy, ox, channel))
             bounds = _bounds([step.core]) if step.add else _ALL
         ends = groups[1] == plan.groups
-        self._post(step.output, (oy, oy + (rows - 1) * dy + 1), PostNest(
+        top, _, behind = step.place
+        self._post(step.output, (top + oy, top + oy + (rows - 1) * dy + 1), PostNest(
             base=target.at(oy, ox, channel),
             loops=[*loops, loop(groups[1] - groups[0], 0, 0, 0, config.columns)],
             group_level=len(loops), pool_level=len(pools),
@@ -251,7 +253,8 @@ class Emitter:
             valid=plan.valid(config) if ends else config.columns,
             zero_point=0 if plan.raw else first.zero_point, low=bounds[0], high=bounds[1], add=add,
             relocate=self.relocated.get(step.output, Relocate.NONE)),
-            None if plan.blocks else (channel, plan.channel + groups[1] * config.columns))
+            None if plan.blocks else (
+                behind + channel, behind + plan.channel + groups[1] * config.columns))
 
     def _addition(self, step: Step, base: int) -> ResidualAdd:
         add = step.add or step.core

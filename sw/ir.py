@@ -242,6 +242,14 @@ class Graph:
         """Return the operations that read ``tensor``."""
         return [op for op in self.ops if tensor in op.inputs]
 
+    def places(self, concat: Concat) -> list[tuple[int, int, int]]:
+        """Return the row, column and channel at which each part of a concatenation begins."""
+        places, place = [], [0, 0, 0]
+        for name in concat.inputs:
+            places.append(tuple(place))
+            place[concat.axis] += self.tensors[name].shape[concat.axis]
+        return places
+
     def macs(self, op: Op) -> int:
         """Multiply-accumulates of an operation (0 for those without weights).
 

@@ -67,6 +67,10 @@ class Map:
         tensor = replace(self.tensor, shape=(h * w, c // size, size))
         return Map(tensor, Halo(), size, self.at(0, 0))
 
+    def part(self, row: int, column: int, channel: int) -> "Map":
+        """Return the map as seen from another first element; whole groups of rows further down."""
+        return replace(self, address=self.address + self.stride(row, column, channel))
+
     def at(self, y: int, x: int, channel: int = 0) -> int:
         """Return the address of a pixel's channel; the halo has negative or large y and x."""
         group, row = divmod(y + self.halo.top, self.interleave)

@@ -40,12 +40,12 @@ class _Life:
 
 
 def plan_memory(graph: Graph, steps: list[Step], maps: dict[str, Map], constants: list[int],
-                config: Config, readers: list[int] | None = None) -> MemoryPlan:
+                config: Config, readers: list[set[int]] | None = None) -> MemoryPlan:
     """Place maps (by name) and constants (by size in elements).
 
     Inputs and outputs get two buffers each, so that transfers overlap computing, or, where they do
     not fit, one. Maps that are read beside other maps or constants go to other banks than those,
-    if there is room; ``readers`` says which step reads each constant (None: nobody asks).
+    if there is room; ``readers`` says which steps read each constant (None: nobody asks).
 
     Raises
     ------
@@ -62,7 +62,8 @@ def plan_memory(graph: Graph, steps: list[Step], maps: dict[str, Map], constants
     inputs = [port.tensor for port in graph.inputs]
     outputs = [port.tensor for port in graph.outputs]
     spans = [(step, (begin, begin + size))
-             for step, begin, size in zip(readers or (), addresses, sizes, strict=bool(readers))]
+             for reading, begin, size in zip(readers or (), addresses, sizes, strict=bool(readers))
+             for step in reading]
     conflicts = BankConflicts(steps, {name: m.elements for name, m in maps.items()}, spans, config)
     for twice, apart, early in product(((inputs, outputs), ((), outputs), ((), ())),
                                        (True, False), (True, False)):
@@ -161,7 +162,8 @@ def _lives(graph, steps, maps, lanes, early=False):
     written = {port.tensor: -1 for port in graph.inputs}
     read: dict[str, int] = {}
     for i, step in enumerate(steps):
-        written[step.output] = i - 1 if early and i > 0 and maps[step.output].halo else i
+        first = i - 1 if early and i > 0 and maps[step.output].halo else i
+        written.setdefault(step.output, first)   # others may write other parts of it
         for name in step.inputs:
             read[name] = i
     for port in graph.outputs:

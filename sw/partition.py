@@ -17,8 +17,11 @@ from systolith.sw.program import Program
 __all__ = ["compile_network", "partition"]
 
 
-def compile_network(graph: Graph, config: Config) -> Program | Pipeline:
+def compile_network(graph: Graph, config: Config, batch: int = 1) -> Program | Pipeline:
     """Compile a network that may hold host operations; without any it is one program.
+
+    A job takes ``batch`` images: one by one where there is something to gain from many pixels
+    already, all together in fully connected layers.
 
     Raises
     ------
@@ -27,12 +30,13 @@ def compile_network(graph: Graph, config: Config) -> Program | Pipeline:
     """
     verify(graph)
     if not any(isinstance(op, HostOp) for op in graph.ops):
-        return compile_graph(graph, config)
+        return compile_graph(graph, config, batch)
     stages: list[Program | HostOp] = []
     errors: list[CapacityError] = []
     for stage in partition(graph):
         try:
-            stages.append(stage if isinstance(stage, HostOp) else compile_graph(stage, config))
+            stages.append(stage if isinstance(stage, HostOp)
+                          else compile_graph(stage, config, batch))
         except CapacityError as error:
             errors.append(error)
     if errors:

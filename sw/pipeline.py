@@ -68,9 +68,19 @@ class Pipeline:
         return layers
 
     @property
+    def batch(self) -> int:
+        """Images that a job of each program takes."""
+        return max((program.batch for program in self.programs), default=1)
+
+    @property
     def predicted_cycles(self) -> int:
-        """Cycles of all programs' jobs for one image, without transfers beside them."""
+        """Cycles of a job of every program, without transfers beside them."""
         return sum(program.predicted_cycles for program in self.programs)
+
+    @property
+    def cycles_per_image(self) -> float:
+        """Those cycles, shared among the images."""
+        return self.predicted_cycles / self.batch
 
     def run(self, arrays: tuple[np.ndarray, ...],
             run_program: Callable[..., tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:

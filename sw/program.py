@@ -29,6 +29,7 @@ class LayerInfo:
     name: str
     #: Operators done in this step, as the model calls them, joined by ``+``.
     op: str
+    #: Of all images of a job, as the cycles.
     macs: int
     #: Predicted cycles, from the end of the step before to the end of this one.
     cycles: int = 0
@@ -65,6 +66,13 @@ class Program:
     #: Elements of memory taken by weights and parameters, and by maps at the fullest moment.
     constant_elements: int
     map_elements: int
+    #: Images that a job takes.
+    batch: int = 1
+
+    @property
+    def cycles_per_image(self) -> float:
+        """Predicted cycles of a job, shared among its images."""
+        return self.predicted_cycles / self.batch
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the program to a file, whole or not at all.
@@ -87,7 +95,7 @@ class Program:
             "inputs": [dataclasses.asdict(b) for b in self.inputs],
             "outputs": [dataclasses.asdict(b) for b in self.outputs],
             "layers": [dataclasses.asdict(layer) for layer in self.layers],
-            **{name: getattr(self, name) for name in _NUMBERS},
+            "batch": self.batch, **{name: getattr(self, name) for name in _NUMBERS},
         }
         return container.seal(container.PROGRAM, header, b"".join(s.tobytes() for s in sections))
 
@@ -132,6 +140,7 @@ class Program:
             outputs=[_buffer(b) for b in header["outputs"]],
             layers=[LayerInfo(**layer | {"parts": tuple(layer.get("parts", ()))})
                     for layer in header["layers"]],
+            batch=header.get("batch", 1),
             **{name: header[name] for name in _NUMBERS})
 
 
@@ -162,4 +171,5 @@ def read_tensor(data: dict[str, Any]) -> Tensor:
 
 def _buffer(data: dict[str, Any]) -> Buffer:
     return Buffer(**data | {"port": read_port(data["port"]), "tensor": read_tensor(data["tensor"]),
-                            "halo": tuple(data["halo"])})
+                            "halo": tuple(data["halo"]),
+                            "offsets": tuple(data.get("offsets", (0,)))})

@@ -11,7 +11,8 @@ __all__ = ["Result", "Run"]
 class Result:
     """What one image gave: an array for each output, and the figures of its job.
 
-    ``cycles`` and ``entries`` are None if the next job finished before they could be read.
+    ``cycles`` and ``entries`` are those of the whole job, whose images all have them; None if the
+    next job finished before they could be read.
     """
 
     outputs: tuple[np.ndarray, ...]
@@ -24,7 +25,8 @@ class Run:
     """What many images gave.
 
     ``outputs`` has for each of the program's outputs an array with the images along axis 0.
-    ``cycles`` and ``entries`` have one number for each image whose figures were read. Of a network
+    ``cycles`` and ``entries`` have one number for each image whose figures were read, that of its
+    job, which took ``batch`` images. Of a network
     in segments every program has a run of its own in ``segments``; ``cycles`` are their sums then,
     or empty where those of an image are not complete.
     """
@@ -34,6 +36,7 @@ class Run:
     entries: tuple[int, ...]
     seconds: float
     segments: tuple["Run", ...] = ()
+    batch: int = 1
 
     @classmethod
     def joined(cls, outputs: tuple[np.ndarray, ...], segments: list["Run"],
@@ -48,10 +51,10 @@ class Run:
 
     @property
     def cycles_per_image(self) -> float:
-        """Mean clock cycles of an image: of its job, or summed over the segments."""
+        """Mean clock cycles of an image: its share of its job, summed over the segments."""
         if self.segments:
             return sum(run.cycles_per_image for run in self.segments)
-        return float(np.mean(self.cycles)) if self.cycles else 0.0
+        return float(np.mean(self.cycles)) / self.batch if self.cycles else 0.0
 
     @property
     def images_per_second(self) -> float:

@@ -1,11 +1,17 @@
 """Fusion: which operations one trip through array and post-processor does together."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
-from systolith.sw.ir import Add, Conv, Graph, Op, Pool
+from systolith.sw.ir import Add, Concat, Conv, Graph, Op, Pool
+from systolith.sw.numerics import quantize_multiplier
 
 __all__ = ["Step", "Unit", "fuse"]
+
+#: Results can be written at channels that are multiples of it, in whatever memory.
+_ALIGNMENT = 2
+#: Multiplier, left and right shift of a rescaling by one.
+_ONE = quantize_multiplier(1.0)
 
 
 class Unit(StrEnum):
@@ -31,16 +37,27 @@ class Step:
     core: Op
     pool: Pool | None = None
     add: Add | None = None
+    #: Concatenation that the result is a part of, and the row, column and channel it begins at.
+    concat: Concat | None = None
+    place: tuple[int, int, int] = (0, 0, 0)
+    #: Of a concatenation: parts that other steps have put in their places.
+    placed: set[int] = field(default_factory=set)
 
     @property
     def ops(self) -> list[Op]:
         """The operations done, in order."""
-        return [op for op in (self.core, self.pool, self.add) if op is not None]
+        return [op for op in (self.core, self.pool, self.add, self.concat) if op is not None]
+
+    @property
+    def streamed(self) -> list[str]:
+        """Tensors that stream through the array."""
+        names = self.core.inputs[:1] if isinstance(self.core, Add) else self.core.inputs
+        return [name for i, name in enumerate(names) if i not in self.placed]
 
     @property
     def x(self) -> str:
         """Tensor that streams through the array (the first of several)."""
-        return self.core.x
+        return self.streamed[0]
 
     @property
     def output(self) -> str:
@@ -59,8 +76,7 @@ class Step:
     @property
     def inputs(self) -> list[str]:
         """Tensors read from memory."""
-        streamed = [self.x] if isinstance(self.core, Add) else [*self.core.inputs]
-        return streamed + ([self.residual] if self.residual else [])
+        return self.streamed + ([self.residual] if self.residual else [])
 
 
 def fuse(graph: Graph) -> list[Step]:
@@ -69,7 +85,8 @@ def fuse(graph: Graph) -> list[Step]:
     ``Conv -> MaxPool`` (whole windows) and ``Conv -> Add`` become one step when nobody else needs
     the value between them and, for Add, the other operand is there before. Of two convolutions
     that are added, the larger one comes last: an addition takes longer than a convolution's
-    results, and is hidden behind its sums.
+    results, and is hidden behind its sums. A part of a concatenation that nobody else reads, and
+    that it takes as it is, is written to its place at once.
     """
     outputs = {port.tensor for port in graph.outputs}
     ready = {port.tensor for port in graph.inputs}
@@ -90,7 +107,34 @@ def fuse(graph: Graph) -> list[Step]:
         for part in step.ops:
             ready.add(part.output)
             done.add(part.name)
-    return steps
+    return _placed(graph, steps)
+
+
+def _placed(graph: Graph, steps: list[Step]) -> list[Step]:
+    """Give steps their places in concatenations; those that have nothing left to do go."""
+    makers = {step.output: step for step in steps}
+    outputs = {port.tensor for port in graph.outputs}
+    for step in steps:
+        concat = step.core
+        if not isinstance(concat, Concat):
+            continue
+        for i, (name, place) in enumerate(zip(concat.inputs, graph.places(concat), strict=True)):
+            maker = makers.get(name)
+            if (maker and not isinstance(maker.core, Concat) and name not in outputs
+                    and graph.consumers(name) == [concat] and concat.inputs.count(name) == 1
+                    and place[2] % _ALIGNMENT == 0 and _as_it_is(graph, concat, i)):
+                maker.concat, maker.place = concat, place
+                step.placed.add(i)
+    return [step for step in steps if step.streamed]
+
+
+def _as_it_is(graph: Graph, concat: Concat, part: int) -> bool:
+    """Return whether a concatenation leaves the numbers of a part alone."""
+    one = concat.requant.elements(part)
+    return ((concat.low, concat.high) == (-128, 127)
+            and (one.multiplier, one.left, one.right) == _ONE
+            and graph.tensors[concat.inputs[part]].zero_point
+            == graph.tensors[concat.output].zero_point)
 
 
 def _ordered(graph: Graph) -> list[Op]:

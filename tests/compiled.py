@@ -14,7 +14,7 @@ from systolith.sw.ir import Graph, Port
 from systolith.sw.program import Program
 from tests.networks import random_graph, random_inputs
 
-__all__ = ["CONFIGS", "Case", "random_case"]
+__all__ = ["CONFIGS", "Case", "random_case", "with_all_outputs"]
 
 _SMALL = {"frame_bytes": 64, "accumulator_depth": 64}
 #: Every shape of array and every option, by what is special about each.
@@ -75,13 +75,14 @@ def random_case(rng: np.random.Generator, config: Config, *, images: int = 3,
     """
     graph = random_graph(rng, **options)
     if all_outputs:
-        graph = _all_outputs(graph)
+        graph = with_all_outputs(graph)
     inputs = random_inputs(graph, rng, images)
     program = compile_graph(graph, config)
     return Case(graph, program, inputs, golden.run(graph, inputs))
 
 
-def _all_outputs(graph: Graph) -> Graph:
+def with_all_outputs(graph: Graph) -> Graph:
+    """Return the network with every result an output."""
     ports = []
     for op in graph.ops:
         h, w, c = graph.tensors[op.output].shape

@@ -35,10 +35,11 @@ def needed_halo(step: Step, graph: Graph) -> Halo:
     return Halo(top, left, after(h, rows, 0, top), after(w, columns, 1, left))
 
 
-def lower_step(step: Step, sources: list[Map], graph: Graph, config: Config) -> list[Plan]:
+def lower_step(step: Step, sources: list[Map | None], graph: Graph,
+               config: Config) -> list[Plan]:
     """Return the plans of a step, checked against the widths of accumulators and requantiser.
 
-    ``sources`` are the inputs of its core.
+    ``sources`` are the inputs of its core; None: a part of a concatenation that is in its place.
 
     Raises
     ------
@@ -64,7 +65,7 @@ def lower_step(step: Step, sources: list[Map], graph: Graph, config: Config) -> 
         case Select():
             plans = lower_select(core, source, config)
         case Concat():
-            plans = lower_concat(core, sources, config)
+            plans = lower_concat(core, sources, graph.places(core), config)
         case Pool(mode="max"):
             plans = lower_max(core, source, (h, w), config)
         case Pool():

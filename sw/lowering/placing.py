@@ -90,8 +90,9 @@ def _channels(select: Select, source: Map, y: Axis, x: Axis, config: Config) -> 
             for plan in lower_dense(product, source, (y.count, x.count), config)]
 
 
-def lower_concat(concat: Concat, sources: list[Map], config: Config) -> list[Plan]:
-    """Return the plans that write every part where it belongs.
+def lower_concat(concat: Concat, sources: list[Map | None], places: list[tuple[int, int, int]],
+                 config: Config) -> list[Plan]:
+    """Return the plans that write every part to its place; parts that are None are there already.
 
     Raises
     ------
@@ -99,19 +100,18 @@ def lower_concat(concat: Concat, sources: list[Map], config: Config) -> list[Pla
         If a part begins at a channel that the memory cannot write to.
     """
     plans = []
-    place = [0, 0, 0]
-    for i, source in enumerate(sources):
+    for i, (source, (row, column, channel)) in enumerate(zip(sources, places, strict=True)):
+        if source is None:
+            continue
         h, w, channels = source.tensor.shape
-        if place[2] % config.alignment:
+        if channel % config.alignment:
             raise CapacityError(
-                f"its part {i} begins at channel {place[2]}, but {config.describe()} writes at "
+                f"its part {i} begins at channel {channel}, but {config.describe()} writes at "
                 f"multiples of {config.alignment} only", "give the parts before it even numbers of "
                 "channels, or use another target", concat.name)
         one = concat.requant.elements(slice(i, i + 1))
         parameters = Parameters.of(np.full(channels, -source.tensor.zero_point), one)
-        plans += [replace(plan, source=i, channel=plan.channel + place[2],
-                          origin=(place[0], place[1]))
+        plans += [replace(plan, source=i, channel=plan.channel + channel, origin=(row, column))
                   for plan in lower_copy(Axis(h, 0, 1, 1), Axis(w, 0, 1, 1), source, config,
                                          parameters=parameters)]
-        place[concat.axis] += source.tensor.shape[concat.axis]
     return plans

@@ -100,6 +100,28 @@ def test_run_gives_the_golden_models_answers(systolith, program, tmp_path, image
     assert 0 < result["utilization"] < 1 and result["images_per_second"] > 0
 
 
+def test_a_batch_gives_the_same_answers(systolith, tmp_path, images):
+    program, output = tmp_path / "lenet8.sth", tmp_path / "y.npy"
+    result = systolith("compile", MODEL, "-t", "ulx3s-85f", "-o", program, "--batch", "8",
+                       "--json").json
+    assert result["batch"] == 8 and result["cycles"] == 8 * result["cycles_per_image"]
+    assert result["macs"] == 8 * 416_520 and result["utilization"] > 0.7
+    write_array(tmp_path / "x.npy", images)
+    ran = systolith("run", program, "-d", "machine:", "-i", tmp_path / "x.npy", "-o", output,
+                    "--json").json
+    assert ran["cycles_per_image"] == ran["predicted_cycles"] == result["cycles_per_image"]
+    assert ran["utilization"] == result["utilization"]
+    np.testing.assert_array_equal(read_array(output), run_model(load_model(MODEL), images)[0])
+
+
+def test_a_batch_that_does_not_fit(systolith, tmp_path):
+    run = systolith("compile", MODEL, "-t", "icebreaker", "-o", tmp_path / "l.sth",
+                    "--batch", "100")
+    assert run.code == 4
+    assert "100 images at once do not fit: " in run.err
+    assert "the most that fit are " in run.err
+
+
 @pytest.mark.parametrize("array,message", [
     (np.zeros((2, 1, 28, 27), np.float32), "must have the shape nx1x28x28"),
     (np.zeros((2, 1, 28, 28), np.int8), "must be of type float32, not int8"),

@@ -7,11 +7,13 @@ import pytest
 
 from systolith.boards.icebreaker import ICEBREAKER
 from systolith.hw.config import Config
+from systolith.sim import golden
+from systolith.sw.compiler import compile_graph
 from systolith.sw.errors import CapacityError
 from tests.compiled import CONFIGS, random_case
 from tests.hw.core_bench import run_core
 from tests.hw.shallow import SHALLOW
-from tests.networks import FUSED, KINDS, PLACED
+from tests.networks import FUSED, KINDS, PLACED, random_graph
 
 _SMALL = {"rows": 4, "columns": 4, "post_lanes": 2, "banks": 2, "bank_words": 128,
           "frame_bytes": 64, "accumulator_depth": 64}
@@ -97,6 +99,29 @@ def test_rows_side_by_side(name, seed, kind):
     case = compare(CORES[name], seed, kinds=(kind,), layers=1, size=9, input_channels=2,
                    one_dimensional=False)
     assert case.program.inputs[0].interleave > 1
+
+
+@pytest.mark.parametrize("name", ["tall", "icebreaker", "window"])
+def test_images_at_once(name):
+    """A job takes several images; two jobs, the second in the other buffers."""
+    config, rng, batch = CORES[name], np.random.default_rng(6), 3
+    graph = random_graph(rng, kinds=("conv", "dense"), layers=2, size=4, channels=4)
+    program = compile_graph(graph, config, batch)
+    x = rng.integers(-128, 128, (2 * batch, *graph.inputs[0].shape)).astype(np.int8)
+    memory = rng.integers(-128, 128, config.memory_elements, np.int8)
+    for address, elements in program.segments:
+        memory[address:address + len(elements)] = elements
+    places = [divmod(image, batch) for image in range(len(x))]
+    for buffer in program.inputs:
+        for place, image in zip(places, x, strict=True):
+            address = buffer.place(*place)
+            memory[address:address + buffer.elements] = buffer.pack(image)
+    after, cycles = run_core(config, program.words, memory, jobs=2,
+                             input_delta=program.input_delta, output_delta=program.output_delta)
+    output, = program.outputs
+    found = [output.unpack(after[output.place(*place):][:output.elements]) for place in places]
+    np.testing.assert_array_equal(found, golden.run_model(graph, x)[0])
+    assert cycles[0] == program.predicted_cycles
 
 
 def test_two_jobs_in_two_buffers():

@@ -50,11 +50,11 @@ def program(config=CONFIG):
         words=rng.integers(0, 1 << 32, 40, np.uint32),
         segments=[(150, rng.integers(-128, 128, 100).astype(np.int8)),
                   (0, np.arange(5, dtype=np.int8))],
-        inputs=[SimpleNamespace(address=INPUT, delta=INPUT_DELTA, elements=SIZE,
-                                pack=lambda array: array.reshape(-1))],
-        outputs=[SimpleNamespace(address=OUTPUT, delta=OUTPUT_DELTA, elements=SIZE,
-                                 unpack=lambda elements: elements.copy())],
-        input_delta=INPUT_DELTA, output_delta=OUTPUT_DELTA, predicted_cycles=1000)
+        inputs=[SimpleNamespace(place=lambda job, image: INPUT + job % 2 * INPUT_DELTA,
+                                elements=SIZE, pack=lambda array: array.reshape(-1))],
+        outputs=[SimpleNamespace(place=lambda job, image: OUTPUT + job % 2 * OUTPUT_DELTA,
+                                 elements=SIZE, unpack=lambda elements: elements.copy())],
+        batch=1, input_delta=INPUT_DELTA, output_delta=OUTPUT_DELTA, predicted_cycles=1000)
 
 
 def connect(model=None, odds=None):

@@ -1,9 +1,11 @@
 """Fusion: what becomes one step, what must not, and in which order steps come."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from systolith.sw.ir import Add, Conv, Graph, Pool, Port, Tensor
+from systolith.sw.ir import Add, Concat, Conv, Graph, Pool, Port, Tensor
 from systolith.sw.steps import fuse
 from tests.networks import FUSED, KINDS, random_graph, requant
 
@@ -57,6 +59,49 @@ def test_maximum_joins_its_convolution():
 ], ids=["padded", "average", "output", "two readers", "after maximum", "after add", "convolution"])
 def test_stays_apart(ops, outputs):
     assert fused(*ops, outputs=outputs) == [[op.output] for op in ops]
+
+
+def concat(names, y, axis=2, factor=1.0, **bounds):
+    return Concat(name=f"concat {y}", kind="Concat", inputs=tuple(names), output=y, axis=axis,
+                  requant=requant(np.full(len(names), factor)), **bounds)
+
+
+def joined(*ops, outputs=None, channels=4):
+    """Return the network of operations, a concatenation of two parts the last."""
+    network = graph(*ops, outputs=outputs)
+    last = ops[-1].output
+    network.tensors[last] = replace(network.tensors[last], shape=(4, 4, channels))
+    return network
+
+
+def test_parts_are_written_where_they_belong():
+    network = joined(conv("x", "a"), conv("a", "b"), concat("ab", "c"))
+    network.ops[1] = replace(network.ops[1], inputs=("x",))
+    first, second = fuse(network)
+    assert (first.output, first.place, second.output, second.place) == (
+        "c", (0, 0, 0), "c", (0, 0, 2))
+    assert [op.kind for op in second.ops] == ["Conv", "Concat"]
+
+
+@pytest.mark.parametrize("ops, outputs, copied", [
+    ([conv("x", "a"), conv("a", "b"), concat("ab", "c")], None, ["a"]),     # another reads it
+    ([conv("x", "a"), concat("xa", "c")], None, ["x"]),                      # nobody writes it
+    ([conv("x", "a"), conv("x", "b"), concat("ab", "c")], ["b", "c"], ["b"]),
+    ([conv("x", "a"), conv("x", "b"), concat("ab", "c", factor=0.5)], None, ["a", "b"]),
+    ([conv("x", "a"), conv("x", "b"), concat("ab", "c", low=0)], None, ["a", "b"]),
+    ([conv("x", "a"), concat("aa", "c")], None, ["a", "a"]),
+], ids=["two readers", "input", "output", "other scale", "bounds", "twice"])
+def test_other_parts_are_copied(ops, outputs, copied):
+    *makers, step = fuse(joined(*ops, outputs=outputs))
+    assert isinstance(step.core, Concat) and step.inputs == step.streamed == copied
+    assert step.x == copied[0]
+    assert sum(maker.output == "c" for maker in makers) == 2 - len(copied)
+
+
+def test_part_at_an_odd_channel_is_copied():
+    network = joined(conv("x", "a"), conv("x", "b"), concat("ab", "c"), channels=5)
+    network.tensors["a"] = replace(network.tensors["a"], shape=(4, 4, 3))
+    assert fuse(network)[-1].streamed == ["b"]
 
 
 @pytest.mark.parametrize("operands", [("b", "a"), ("a", "b")])
