@@ -122,7 +122,7 @@ class DeviceExecutor:
         report.ranges[plan.loss.result] = loss.range
         self._store_map(plan.loss.result, loss.gradient)
         backward = self._program(("backward", len(x)), exponents, lambda: lower_items(
-            plan.backward, self.config, self.memory, exponents, len(x)))
+            plan.backward, plan.network, self.config, self.memory, exponents, len(x)))
         self._run(backward, seed)
         report.ranges |= self._ranges(backward)
         return report
@@ -138,7 +138,7 @@ class DeviceExecutor:
                  exponents: Mapping[str, int]) -> tuple[np.ndarray, Program]:
         plan = self.plan
         program = self._program(("forward", len(x)), exponents, lambda: lower_items(
-            plan.forward, self.config, self.memory, exponents, len(x)))
+            plan.forward, plan.network, self.config, self.memory, exponents, len(x)))
         self._store_map(plan.network.input, x)
         self._run(program, 0)
         return self._load_map(plan.network.output, len(x)), program

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from systolith.hw.isa import LoadKind
 from systolith.sw.nests import Loop
 from systolith.sw.train.graph import Conv
-from systolith.sw.train.lowering.job import Job, blocks
+from systolith.sw.train.lowering.job import Job, blocks, windows
 from systolith.sw.train.lowering.memory import Map
 from systolith.sw.train.lowering.nests import Outer, ResultNest, Stream, Tiles
 from systolith.sw.train.lowering.scatter import Spread, scatter
@@ -49,42 +49,68 @@ class _Shape:
                 Loop(images, x.image, rows * width * acc)]
 
 
-def convolution(job: Job, item: Forward) -> None:
-    """Products with tiles of weights, one chunk of a kernel row after the other."""
-    node, c, exponents = item.node, job.config, job.exponents
+def convolution(job: Job, item: Forward, pool: Forward | None = None) -> None:
+    """Products with tiles of weights, one chunk of a kernel row after the other.
+
+    With ``pool`` POST keeps the largest of each window, and its tap; the map between them is never
+    written.
+    """
+    node, c = item.node, job.config
     assert isinstance(node, Conv)
-    y = job.memory.maps[node.output]
-    shape = _Shape.of(node, job.memory.maps[node.x], y.shape)
-    height, width, channels = shape.result
+    result = job.memory.maps[node.output if pool is None else pool.result]
+    shape = _Shape.of(node, job.memory.maps[node.x], job.shapes[node.output])
+    width, channels = shape.result[1:]
     chunks = -(-shape.run // c.rows)
-    scale = item.sums(exponents)
-    rounding = {"right": exponents[node.output] - scale, "rectify": node.rectify}
-    if node.bias is not None:
-        rounding["left"] = exponents[node.bias] - scale
-    if any(y.halo):
-        job.fill(y)
+    weights, tail = job.memory.arrays[node.weights], shape.run - (chunks - 1) * c.rows
+    if any(result.halo):
+        job.fill(result)
     for o in range(0, channels, c.columns):
-        for image, images, row, rows in blocks(job.images, height, width, c.accumulator_depth):
-            weights = Tiles(base=job.memory.arrays[node.weights] + o, loops=[
+        for image, images, row, rows in _cuts(job, shape, pool):
+            job.add(Tiles(base=weights + o, loops=[
                 Loop(c.rows, channels), Loop(chunks, c.rows * channels),
-                Loop(shape.kernel[0], shape.run * channels)])
+                Loop(shape.kernel[0], shape.run * channels)]))
             stream = Stream(
-                base=shape.window(image, row), pass_level=3, group_level=5,
-                tail=(3, shape.run - (chunks - 1) * c.rows),
+                base=shape.window(image, row), pass_level=3, group_level=5, tail=(3, tail),
                 loops=[*shape.pixels(rows, images, accumulate=True), Loop(chunks, c.rows),
                        Loop(shape.kernel[0], shape.x.row)])
-            post = ResultNest(
-                base=y.at(image, row) + o, valid=min(c.columns, channels - o),
-                loops=_results(y, width, rows, images), **rounding,
-                operand=None if node.bias is None else job.memory.arrays[node.bias] + o)
-            job.add(weights)
-            job.add(stream, post, reads=(node.x,))
+            job.add(stream, _finished(job, item, pool, (image, images, row, rows), width, o),
+                    reads=(node.x,))
     job.complete(node.output)
+    if pool is not None:
+        job.complete(pool.result, report=False)
 
 
-def _results(y: Map, width: int, rows: int, images: int) -> list[Loop]:
-    return [Loop(width, y.channels, 1), Loop(rows, y.row, width),
-            Loop(images, y.image, rows * width)]
+def _cuts(job: Job, shape: _Shape, pool: Forward | None) -> list[tuple[int, int, int, int]]:
+    """Cut the results into what a store holds; windows stay whole."""
+    (height, width, _), most = shape.result, job.config.accumulator_depth
+    if pool is None:
+        return blocks(job.images, height, width, most)
+    kh = pool.node.kernel[0]
+    return [(image, images, row * kh, rows * kh) for image, images, row, rows in windows(
+        job.images, height // kh, width, most, kernel=kh, stride=kh)]
+
+
+def _finished(job: Job, item: Forward, pool: Forward | None, part: tuple[int, int, int, int],
+              width: int, first: int) -> ResultNest:
+    """Return the nest that finishes some rows of results, the channels from one on."""
+    node, exponents, maps = item.node, job.exponents, job.memory.maps
+    image, images, row, rows = part
+    scale = item.sums(exponents)
+    kh, kw = (1, 1) if pool is None else pool.node.kernel
+    y = maps[item.result if pool is None else pool.result]
+    nest = ResultNest(
+        base=y.at(image, row // kh) + first, valid=min(job.config.columns, y.channels - first),
+        right=exponents[node.output] - scale, rectify=node.rectify,
+        loops=[Loop(width // kw, y.channels, kw), Loop(rows // kh, y.row, kh * width),
+               Loop(images, y.image, rows * width)])
+    if node.bias is not None:
+        nest.operand = job.memory.arrays[node.bias] + first
+        nest.left = exponents[node.bias] - scale
+    if pool is not None:
+        nest.pool_level = 2
+        nest.loops = [Loop(kw, 0, 1), Loop(kh, 0, width), *nest.loops]
+        nest.record = None if pool.record is None else maps[pool.record].base - y.base
+    return nest
 
 
 def conv_data(job: Job, item: ConvData) -> None:

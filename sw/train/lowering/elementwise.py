@@ -3,12 +3,12 @@
 import math
 from dataclasses import replace
 
-from systolith.sw.errors import CapacityError, UnsupportedError
+from systolith.sw.errors import UnsupportedError
 from systolith.sw.nests import Loop
 from systolith.sw.train.executor import Rule
 from systolith.sw.train.gradients import Plan
 from systolith.sw.train.graph import Add, AveragePool, MaxPool, Rectify
-from systolith.sw.train.lowering.job import Job, blocks
+from systolith.sw.train.lowering.job import Job, blocks, windows
 from systolith.sw.train.lowering.memory import Map
 from systolith.sw.train.lowering.nests import ResultNest, Stream
 from systolith.sw.train.lowering.scatter import Spread, scatter
@@ -45,7 +45,8 @@ def maximum(job: Job, item: Forward) -> None:
     if any(y.halo):
         job.fill(y)
     for first in range(0, channels, c.columns):
-        for image, images, row, rows in _windows(job, node, height, columns):
+        for image, images, row, rows in windows(job.images, height, columns, c.accumulator_depth,
+                                                kernel=kh, stride=sy):
             below = (rows - 1) * sy + kh
             job.add(job.diagonal_tiles())
             job.add(Stream(
@@ -59,22 +60,6 @@ def maximum(job: Job, item: Forward) -> None:
                            Loop(rows, y.row, sy * columns),
                            Loop(images, y.image, below * columns)]), reads=(node.x,))
     job.complete(node.output, report=False)
-
-
-def _windows(job: Job, node: MaxPool, height: int,
-             columns: int) -> list[tuple[int, int, int, int]]:
-    """Cut images into rows of windows whose pixels fit a store, as :func:`blocks` does."""
-    depth, (kh, _), (sy, _) = job.config.accumulator_depth, node.kernel, node.stride
-    below = (height - 1) * sy + kh
-    if below * columns <= depth:
-        return [(image, images, 0, height)
-                for image, images, _, _ in blocks(job.images, below, columns, depth)]
-    rows = (depth // columns - kh) // sy + 1
-    if rows < 1:
-        raise CapacityError(f"{node.name}: windows of {kh} rows of {columns} pixels are more than "
-                            f"the {depth} sums of an accumulator store", "use a smaller map")
-    return [(image, 1, row, min(rows, height - row)) for image in range(job.images)
-            for row in range(0, height, rows)]
 
 
 def maximum_backward(job: Job, item: MaxBackward) -> None:

@@ -14,7 +14,7 @@ from systolith.sw.nests import Loop, Nest, Token
 from systolith.sw.train.lowering.memory import Map, MemoryPlan
 from systolith.sw.train.lowering.nests import ResultNest, Tiles
 
-__all__ = ["Job", "Program", "blocks"]
+__all__ = ["Job", "Program", "blocks", "windows"]
 
 
 @dataclass(slots=True)
@@ -40,6 +40,8 @@ class Job:
 
     config: Config
     memory: MemoryPlan
+    #: (h, w, c) of the network's tensors.
+    shapes: Mapping[str, tuple[int, int, int]]
     exponents: Mapping[str, int]
     images: int
     nests: list[Nest] = field(default_factory=list)
@@ -147,3 +149,36 @@ def blocks(images: int, height: int, width: int, most: int) -> list[tuple[int, i
     rows = -(-height // count)
     return [(i, 1, y, min(rows, height - y))
             for i in range(images) for y in range(0, height, rows)]
+
+
+def windows(images: int, height: int, width: int, most: int, *, kernel: int,
+            stride: int) -> list[tuple[int, int, int, int]]:
+    """Cut images into rows of windows whose pixels are at most ``most``, as :func:`blocks` does.
+
+    Parameters
+    ----------
+    images, height : int
+        Images, and rows of windows in each.
+    width : int
+        Pixels of a row.
+    most : int
+        Pixels of a part.
+    kernel, stride : int
+        Rows of a window, and from one to the next.
+
+    Raises
+    ------
+    CapacityError
+        If not even a row of windows fits.
+    """
+    below = (height - 1) * stride + kernel
+    if below * width <= most:
+        return [(image, count, 0, height)
+                for image, count, *_ in blocks(images, below, width, most)]
+    rows = (most // width - kernel) // stride + 1
+    if rows < 1:
+        raise CapacityError(f"windows of {kernel} rows of {width} pixels are more than the {most} "
+                            "sums of an accumulator store", "use a smaller map")
+    rows = -(-height // -(-height // rows))
+    return [(image, 1, row, min(rows, height - row)) for image in range(images)
+            for row in range(0, height, rows)]

@@ -1,12 +1,13 @@
 """Jobs of a plan: forward, backward, update."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from systolith.hw.config import Config
 from systolith.sw.train.executor import Rule
 from systolith.sw.train.gradients import Plan
-from systolith.sw.train.graph import Add, AveragePool, Conv, MaxPool, Rectify
+from systolith.sw.train.graph import Add, AveragePool, Conv, MaxPool, Network, Rectify
 from systolith.sw.train.lowering import convolution, elementwise
+from systolith.sw.train.lowering.fusion import fused_steps
 from systolith.sw.train.lowering.job import Job, Program
 from systolith.sw.train.lowering.memory import MemoryPlan
 from systolith.sw.train.steps import (
@@ -22,7 +23,7 @@ from systolith.sw.train.steps import (
 
 __all__ = ["lower_items", "lower_update"]
 
-_FORWARD: dict[type, Callable[[Job, Forward], None]] = {
+_FORWARD: dict[type, Callable[..., None]] = {
     Conv: convolution.convolution, MaxPool: elementwise.maximum, Add: elementwise.addition,
     AveragePool: elementwise.average, Rectify: elementwise.rectification}
 _BACKWARD: dict[type, Callable] = {
@@ -31,9 +32,9 @@ _BACKWARD: dict[type, Callable] = {
     AverageBackward: elementwise.average_backward, GradientSum: elementwise.gradient_sum}
 
 
-def lower_items(items: Iterable[Item], config: Config, memory: MemoryPlan,
+def lower_items(items: Sequence[Item], network: Network, config: Config, memory: MemoryPlan,
                 exponents: Mapping[str, int], images: int) -> Program:
-    """Return the job that runs items (any but the loss) on some images.
+    """Return the job that runs items of a network (any but the loss) on some images.
 
     Raises
     ------
@@ -42,12 +43,13 @@ def lower_items(items: Iterable[Item], config: Config, memory: MemoryPlan,
     CapacityError
         If the program, a row of a map or the factors are too many.
     """
-    job = Job(config, memory, exponents, images)
-    for item in items:
-        if isinstance(item, Forward):
-            _FORWARD[type(item.node)](job, item)
+    job = Job(config, memory, network.shapes, exponents, images)
+    for step in fused_steps(items, network, config):
+        first = step[0]
+        if isinstance(first, Forward):
+            _FORWARD[type(first.node)](job, *step)
         else:
-            _BACKWARD[type(item)](job, item)
+            _BACKWARD[type(first)](job, first)
     return job.program()
 
 
@@ -60,6 +62,6 @@ def lower_update(plan: Plan, config: Config, memory: MemoryPlan, exponents: Mapp
     OverflowError
         If a factor does not fit 16 bits at these exponents.
     """
-    job = Job(config, memory, exponents, 1)
+    job = Job(config, memory, plan.network.shapes, exponents, 1)
     elementwise.update(job, plan, rule)
     return job.program()

@@ -9,6 +9,7 @@ from systolith.hw.config import Config
 from systolith.sw.errors import CapacityError
 from systolith.sw.train.gradients import Plan
 from systolith.sw.train.graph import Network, Windowed
+from systolith.sw.train.lowering.fusion import fused_steps
 from systolith.sw.train.steps import (
     Backward,
     ConvWeights,
@@ -153,17 +154,19 @@ def _place(plan: Plan, config: Config, images: int) -> MemoryPlan:
                                                                         momentum_of)])
     reports = {name: top + REPORT_ELEMENTS * i for i, name in enumerate(names)}
     top += REPORT_ELEMENTS * len(names)
-    maps, top = _place_maps(plan, images, top)
+    maps, top = _place_maps(plan, config, images, top)
     return MemoryPlan(arrays, maps, reports, diagonals, top)
 
 
-def _place_maps(plan: Plan, images: int, bottom: int) -> tuple[dict[str, Map], int]:
+def _place_maps(plan: Plan, config: Config, images: int,
+                bottom: int) -> tuple[dict[str, Map], int]:
     """Place every map, the largest first, at the lowest address that is free while it lives."""
     shapes = _map_shapes(plan)
     lives: dict[str, tuple[int, int]] = {plan.network.input: (0, 0)}
-    for number, item in enumerate(plan.items):
-        for name in (*_reads(item), *_writes(item)):
-            if name in shapes:
+    for number, step in enumerate(fused_steps(plan.items, plan.network, config)):
+        between = {item.result for item in step[:-1]}    # what is never written
+        for name in (name for item in step for name in (*_reads(item), *_writes(item))):
+            if name in shapes and name not in between:
                 lives[name] = lives.get(name, (number, number))[0], number
     maps: dict[str, Map] = {}
     spans: list[tuple[int, int, str]] = []       # first and last address
