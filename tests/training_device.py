@@ -41,7 +41,7 @@ class Compared:
     def __init__(self, plan, backend, device_config, images):
         self.plan = plan
         self.device = DeviceExecutor(plan, backend, device_config, images)
-        self.golden = GoldenExecutor(plan, self.device.memory.places(plan))
+        self.golden = GoldenExecutor(plan, self.device.places())
 
     def _both(self, name, *arguments):
         expected = getattr(self.golden, name)(*arguments)

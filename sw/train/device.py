@@ -20,6 +20,7 @@ from systolith.sw.train.lowering.memory import (
     plan_memory,
     to_device,
 )
+from systolith.sw.train.lowering.stacking import stack
 from systolith.sw.train.numerics import Range, finish
 from systolith.sw.train.steps import gradient_of
 
@@ -31,7 +32,7 @@ def micro_batch(plan: Plan, config: Config, batch: int) -> int:
 
     At least 1, even if that does not fit.
     """
-    parts = -(-batch // max(1, most_images(plan, config, batch)))
+    parts = -(-batch // max(1, most_images(stack(plan, config).plan, config, batch)))
     return -(-batch // parts)
 
 
@@ -66,7 +67,9 @@ class DeviceExecutor:
         if not config.training:
             raise DeviceError(f"{config.describe()} cannot train: use a target with training")
         self.plan, self.backend, self.config, self.images = plan, backend, config, images
-        self.memory = plan_memory(plan, config, images)
+        #: The plan as the device runs it.
+        self.stacking = stack(plan, config)
+        self.memory = plan_memory(self.stacking.plan, config, images)
         self.cycles = 0
         #: Programs that have been made.
         self._programs: dict[object, Program] = {}
@@ -77,7 +80,7 @@ class DeviceExecutor:
         """Write parameters and momentum, int16 by name; gradients become 0."""
         for name, values in arrays.items():
             if name in self.memory.arrays:
-                self.backend.write_memory(self.memory.arrays[name], to_device(values))
+                self._write(name, values)
         for name in self.plan.trained:
             size = self.plan.network.parameters[name].size
             self.backend.write_memory(self.memory.arrays[gradient_of(name)],
@@ -92,14 +95,23 @@ class DeviceExecutor:
         """Shift a parameter or momentum right by ``by`` bits (left if negative)."""
         wide = self.read(name).astype(np.int64)
         values, _ = finish(wide << max(0, -by), max(0, by))
-        self.backend.write_memory(self.memory.arrays[name], to_device(values))
+        self._write(name, values)
+
+    def places(self) -> dict[str, np.ndarray]:
+        """Return the address of every element of trained parameters, gradients and momentum."""
+        return {name: self.stacking.unstacked(name, places)
+                for name, places in self.memory.places(self.stacking.plan).items()}
+
+    def _write(self, name: str, values: np.ndarray) -> None:
+        self.backend.write_memory(self.memory.arrays[name],
+                                  to_device(self.stacking.stacked(name, values)))
 
     def read(self, name: str) -> np.ndarray:
         """Return a parameter, its gradient or momentum, int16."""
         parameter = name.removeprefix("momentum of ").removeprefix("gradient of ")
-        shape = self.plan.network.parameters[parameter].shape
-        size = self.plan.network.parameters[parameter].size
-        return from_device(self.backend.read_memory(self.memory.arrays[name], size), shape)
+        values = self.stacking.plan.network.parameters[parameter]
+        flat = self.backend.read_memory(self.memory.arrays[name], values.size)
+        return self.stacking.unstacked(name, from_device(flat, values.shape))
 
     # -- jobs --------------------------------------------------------------------------------
 
@@ -112,7 +124,7 @@ class DeviceExecutor:
     def accumulate(self, x: np.ndarray, targets: np.ndarray, exponents: Mapping[str, int],
                    seed: int) -> Report:
         """Run forward, loss and backward on a micro-batch and add to the gradients."""
-        plan = self.plan
+        plan = self.stacking.plan
         logits, forward = self._forward(x, exponents)
         report = Report(samples=len(x))
         report.ranges |= self._ranges(forward)
@@ -130,16 +142,16 @@ class DeviceExecutor:
     def update(self, rule: Rule, exponents: Mapping[str, int], seed: int) -> Report:
         """Change momentum and parameters by the gradients, and set the gradients to 0."""
         program = self._program(("update", rule), exponents, lambda: lower_update(
-            self.plan, self.config, self.memory, exponents, rule))
+            self.stacking.plan, self.config, self.memory, exponents, rule))
         self._run(program, seed)
         return Report(ranges=self._ranges(program))
 
     def _forward(self, x: np.ndarray,
                  exponents: Mapping[str, int]) -> tuple[np.ndarray, Program]:
-        plan = self.plan
+        plan = self.stacking.plan
         program = self._program(("forward", len(x)), exponents, lambda: lower_items(
             plan.forward, plan.network, self.config, self.memory, exponents, len(x)))
-        self._store_map(plan.network.input, x)
+        self._store_map(plan.network.input, self.stacking.input(x))
         self._run(program, 0)
         return self._load_map(plan.network.output, len(x)), program
 
