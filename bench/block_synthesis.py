@@ -28,6 +28,7 @@ from systolith.boards.report import Report
 from systolith.boards.targets import find_target
 from systolith.hw.accumulator import AccumulatorStores
 from systolith.hw.array import SystolicArray
+from systolith.hw.cluster_array import ClusterArray
 from systolith.hw.config import Config, ConfigError
 from systolith.hw.controller import Indicators
 from systolith.hw.core import readers
@@ -40,7 +41,7 @@ from systolith.hw.training_lanes import TrainingLanes
 from systolith.hw.window import Window
 
 BLOCKS = {
-    "array": SystolicArray,
+    "array": lambda config: ClusterArray(config) if config.clustered else SystolicArray(config),
     "accumulators": lambda config: AccumulatorStores(
         config, latency=array_latency(config)),
     "requantizer": Requantize,

@@ -37,7 +37,7 @@ def test_the_boards_meet_what_the_project_promises():
 
 
 def test_find_target_lists_the_targets():
-    with pytest.raises(BoardError, match="no target 'ulx4s'; there are: ulx3s-85f, icebreaker"):
+    with pytest.raises(BoardError, match="no target 'ulx4s'; there are: ulx3s-85f, .*icebreaker"):
         find_target("ulx4s")
 
 

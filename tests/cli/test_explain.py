@@ -42,7 +42,7 @@ def test_a_model_the_target_cannot_run(systolith, tmp_path, model):
     as_json = systolith("explain", model, "-t", "icebreaker", "--json")
     compiled = systolith("compile", model, "-t", "icebreaker", "-o", tmp_path / "o.sth")
     assert as_json.code == compiled.code == 4
-    assert as_json.json["other_targets"] == ["ulx3s-85f"] and not as_json.json["runs"]
+    assert "ulx3s-85f" in as_json.json["other_targets"] and not as_json.json["runs"]
     assert all(block["reason"] in compiled.err for block in as_json.json["blocks"])
 
 

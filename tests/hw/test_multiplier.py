@@ -13,6 +13,8 @@ from amaranth.sim import Simulator
 
 from systolith.boards.targets import TARGETS
 from systolith.hw.array import SystolicArray
+from systolith.hw.carry import multiply_on_carries
+from systolith.hw.cluster_array import ClusterArray
 from systolith.hw.latency import WIDE_STAGES
 from systolith.hw.multiplier import delayed, multiply_array, multiply_held, multiply_wide
 from systolith.hw.requantize import Requantize
@@ -169,12 +171,22 @@ def primitives(fragment):
         yield from primitives(child)
 
 
+def test_a_product_on_carry_chains_is_small():
+    """Two LUTs a CCU2C; the one beside them gates a bit."""
+    m = Module()
+    multiply_on_carries(m, ECP5, Signal(signed(8)), Signal(signed(8)), 1, name="product")
+    assert 2 * Counter(primitives(Fragment.get(m, ECP5)))["CCU2C"] == 72
+
+
 @pytest.mark.parametrize(("name", "platform", "cell", "used", "available"), [
-    ("ulx3s-85f", ECP5, "MULT18X18D", 128 + 8 * 3, 156), ("icebreaker", ICE40, "SB_MAC16", 8, 8)])
+    ("ulx3s-85f", ECP5, "MULT18X18D", 128 + 8 * 3, 156),
+    ("ulx3s-85f-mixed", ECP5, "MULT18X18D", 72 + 16 * 4, 156),
+    ("icebreaker", ICE40, "SB_MAC16", 8, 8)])
 def test_dsp_budget(name, platform, cell, used, available):
     """Array and requantisers of a board leave room among the DSPs of its part."""
     c = TARGETS[name].config
-    blocks = ([ShallowArray(c), ShallowLanes(c)] if c.shallow else
-              [SystolicArray(c), *(Requantize(c) for _ in range(c.post_lanes))])
+    array = ShallowArray if c.shallow else ClusterArray if c.clustered else SystolicArray
+    blocks = [array(c), *([ShallowLanes(c)] if c.shallow else
+                          (Requantize(c) for _ in range(c.post_lanes)))]
     counts = Counter(kind for block in blocks for kind in primitives(Fragment.get(block, platform)))
     assert counts[cell] == used <= available
