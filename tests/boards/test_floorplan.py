@@ -44,6 +44,17 @@ def test_array_rows_and_lanes_go_to_the_right():
         assert lanes == sorted(lanes)
 
 
+def test_of_a_mixed_array_the_dsps_have_places():
+    config = find_target("ulx3s-85f-mixed").config
+    plan = floorplan(config, ECP5_85F_SITES, "core")
+    assert len(set(plan.values())) == len(plan)
+    assert sum("array" in cell for cell in plan) == config.rows * config.dsp_columns
+    assert sum("requantize" in cell for cell in plan) == 4 * config.post_lanes
+    assert sum("memory" in cell for cell in plan) == 2 * config.banks * config.lanes
+    right = [x_of(plan[f"core.array.dsp_mac0_{i}_0_mult18"]) for i in range(config.row_clusters)]
+    assert right == sorted(right)
+
+
 @pytest.mark.parametrize("changes", [
     {"multiplier": "lut"}, {"rows": 32, "columns": 32}, {"bank_words": 1024},
 ])
