@@ -4,6 +4,7 @@ import itertools
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from amaranth.hdl import Cat, Fragment, Instance, Module, Signal, signed, unsign
 from amaranth.lib.memory import Memory
 from amaranth.sim import Simulator
 
-from systolith.boards.targets import TARGETS
+from systolith.boards.targets import find_config
 from systolith.hw.array import SystolicArray
 from systolith.hw.carry import multiply_on_carries
 from systolith.hw.cluster_array import ClusterArray
@@ -21,6 +22,8 @@ from systolith.hw.requantize import Requantize
 from systolith.hw.shallow_array import ShallowArray
 from systolith.hw.shallow_lanes import ShallowLanes
 from tests.hw.primitives import ECP5, ICE40, ccu2c, mult18x18d, sb_mac16, wrong_jobs
+
+PROJECT = Path(__file__).parents[2]
 
 
 def corners(shape):
@@ -180,11 +183,11 @@ def test_a_product_on_carry_chains_is_small():
 
 @pytest.mark.parametrize(("name", "platform", "cell", "used", "available"), [
     ("ulx3s-85f", ECP5, "MULT18X18D", 128 + 8 * 3, 156),
-    ("ulx3s-85f-mixed", ECP5, "MULT18X18D", 72 + 16 * 4, 156),
+    ("bench/multipliers384.json", ECP5, "MULT18X18D", 72 + 16 * 4, 156),
     ("icebreaker", ICE40, "SB_MAC16", 8, 8)])
 def test_dsp_budget(name, platform, cell, used, available):
     """Array and requantisers of a board leave room among the DSPs of its part."""
-    c = TARGETS[name].config
+    c = find_config(str(PROJECT / name) if name.endswith(".json") else name)
     array = ShallowArray if c.shallow else ClusterArray if c.clustered else SystolicArray
     blocks = [array(c), *([ShallowLanes(c)] if c.shallow else
                           (Requantize(c) for _ in range(c.post_lanes)))]
