@@ -9,6 +9,7 @@ from systolith.hw.carry import add_all, multiply_on_carries
 from systolith.hw.config import Config
 from systolith.hw.latency import array_latency, load_cycle, part_delay
 from systolith.hw.multiplier import delayed, multiply_held
+from systolith.hw.replica import copy_of
 
 __all__ = ["ClusterArray"]
 
@@ -63,13 +64,12 @@ class ClusterArray(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         c = self.config
-        wave = c.row_clusters + c.column_clusters - 2
-        self._swap = taps(m, self.swap & self.valid, wave, "swap")
-        self._start = taps(m, self.load & (self.load_index == 0),
-                           max(load_cycle(c, r) for r in range(c.rows)) + c.column_clusters - 1,
-                           "start")
+        below = c.row_clusters - 1
+        self._swap = self._waves(m, self.swap & self.valid, below, "swap")
+        self._start = self._waves(m, self.load & (self.load_index == 0),
+                                  max(load_cycle(c, r) for r in range(c.rows)), "start")
         if c.window:
-            self._use = taps(m, self.use_taps, wave, "use_taps")
+            self._use = self._waves(m, self.use_taps, below, "use_taps")
         lefts = [delayed(m, self.vector[r], r // c.cluster_rows, f"row{r}") for r in range(c.rows)]
         for k in range(c.column_clusters):
             columns = range(k * c.cluster_columns, min((k + 1) * c.cluster_columns, c.columns))
@@ -83,19 +83,27 @@ class ClusterArray(wiring.Component):
             lefts = [row[0] for row in kept]
         return m
 
-    def _wave(self, row, column):
-        """Return how much later than into the first cluster a vector enters this one's."""
-        c = self.config
-        return row // c.cluster_rows + column // c.cluster_columns
+    def _waves(self, m, value, cycles, name):
+        """Return for each column of clusters the value it sees now and 1, 2, ... cycles later.
+
+        A column has registers of its own, filled by its left neighbour's: what decides about
+        clusters on a diagonal would be one register with sinks over the whole chip.
+        """
+        waves = [taps(m, value, cycles, name)]
+        for k in range(1, self.config.column_clusters):
+            waves.append([copy_of(m, left, name=f"{name}{k}_{i}")
+                          for i, left in enumerate(waves[-1])])
+        return waves
 
     def _entering(self, m, row, column, left):
         """Return what enters: the left neighbour's activation, or a tap of the column's own."""
-        if not self.config.window or row >= 9:
+        c = self.config
+        if not c.window or row >= 9:
             return left
-        wave = self._wave(row, column)
-        tap = delayed(m, self.taps[row][column], wave, f"tap{row}_{column}")
+        i, k = row // c.cluster_rows, column // c.cluster_columns
+        tap = delayed(m, self.taps[row][column], i + k, f"tap{row}_{column}")
         source = Signal.like(tap, name=f"source{row}_{column}")
-        m.d.comb += source.eq(Mux(self._use[wave], tap, left))
+        m.d.comb += source.eq(Mux(self._use[k][i], tap, left))
         return source
 
     def _kept(self, m, row, k, entering):
@@ -111,7 +119,7 @@ class ClusterArray(wiring.Component):
         products = []
         for i, start in enumerate(range(0, c.rows, c.cluster_rows)):
             rows = range(start, min(start + c.cluster_rows, c.rows))
-            swap = self._swap[self._wave(start, column)]
+            swap = self._swap[column // c.cluster_columns][i]
             if column < c.columns_of_dsp:
                 products += multiply_held(m, platform, [(entering[r], shadows[r]) for r in rows],
                                           take=swap, name=f"dsp_mac{column}_{i}_")
@@ -134,7 +142,7 @@ class ClusterArray(wiring.Component):
                 bus = delayed(m, self.load_data[part * c.columns + column],
                               part_delay(c, part) + k, f"bus{part}_{column}")
             shadow = Signal(signed(c.operand_bits), name=f"shadow{r}_{column}", reset_less=True)
-            with m.If(self._start[load_cycle(c, r) + k]):
+            with m.If(self._start[k][load_cycle(c, r)]):
                 m.d.sync += shadow.eq(bus)
             shadows.append(shadow)
         return shadows
