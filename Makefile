@@ -16,7 +16,7 @@ help:
 	@echo "make docs              write docs/isa.md from hw/isa.py, docs/operators.md from a run"
 	@echo "make doctor            say what is installed and what is missing"
 	@echo "make build-ulx3s       RTL to bitstream for the ULX3S 85F"
-	@echo "make build-icebreaker  RTL to bitstream for the iCEBreaker"
+	@echo "make build-icebreaker  RTL to bitstream for the iCEBreaker (any target: systolith build)"
 	@echo "make clean             remove what was built; the environment stays"
 
 demo: toolchain $(INSTALLED)

@@ -13,7 +13,7 @@ from systolith.boards.errors import BoardError
 from systolith.boards.floorplan import floorplan
 from systolith.boards.process import Progress, run_tool
 from systolith.boards.report import Report, read_report
-from systolith.boards.rtlil import prepare
+from systolith.boards.rtlil import PLACEHOLDER, prepare, stamp
 from systolith.boards.target import Target
 from systolith.boards.tools import Tool, find_tool
 from systolith.boards.top import BoardTop
@@ -50,7 +50,7 @@ def rtl_files(target: Target, accelerator: wiring.Component) -> dict[str, str]:
     platform = target.platform()
     plan = platform.build(BoardTop(target, accelerator), "top", do_build=False, emit_src=False)
     return {"top.il": prepare(plan.files["top.il"]),
-            target.toolchain.constraints: plan.files[target.toolchain.constraints]}
+            **{name: plan.files[name] for name in target.toolchain.constraints}}
 
 
 def build(target: Target, directory: Path, *, seeds: range = range(1, 2),
@@ -91,9 +91,9 @@ def build(target: Target, directory: Path, *, seeds: range = range(1, 2),
     progress("rtl", "elaborating the design")
     script = target.toolchain.yosys_script(
         places(target) if accelerator is default_accelerator else {})
-    build_hash = _build_hash(target, script, rtl_files(target, accelerator(target, 0)), tools)
-    files = rtl_files(target, accelerator(target, build_hash))
-    files["top.ys"] = script
+    files = rtl_files(target, accelerator(target, PLACEHOLDER))
+    build_hash = _build_hash(target, script, files, tools)
+    files |= {"top.il": stamp(files["top.il"], build_hash), "top.ys": script}
     for name, content in files.items():
         (directory / name).write_text(content, encoding="utf-8")
 
@@ -115,7 +115,7 @@ def build(target: Target, directory: Path, *, seeds: range = range(1, 2),
                                           progress=watch))
     report.build_hash = build_hash
     if report.timing_met:
-        run(pack, target.toolchain.pack_arguments())
+        run(pack, list(target.toolchain.packer_arguments))
         report.bitstream = bitstream
     report.seconds = time.monotonic() - started
     (directory / "summary.json").write_text(json.dumps(report.to_json(), indent=2) + "\n",
@@ -154,6 +154,6 @@ def _build_hash(target: Target, script: str, files: dict[str, str],
     """Return the 32-bit identity of a build: the design, the commands and the tools' versions."""
     chain = target.toolchain
     identity = [sorted(files.items()), script, chain.route_arguments(0),
-                chain.pack_arguments(), sorted(tool.version() for tool in tools.values())]
+                chain.packer_arguments, sorted(tool.version() for tool in tools.values())]
     digest = hashlib.sha256(json.dumps(identity).encode()).digest()
     return int.from_bytes(digest[:4], "little")

@@ -33,6 +33,6 @@ ICEBREAKER = Target(
     baud=1_000_000,
     link="FTDI FT2232H channel B on the USB socket (pins 6 in, 9 out)",
     reset_button=("button", 0),
-    leds=(2, 3, 4),
+    leds={"busy": ("led", 2), "fault": ("led", 3), "activity": ("led", 4)},
     loader_board="ice40_generic",
 )

@@ -1,23 +1,25 @@
 """Phase-locked loops: the board's oscillator in, the core clock out.
 
-Both components have the same ports, so that a target names one and the board's top does not care.
+All have the same ports, so that a target names one and the board's top does not care.
 
 References
 ----------
 Lattice FPGA-TN-02200 "ECP5 sysCLOCK PLL/DLL", table 21 (limits of EHXPLLL); Lattice FPGA-DS-02008
-"iCE40 UltraPlus", table 4.11, and TN1251 "iCE40 sysCLOCK PLL" (limits of SB_PLL40).
+"iCE40 UltraPlus", table 4.11, and TN1251 "iCE40 sysCLOCK PLL" (limits of SB_PLL40); Gowin DS226
+"GW2AR series" (limits of its PLL) and UG286 "Clock" (rPLL).
 """
 
 from dataclasses import dataclass
 
-from amaranth import Instance, Module, Signal
+from amaranth import Const, Instance, Module, Signal
 from amaranth.hdl import IOValue
 from amaranth.lib import io, wiring
 from amaranth.lib.wiring import Out
 
 from systolith.boards.errors import BoardError
 
-__all__ = ["Ecp5Dividers", "Ecp5Pll", "Ice40Dividers", "Ice40Pll", "Pll"]
+__all__ = ["Ecp5Dividers", "Ecp5Pll", "GowinDividers", "GowinPll", "Ice40Dividers", "Ice40Pll",
+           "Pll"]
 
 
 class Pll(wiring.Component):
@@ -175,5 +177,49 @@ class Ice40Pll(Pll):
             p_FILTER_RANGE=dividers.filter_range,
             i_PACKAGEPIN=pad, i_RESETB=1, i_BYPASS=0,
             o_PLLOUTGLOBAL=self.clock, o_PLLOUTCORE=fabric, o_LOCK=self.locked,
+        )
+        return m
+
+
+@dataclass(frozen=True, slots=True)
+class GowinDividers:
+    """Dividers of rPLL with internal feedback: ``f = input * feedback / reference``."""
+
+    reference: int
+    feedback: int
+    output: int
+
+    @classmethod
+    def solve(cls, input_hz: int, output_hz: int) -> "GowinDividers":
+        """Return the dividers with the fastest phase detector, oscillator nearest 875 MHz."""
+        for reference in range(1, 65):
+            feedback, remainder = divmod(output_hz * reference, input_hz)
+            if remainder or not 1 <= feedback <= 64 or not 3e6 <= input_hz / reference <= 500e6:
+                continue
+            outputs = [n for n in (2, 4, 8, *range(16, 129, 16))
+                       if 500e6 <= output_hz * n <= 1250e6]
+            if outputs:
+                output = min(outputs, key=lambda n: abs(output_hz * n - 875e6))
+                return cls(reference, feedback, output)
+        raise BoardError(f"the Gowin PLL cannot make {output_hz / 1e6:g} MHz from "
+                         f"{input_hz / 1e6:g} MHz: choose another core clock")
+
+
+class GowinPll(Pll):
+    """rPLL of a GW2A; see :class:`Pll`."""
+
+    def elaborate(self, platform: object) -> Module:
+        """Buffer the pin and feed the primitive."""
+        m = Module()
+        dividers = GowinDividers.solve(self.input_hz, self.output_hz)
+        m.submodules.buffer = buffer = io.Buffer("i", self.port)
+        m.submodules.pll = Instance(
+            "rPLL", p_DEVICE=platform.family, p_FCLKIN=f"{self.input_hz / 1e6:g}",
+            p_IDIV_SEL=dividers.reference - 1, p_FBDIV_SEL=dividers.feedback - 1,
+            p_ODIV_SEL=dividers.output, p_CLKFB_SEL="internal",
+            i_CLKIN=buffer.i, i_CLKFB=Const(0, 1), i_RESET=Const(0, 1), i_RESET_P=Const(0, 1),
+            i_FBDSEL=Const(0, 6), i_IDSEL=Const(0, 6), i_ODSEL=Const(0, 6), i_PSDA=Const(0, 4),
+            i_DUTYDA=Const(0, 4), i_FDLY=Const(0, 4),
+            o_CLKOUT=self.clock, o_LOCK=self.locked,
         )
         return m

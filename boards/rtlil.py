@@ -2,7 +2,11 @@
 
 import re
 
-__all__ = ["prepare"]
+__all__ = ["PLACEHOLDER", "prepare", "stamp"]
+
+#: Stands for the build hash while the design is elaborated: the design's text is part of what is
+#: hashed. Any number of 32 bits that is nowhere else in it.
+PLACEHOLDER = 0xB5297A4D
 
 #: A clocked read port whose value at an address being written is neither asked to be the new (the
 #: transparency mask) nor marked as unused; both masks are one bit, for the one write port.
@@ -23,3 +27,8 @@ def prepare(rtlil: str) -> str:
     """
     renamed = re.sub(r"\\\S+", lambda name: name[0].replace("[", "<").replace("]", ">"), rtlil)
     return _COLLIDING.sub(r"\1 1'1", renamed)
+
+
+def stamp(rtlil: str, build_hash: int) -> str:
+    """Return the design that was elaborated with ``PLACEHOLDER`` with its build hash instead."""
+    return rtlil.replace(f"{PLACEHOLDER:032b}", f"{build_hash:032b}")

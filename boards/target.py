@@ -1,6 +1,6 @@
 """What a target is: a board, the accelerator it carries and the tools that build it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from amaranth.build import Platform
@@ -9,7 +9,10 @@ from systolith.boards.pll import Pll
 from systolith.boards.toolchain import Toolchain
 from systolith.hw.config import Config
 
-__all__ = ["Target"]
+__all__ = ["Pin", "Target"]
+
+#: Name and number of a resource of the platform, and the part of it, if it has several.
+Pin = tuple[str, int] | tuple[str, int, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,10 +34,10 @@ class Target:
     baud: int
     #: Where the link is on the board, for people.
     link: str
-    #: Resource and number of the button that resets the accelerator.
-    reset_button: tuple[str, int]
-    #: Numbers of the LEDs that show busy, fault and activity of the link.
-    leds: tuple[int, int, int]
+    #: The button that resets the accelerator.
+    reset_button: Pin
+    #: The LEDs, by what they show: members of :data:`systolith.hw.controller.Indicators`.
+    leds: Mapping[str, Pin]
     #: The board's name for openFPGALoader.
     loader_board: str
 

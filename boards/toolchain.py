@@ -1,11 +1,11 @@
-"""The two families of tools: how each is called, and what each calls its resources."""
+"""The families of tools: how each is called, and what each calls its resources."""
 
 from dataclasses import dataclass
 
-from systolith.boards.floorplan import ECP5_85F_SITES, Sites
+from systolith.boards.floorplan import Sites
 from systolith.hw.replica import REPLICA
 
-__all__ = ["ECP5_85F", "ICE40_UP5K", "Toolchain"]
+__all__ = ["ICE40_UP5K", "Toolchain", "ecp5", "gowin"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,12 +23,13 @@ class Toolchain:
     device_options: tuple[str, ...]
     #: Options that choose how to place and route.
     route_options: tuple[str, ...] = ()
-    #: File of pin constraints, and its option.
-    constraints: str
-    #: Option and file of the placed and routed design.
-    routed: tuple[str, str]
+    #: Files of the platform's build plan with pins and clocks, and the options that name them.
+    constraints: tuple[str, ...]
+    constraint_options: tuple[str, ...]
+    #: Options that name the placed and routed design.
+    routed: tuple[str, ...]
     packer: str
-    packer_options: tuple[str, ...]
+    packer_arguments: tuple[str, ...]
     bitstream: str
     #: Resource -> the FPGA's primitive in the place-and-route tool's report.
     resources: dict[str, str]
@@ -62,44 +63,73 @@ class Toolchain:
 
     def route_arguments(self, seed: int) -> list[str]:
         """Arguments of the place-and-route tool."""
-        option = "--" + self.constraints.rpartition(".")[2]
         return [*self.device_options, *self.route_options, "--json", "top.json",
-                option, self.constraints, *self.routed, "--seed", str(seed),
+                *self.constraint_options, *self.routed, "--seed", str(seed),
                 "--report", "report.json", "--timing-allow-fail"]
 
-    def pack_arguments(self) -> list[str]:
-        """Arguments of the packer."""
-        return [*self.packer_options, self.routed[1], self.bitstream]
 
+def ecp5(die: str, package: str, *, speed: int, sites: Sites | None = None) -> Toolchain:
+    """Return the tools for a Lattice ECP5.
 
-ECP5_85F = Toolchain(
-    # Every DSP is instantiated by the design; other products are too small to spend one on.
-    synthesis="synth_ecp5 -nodsp",
-    place_and_route="nextpnr-ecp5",
-    device_options=("--85k", "--package", "CABGA381", "--speed", "6"),
-    # router1 takes an hour here: it rips up whole nets, of which some have hundreds of ends
-    route_options=("--placer-heap-beta", "0.7", "--router", "router2", "--tmg-ripup"),
-    constraints="top.lpf",
-    routed=("--textcfg", "top.config"),
-    packer="ecppack",
-    packer_options=("--compress",),
-    bitstream="top.bit",
-    resources={"lut": "TRELLIS_COMB", "ff": "TRELLIS_FF", "dsp": "MULT18X18D", "bram": "DP16KD"},
-    cells={},
-    sites=ECP5_85F_SITES,
-    margin=0.01,
-)
+    Parameters
+    ----------
+    die, package : str
+        As nextpnr calls them: ``85k``, ``CABGA381``.
+    speed : int
+        Its grade.
+    sites : Sites
+        Places of the die's hard blocks, for arrays that fill it.
+    """
+    return Toolchain(
+        # Every DSP is instantiated by the design; other products are too small to spend one on.
+        synthesis="synth_ecp5 -nodsp",
+        place_and_route="nextpnr-ecp5",
+        device_options=(f"--{die}", "--package", package, "--speed", str(speed)),
+        # router1 takes an hour: it rips up whole nets, of which some have hundreds of ends
+        route_options=("--placer-heap-beta", "0.7", "--router", "router2", "--tmg-ripup"),
+        constraints=("top.lpf",),
+        constraint_options=("--lpf", "top.lpf"),
+        routed=("--textcfg", "top.config"),
+        packer="ecppack",
+        packer_arguments=("--compress", "top.config", "top.bit"),
+        bitstream="top.bit",
+        resources={"lut": "TRELLIS_COMB", "ff": "TRELLIS_FF", "dsp": "MULT18X18D",
+                   "bram": "DP16KD"},
+        cells={},
+        sites=sites,
+        margin=0.01,
+    )
+
 
 ICE40_UP5K = Toolchain(
     synthesis="synth_ice40 -abc9 -device u",
     place_and_route="nextpnr-ice40",
     device_options=("--up5k", "--package", "sg48"),
-    constraints="top.pcf",
+    constraints=("top.pcf",),
+    constraint_options=("--pcf", "top.pcf"),
     routed=("--asc", "top.asc"),
     packer="icepack",
-    packer_options=(),
+    packer_arguments=("top.asc", "top.bin"),
     bitstream="top.bin",
     resources={"lut": "ICESTORM_LC", "ff": "ICESTORM_LC", "dsp": "ICESTORM_DSP",
                "bram": "ICESTORM_RAM", "spram": "ICESTORM_SPRAM"},
     cells={"lut": "SB_LUT4", "ff": "SB_DFF"},
 )
+
+
+def gowin(part: str, family: str) -> Toolchain:
+    """Return the tools for a Gowin part of a family Apicula knows, such as ``GW2A-18C``."""
+    return Toolchain(
+        synthesis="synth_gowin -family gw2a -nodsp",
+        place_and_route="nextpnr-himbaechel-gowin",
+        device_options=("--device", part, "--vopt", f"family={family}"),
+        route_options=("--placer-heap-beta", "0.75"),
+        constraints=("top.cst", "top.sdc"),
+        constraint_options=("--vopt", "cst=top.cst", "--sdc", "top.sdc"),
+        routed=("--write", "top.routed.json"),
+        packer="gowin_pack",
+        packer_arguments=("-d", family, "-o", "top.fs", "top.routed.json"),
+        bitstream="top.fs",
+        resources={"lut": "LUT4", "ff": "DFF", "alu": "ALU", "dsp": "MULT9X9", "bram": "BSRAM"},
+        cells={},
+    )

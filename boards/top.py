@@ -1,12 +1,14 @@
 """The top level of a board: clock, reset, serial link and status LEDs around the accelerator."""
 
+from typing import Any
+
 from amaranth import ClockDomain, ClockSignal, Module, Signal
 from amaranth.build import Platform
 from amaranth.hdl import Elaboratable
 from amaranth.lib import io, wiring
 from amaranth.lib.cdc import FFSynchronizer
 
-from systolith.boards.target import Target
+from systolith.boards.target import Pin, Target
 
 __all__ = ["BoardTop"]
 
@@ -39,31 +41,29 @@ class BoardTop(Elaboratable):
         """Make the clock, the reset and the pins."""
         m = Module()
         m.submodules.accelerator = accelerator = self.accelerator
-        self._clock(m, platform)
+        pins = _Pins(platform)
+        self._clock(m, platform, pins)
 
         uart = platform.request("uart", 0, dir="-")
         m.submodules.rx = rx = io.Buffer("i", uart.rx)
         m.submodules.tx = tx = io.Buffer("o", uart.tx)
         m.d.comb += [accelerator.rx.eq(rx.i), tx.o.eq(accelerator.tx)]
 
-        shown = accelerator.indicators
-        events = shown.busy, shown.fault, shown.activity
-        for number, source in zip(self.target.leds, events, strict=True):
-            event = Signal(name=f"event{number}")
-            m.d.sync += event.eq(source)
-            m.submodules[f"led{number}"] = led = io.Buffer(
-                "o", platform.request("led", number, dir="-"))
-            m.d.comb += led.o.eq(_stretched(m, event, f"led{number}_left"))
+        for shown, pin in self.target.leds.items():
+            part = "".join(map(str, pin[1:]))
+            event = Signal(name=f"event{part}")
+            m.d.sync += event.eq(getattr(accelerator.indicators, shown))
+            m.submodules[f"{pin[0]}{part}"] = led = io.Buffer("o", pins[pin])
+            m.d.comb += led.o.eq(_stretched(m, event, f"{pin[0]}{part}_left"))
         return m
 
-    def _clock(self, m: Module, platform: Platform) -> None:
+    def _clock(self, m: Module, platform: Platform, pins: "_Pins") -> None:
         """Drive ``sync`` from the PLL, and a reset that outlives its lock and the button."""
         m.submodules.pll = pll = self.target.pll(
             platform.request(platform.default_clk, dir="-"),
             input_hz=int(platform.default_clk_frequency), output_hz=self.target.clock_hz)
         platform.add_clock_constraint(pll.clock, self.target.routed_hz)
-        m.submodules.button = button = io.Buffer(
-            "i", platform.request(*self.target.reset_button, dir="-"))
+        m.submodules.button = button = io.Buffer("i", pins[self.target.reset_button])
         held, hold = Signal(), Signal(range(RESET_CYCLES), init=RESET_CYCLES - 1)
         holding, reset = Signal(init=1), Signal(init=1)
         m.domains.sync = ClockDomain(reset_less=True)
@@ -74,6 +74,20 @@ class BoardTop(Elaboratable):
         with m.Elif(hold != 0):
             m.d.sync += hold.eq(hold - 1)
         m.d.sync += [holding.eq(held | (hold != 0)), reset.eq(holding)]
+
+
+class _Pins:
+    """The platform's pins; one resource may hold several, such as the colours of an LED."""
+
+    def __init__(self, platform: Platform):
+        self.platform = platform
+        self.requested: dict[tuple[str, int], Any] = {}
+
+    def __getitem__(self, pin: Pin) -> io.PortLike:
+        resource, part = pin[:2], pin[2:]
+        if resource not in self.requested:
+            self.requested[resource] = self.platform.request(*resource, dir="-")
+        return getattr(self.requested[resource], *part) if part else self.requested[resource]
 
 
 def _stretched(m: Module, event: Signal, name: str) -> Signal:

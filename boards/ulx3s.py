@@ -2,9 +2,10 @@
 
 from amaranth_boards.ulx3s import ULX3S_85F_Platform
 
+from systolith.boards.floorplan import ECP5_85F_SITES
 from systolith.boards.pll import Ecp5Pll
 from systolith.boards.target import Target
-from systolith.boards.toolchain import ECP5_85F
+from systolith.boards.toolchain import ecp5
 from systolith.hw.config import Config
 
 __all__ = ["ULX3S_85F"]
@@ -17,12 +18,12 @@ ULX3S_85F = Target(
     description="Radiona ULX3S, Lattice ECP5-85F: 128 multipliers, 320 KiB",
     device="LFE5U-85F-6CABGA381",
     platform=ULX3S_85F_Platform,
-    toolchain=ECP5_85F,
+    toolchain=ecp5("85k", "CABGA381", speed=6, sites=ECP5_85F_SITES),
     pll=Ecp5Pll,
     clock_hz=100_000_000,
     baud=3_000_000,
     link="FTDI FT231X on USB1 (pins M1 in, L4 out)",
     reset_button=("button_pwr", 0),
-    leds=(0, 1, 2),
+    leds={"busy": ("led", 0), "fault": ("led", 1), "activity": ("led", 2)},
     loader_board="ulx3s",
 )

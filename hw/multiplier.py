@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Signal
 
 from systolith.hw.carry import multiply_on_carries
 from systolith.hw.family import family
+from systolith.hw.gowin import gowin_multiplier
 from systolith.hw.latency import WIDE_STAGES
 
 __all__ = ["delayed", "mac16", "multiply_array", "multiply_held", "multiply_in_fabric",
@@ -28,8 +29,8 @@ def multiply_array(m: Module, platform, operands: list[tuple], *, kind: str, sta
     operands : list of (Value, Value)
         Equally wide signed pairs, 8 or 16 bits.
     kind : str
-        ``dsp``: one MULT18X18D each on ECP5, half an SB_MAC16 on iCE40UP (8 bits); ``lut``: carry
-        chains in the fabric.
+        ``dsp``: one MULT18X18D each on ECP5, half an SB_MAC16 on iCE40UP (8 bits), one MULT9X9 or
+        MULT18X18 on Gowin; ``lut``: carry chains in the fabric.
     stages : int
         3 or 4. The last stage is a fabric register (the way out of a DSP column is long).
     """
@@ -42,6 +43,9 @@ def multiply_array(m: Module, platform, operands: list[tuple], *, kind: str, sta
         products = [_mult18(m, a, b, True, True, stages == 4, f"{name}{i}")
                     for i, (a, b) in enumerate(operands)]
         return [delayed(m, p.as_signed(), 1, f"{name}{i}_out") for i, p in enumerate(products)]
+    if target == "gowin":
+        return [delayed(m, gowin_multiplier(m, a, b, pipeline=stages == 4, name=f"{name}{i}"), 1,
+                        f"{name}{i}_out") for i, (a, b) in enumerate(operands)]
     if target == "ice40" and len(operands[0][0]) == 8:
         return _mac16_pairs(m, operands, stages, name)
     return [delayed(m, _product(m, a, b, f"{name}{i}"), stages, f"{name}{i}")
@@ -53,7 +57,7 @@ def multiply_held(m: Module, platform, operands: list[tuple], *, take, name: str
 
     The second operands are those of the last cycle in which ``take`` was high, this one included.
     On iCE40UP 8-bit operands wait in the SB_MAC16s' own registers; elsewhere in the fabric, on ECP5
-    in front of MULT18X18Ds, for those side by side have to share what enables their registers.
+    and Gowin in front of DSPs, for those side by side have to share what enables their registers.
     """
     if family(platform) == "ice40" and len(operands[0][0]) == 8:
         return _mac16_pairs(m, operands, 2, name, hold=~take)
@@ -62,10 +66,13 @@ def multiply_held(m: Module, platform, operands: list[tuple], *, take, name: str
         held = Signal.like(b, name=f"{name}{i}_b", reset_less=True)
         with m.If(take):
             m.d.sync += held.eq(b)
-        if family(platform) == "ecp5":
+        if family(platform) in ("ecp5", "gowin"):
             now = Signal.like(b, name=f"{name}{i}_now")
             m.d.comb += now.eq(Mux(take, b, held))
-            products.append(_mult18(m, a, now, True, True, False, f"{name}{i}").as_signed())
+            products.append(
+                gowin_multiplier(m, a, now, pipeline=False, name=f"{name}{i}")
+                if family(platform) == "gowin" else
+                _mult18(m, a, now, True, True, False, f"{name}{i}").as_signed())
             continue
         product = _product(m, delayed(m, a, 1, f"{name}{i}_a"), held, f"{name}{i}")
         products.append(delayed(m, product, 1, f"{name}{i}"))
@@ -78,6 +85,8 @@ def multiply_wide(m: Module, platform, a, b, *, name: str):
     target = family(platform)
     if target == "portable":
         return delayed(m, _product(m, a, b, name), WIDE_STAGES, name)
+    if target == "gowin":
+        return gowin_multiplier(m, a, b, pipeline=True, name=name)
     if target == "ecp5":
         product = _mult18(m, a, b, a_signed, b_signed, True, name)
     else:

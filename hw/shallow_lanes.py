@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from systolith.hw.config import Config
 from systolith.hw.family import family
+from systolith.hw.gowin import gowin_multiplier
 from systolith.hw.latency import (
     SHALLOW_PRODUCT,
     drain_latency,
@@ -84,7 +85,8 @@ class ShallowLanes(wiring.Component):
         m.d.sync += biased.eq(drained[bias_step] + parameter("bias", bias_step))
         m.d.comb += [x.eq(biased << parameter("left", scale_step)),
                      factor.eq(parameter("multiplier", scale_step))]
-        multiply = _high_product_ice40 if family(platform) == "ice40" else _high_product
+        multiply = {"ice40": _high_product_ice40, "gowin": _high_product_gowin}.get(
+            family(platform), _high_product)
         high = multiply(m, x, factor, f"high{lane}")
         right = delayed(m, parameter("right", scale_step), requantize_latency(c), f"right{lane}")
         return self._saturate(m, lane, high, *self._divide(m, lane, high, right))
@@ -131,6 +133,21 @@ def _high_product(m, x, factor, name):
     high = Signal(signed(32), name=name)
     m.d.comb += high.eq((x * factor + (1 << 30)) >> 31)
     return delayed(m, high, SHALLOW_PRODUCT, name)
+
+
+def _high_product_gowin(m, x, factor, name):
+    """Return the same from four MULT18X18s; two cycles are theirs, two those of sums."""
+    def times(a, b, part):
+        return gowin_multiplier(m, a, b, pipeline=False, name=f"{name}_{part}")
+
+    x_low, x_high, f_low, f_high = x[:18], x[18:].as_signed(), factor[:18], factor[18:]
+    low = times(x_low, f_low, "low") + (1 << 30)
+    middle = times(x_high, f_low, "high_low") + times(x_low, f_high, "low_high")
+    carried, high = Signal(signed(38), name=f"{name}_carried"), Signal(signed(32), name=name)
+    m.d.sync += carried.eq(middle + low[18:])
+    top = delayed(m, times(x_high, f_high, "top"), 1, f"{name}_top_late")
+    m.d.sync += high.eq(((top << 18) + carried) >> 13)
+    return high
 
 
 def _high_product_ice40(m, x, factor, name):

@@ -2,10 +2,10 @@
 
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from systolith.hw.bank import lanes_together, single_port
+from systolith.hw.block_ram import BlockRam
 from systolith.hw.config import Config
 from systolith.hw.memory import UnifiedMemory
 from systolith.hw.rotator import Rotator
@@ -154,12 +154,13 @@ class _Bank(wiring.Component):
 
 
 def _dual_port(m, platform, lane, config, *, read, read_address, write_address, enable, written):
-    m.submodules[f"lane{lane}"] = memory = Memory(shape=len(written), depth=config.bank_words,
-                                                  init=[])
-    w, r = memory.write_port(), memory.read_port()
-    m.d.comb += [w.en.eq(enable), w.addr.eq(write_address), w.data.eq(written), r.en.eq(read),
-                 r.addr.eq(read_address)]
-    return r.data
+    m.submodules[f"lane{lane}"] = memory = BlockRam(width=len(written), depth=config.bank_words,
+                                                    registered=False)
+    m.d.comb += [
+        memory.write.eq(enable), memory.write_address.eq(write_address),
+        memory.write_data.eq(written), memory.read.eq(read), memory.read_address.eq(read_address),
+    ]
+    return memory.data
 
 
 class _Reader(wiring.Component):

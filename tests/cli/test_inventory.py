@@ -28,7 +28,8 @@ def test_devices_json(systolith):
 def test_doctor_finds_this_environment(systolith):
     findings = {entry["name"]: entry for entry in systolith("doctor", "--json").json["findings"]}
     assert findings["amaranth"]["found"].startswith("0.5")
-    assert findings["yosys"]["found"] and findings["icepack"]["found"]
+    for program in ("yosys", "icepack", "nextpnr-himbaechel-gowin", "gowin_pack"):
+        assert findings[program]["found"], program
     assert all(entry["fix"] for entry in findings.values())
 
 

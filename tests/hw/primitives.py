@@ -1,8 +1,7 @@
-"""Models of the families' multipliers, and a self-test that runs blocks built of them.
+"""Models of the families' multipliers and memories, and a self-test that runs blocks of them.
 
-SB_MAC16 and CCU2C are the models in Yosys' libraries of cells, MULT18X18D is written after the data
-sheet.
-Verilator runs them.
+SB_MAC16 and CCU2C are the models in Yosys' libraries of cells, the others are written after the
+data sheets. Verilator runs them.
 """
 
 import hashlib
@@ -21,6 +20,7 @@ from systolith.sim.verilog import to_verilog
 
 #: What the multipliers look at of a platform.
 ECP5, ICE40 = SimpleNamespace(device="LFE5U-85F"), SimpleNamespace(device="iCE40UP5K")
+GOWIN = SimpleNamespace(family="GW2AR-18C")
 
 
 def mult18x18d():
@@ -73,6 +73,62 @@ def ccu2c():
     models = [re.search(rf"^module {name}\(.*?^endmodule", luts, re.M | re.S)[0]
               for name in ("LUT2", "LUT4")] + [(cells / "ccu2c_sim.vh").read_text()]
     return re.sub(r"^\s*specify.*?endspecify", "", "\n".join(models), flags=re.M | re.S)
+
+
+def gowin_mult(width):
+    """Return a model of MULT9X9 or MULT18X18: signs, and the registers its parameters ask for.
+
+    References
+    ----------
+    Gowin UG287 "Digital Signal Processing", section 3.2.
+    """
+    def stage(parameter, bits, name, value):
+        return f"""
+  reg signed [{bits - 1}:0] {name}_q;
+  wire signed [{bits - 1}:0] {name} = {parameter} ? {name}_q : {value};
+  always @(posedge CLK) if (RESET) {name}_q <= 0; else if (CE) {name}_q <= {value};"""
+
+    last, product = width - 1, 2 * width + 2
+    return f"""
+module MULT{width}X{width}(input CLK, CE, RESET, ASIGN, BSIGN, ASEL, BSEL,
+    input [{last}:0] A, B, SIA, SIB, output [{2 * width - 1}:0] DOUT);
+  parameter AREG = 0, BREG = 0, PIPE_REG = 0, OUT_REG = 0;
+  {stage("AREG", width + 1, "a", f"{{ASIGN & A[{last}], ASEL ? SIA : A}}")}
+  {stage("BREG", width + 1, "b", f"{{BSIGN & B[{last}], BSEL ? SIB : B}}")}
+  wire signed [{product - 1}:0] exact = a * b;
+  {stage("PIPE_REG", product, "middle", "exact")}
+  {stage("OUT_REG", product, "p", "middle")}
+  assign DOUT = p[{2 * width - 1}:0];
+endmodule
+"""
+
+
+def gowin_sdpx9b():
+    """Return a model of SDPX9B with its output register on, and ports of one width.
+
+    References
+    ----------
+    Gowin UG285 "BSRAM & SSRAM", section 3.3: byte enables are the lowest bits of ADA.
+    """
+    return """
+module SDPX9B(input CLKA, CEA, CLKB, CEB, OCE, RESETA, RESETB, input [2:0] BLKSELA, BLKSELB,
+    input [13:0] ADA, ADB, input [35:0] DI, output [35:0] DO);
+  parameter READ_MODE = 0, BIT_WIDTH_0 = 36, BIT_WIDTH_1 = 36, BLK_SEL_0 = 0, BLK_SEL_1 = 0,
+    RESET_MODE = "SYNC";
+  localparam unused = BIT_WIDTH_0 == 9 ? 3 : BIT_WIDTH_0 == 18 ? 4 : 5;
+  reg [35:0] words [0:2047];
+  reg [35:0] read, out;
+  integer i;
+  always @(posedge CLKA) if (CEA && BLKSELA == BLK_SEL_0)
+    for (i = 0; i < BIT_WIDTH_0 / 9; i = i + 1)
+      if (BIT_WIDTH_0 == 9 || ADA[i]) words[ADA >> unused][9 * i +: 9] <= DI[9 * i +: 9];
+  always @(posedge CLKB) begin
+    if (CEB && BLKSELB == BLK_SEL_1) read <= words[ADB >> unused];
+    if (OCE) out <= read;
+  end
+  assign DO = READ_MODE ? out : read;
+endmodule
+"""
 
 
 class SelfTest(wiring.Component):

@@ -21,7 +21,16 @@ from systolith.hw.multiplier import delayed, multiply_array, multiply_held, mult
 from systolith.hw.requantize import Requantize
 from systolith.hw.shallow_array import ShallowArray
 from systolith.hw.shallow_lanes import ShallowLanes
-from tests.hw.primitives import ECP5, ICE40, ccu2c, mult18x18d, sb_mac16, wrong_jobs
+from tests.hw.primitives import (
+    ECP5,
+    GOWIN,
+    ICE40,
+    ccu2c,
+    gowin_mult,
+    mult18x18d,
+    sb_mac16,
+    wrong_jobs,
+)
 
 PROJECT = Path(__file__).parents[2]
 
@@ -160,6 +169,14 @@ def test_ecp5_carry_chains():
 
 
 @pytest.mark.slow
+def test_gowin_primitives():
+    jobs = [array_job(GOWIN, bits, 2, stages) for bits in (8, 16) for stages in (3, 4)]
+    jobs += [held_job(GOWIN, bits, 2) for bits in (8, 16)]
+    model = gowin_mult(9) + gowin_mult(18)
+    assert wrong_jobs([*jobs, *wide_jobs(GOWIN, 18), MISTAKEN], model) == ["mistaken"]
+
+
+@pytest.mark.slow
 def test_ice40_primitives():
     jobs = [array_job(ICE40, 8, lanes, stages) for lanes in (2, 3) for stages in (3, 4)]
     jobs += [held_job(ICE40, 8, lanes) for lanes in (2, 3)]
@@ -184,6 +201,7 @@ def test_a_product_on_carry_chains_is_small():
 @pytest.mark.parametrize(("name", "platform", "cell", "used", "available"), [
     ("ulx3s-85f", ECP5, "MULT18X18D", 128 + 8 * 3, 156),
     ("bench/multipliers384.json", ECP5, "MULT18X18D", 72 + 16 * 4, 156),
+    ("orangecrab-25f", ECP5, "MULT18X18D", 16 + 4 * 3, 28),
     ("icebreaker", ICE40, "SB_MAC16", 8, 8)])
 def test_dsp_budget(name, platform, cell, used, available):
     """Array and requantisers of a board leave room among the DSPs of its part."""

@@ -13,7 +13,7 @@ from systolith.hw.config import Config
 from systolith.hw.multiplier import delayed
 from systolith.hw.requantize import Requantize
 from systolith.sw import numerics
-from tests.hw.primitives import ECP5, ICE40, mult18x18d, sb_mac16, wrong_jobs
+from tests.hw.primitives import ECP5, GOWIN, ICE40, gowin_mult, mult18x18d, sb_mac16, wrong_jobs
 
 
 def cases():
@@ -96,8 +96,9 @@ class Job:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("platform", "model"), [(ECP5, mult18x18d), (ICE40, sb_mac16)],
-                         ids=["ecp5", "ice40"])
+@pytest.mark.parametrize(("platform", "model"), [
+    (ECP5, mult18x18d), (ICE40, sb_mac16), (GOWIN, lambda: gowin_mult(18))],
+    ids=["ecp5", "ice40", "gowin"])
 def test_primitives(platform, model):
     """The families split the product at different bits."""
     jobs = [Job("right", platform), Job("four", platform, multipliers=4),

@@ -14,7 +14,7 @@ from systolith.hw.latency import post_latency
 from systolith.hw.multiplier import delayed
 from systolith.hw.shallow_lanes import ShallowLanes
 from systolith.sw import numerics
-from tests.hw.primitives import ICE40, sb_mac16, wrong_jobs
+from tests.hw.primitives import GOWIN, ICE40, gowin_mult, sb_mac16, wrong_jobs
 from tests.hw.shallow import SHALLOW
 from tests.hw.test_requantize import cases
 
@@ -163,8 +163,10 @@ SAMPLE = list(cases())[::7]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("bits", [8, 16])
-def test_primitives(bits):
-    jobs = [Job("right", ICE40, bits), Job("mistaken", ICE40, bits, mistake=len(SAMPLE) - 1)]
+@pytest.mark.parametrize(("platform", "model", "bits"), [
+    (ICE40, sb_mac16, 8), (ICE40, sb_mac16, 16), (GOWIN, lambda: gowin_mult(18), 8)],
+    ids=["ice40-8", "ice40-16", "gowin-8"])
+def test_primitives(platform, model, bits):
+    jobs = [Job("right", platform, bits), Job("mistaken", platform, bits, mistake=len(SAMPLE) - 1)]
     cycles = len(SAMPLE) + post_latency(config(bits))
-    assert wrong_jobs(jobs, sb_mac16(), cycles) == ["mistaken"]
+    assert wrong_jobs(jobs, model(), cycles) == ["mistaken"]
