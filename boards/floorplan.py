@@ -62,7 +62,8 @@ def _multipliers(config, sites, core):
         return {}
     parts = ("low", "low_high", "high_low", "top")[:config.post_multipliers]
     lanes = [room // len(parts) for room in free]
-    if sum(lanes) < config.post_lanes:           # the placer finds them room
+    # in training no multiplier stands behind the sums; with too little room the placer finds it
+    if config.training or sum(lanes) < config.post_lanes:
         lanes = [0] * len(rows)
     places, column, lane = {}, 0, 0
     for row, n, ends in zip(rows, share, lanes, strict=True):

@@ -128,7 +128,8 @@ class Config:
     def _check_training(self) -> None:
         needs = {"operand_bits": 16, "accumulator_bits": 48, "output_stationary": True,
                  "residual": True, "window": False, "pipelining": "deep", "bank_ports": "dual",
-                 "alignment": 1, "post_lanes": self.columns}
+                 "alignment": 1, "post_lanes": self.columns, "cluster_rows": 1,
+                 "cluster_columns": 1}
         for name, value in needs.items():
             _require(getattr(self, name) == value, f"training needs {name} = {value!r}, not "
                      f"{getattr(self, name)!r}")

@@ -66,6 +66,9 @@ class DeviceExecutor:
     def __init__(self, plan: Plan, backend: Backend, config: Config, images: int):
         if not config.training:
             raise DeviceError(f"{config.describe()} cannot train: use a target with training")
+        if backend.identify()["CONFIG_HASH"] != config.hash:
+            raise DeviceError(f"the device is not {config.describe()}: load its bitstream, or name "
+                              "its target")
         self.plan, self.backend, self.config, self.images = plan, backend, config, images
         #: The plan as the device runs it.
         self.stacking = stack(plan, config)

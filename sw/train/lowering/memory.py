@@ -1,7 +1,9 @@
 """Where everything of a training step lies: parameters for good, maps as long as they are read."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -160,7 +162,11 @@ def _place(plan: Plan, config: Config, images: int) -> MemoryPlan:
 
 def _place_maps(plan: Plan, config: Config, images: int,
                 bottom: int) -> tuple[dict[str, Map], int]:
-    """Place every map, the largest first, at the lowest address that is free while it lives."""
+    """Place every map; gradients at the upper end, if all fit, the others at the lower one.
+
+    A map and the gradient it is multiplied by are read at the same time: so they are hardly ever in
+    the same bank.
+    """
     shapes = _map_shapes(plan)
     lives: dict[str, tuple[int, int]] = {plan.network.input: (0, 0)}
     for number, step in enumerate(fused_steps(plan.items, plan.network, config)):
@@ -168,17 +174,40 @@ def _place_maps(plan: Plan, config: Config, images: int,
         for name in (name for item in step for name in (*_reads(item), *_writes(item))):
             if name in shapes and name not in between:
                 lives[name] = lives.get(name, (number, number))[0], number
-    maps: dict[str, Map] = {}
-    spans: list[tuple[int, int, str]] = []       # first and last address
     sizes = {name: images * Map(0, *shapes[name]).image for name in lives}
-    for name in sorted(lives, key=lambda name: -sizes[name]):
-        (first, last), base = lives[name], bottom
-        for begin, end, other in sorted(spans):
-            if lives[other][0] <= last and first <= lives[other][1] and begin < base + sizes[name]:
-                base = max(base, end)
-        maps[name] = Map(base, *shapes[name])
-        spans.append((base, base + sizes[name], name))
-    return maps, max(end for _, end, _ in spans)
+    gradients = {item.result for item in (plan.loss, *plan.backward)}
+    places, end = _fit(sizes, lives, bottom)
+    top = config.memory_elements
+    apart, highest = _fit(sizes, lives, bottom, dict.fromkeys(gradients, top))
+    if min(apart.values()) >= bottom and highest <= top:
+        places, end = apart, highest
+    return {name: Map(place, *shapes[name]) for name, place in places.items()}, end
+
+
+def _fit(sizes: dict[str, int], lives: dict[str, tuple[int, int]], bottom: int,
+         tops: Mapping[str, int] = MappingProxyType({})) -> tuple[dict[str, int], int]:
+    """Place each, the largest first, where all of it is free while it lives.
+
+    That is as low as possible, for those in ``tops`` as high as possible below their top. Returned
+    are the places and the end of the highest.
+    """
+    places: dict[str, int] = {}
+    for name in sorted(sizes, key=lambda name: -sizes[name]):
+        first, last = lives[name]
+        spans = sorted((places[other], places[other] + sizes[other]) for other in places
+                       if lives[other][0] <= last and first <= lives[other][1])
+        if name in tops:
+            place = tops[name] - sizes[name]
+            for begin, end in sorted(spans, key=lambda span: -span[1]):
+                if end > place and begin < place + sizes[name]:
+                    place = begin - sizes[name]
+        else:
+            place = bottom
+            for begin, end in spans:
+                if begin < place + sizes[name] and end > place:
+                    place = end
+        places[name] = place
+    return places, max(places[name] + sizes[name] for name in places)
 
 
 def _map_shapes(plan: Plan) -> dict[str, tuple[tuple[int, int, int], tuple[int, int, int, int]]]:
