@@ -1,5 +1,7 @@
 """The device ``machine:``: the instruction-level model behind the driver's interface."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from systolith.hw.config import Config
@@ -26,9 +28,10 @@ class MachineDevice(Backend):
         self._csrs = {csr.name: 0 for csr in CSRS} | identity(config, 0)
         self._timing = None
 
-    def read_csrs(self, names: tuple[str, ...]) -> dict[str, int]:
-        """Return registers by name."""
-        return {name: self._csrs[name] for name in names}
+    def fetch_csrs(self, names: tuple[str, ...]) -> Callable[[], dict[str, int]]:
+        """Read registers by name."""
+        values = {name: self._csrs[name] for name in names}
+        return lambda: values
 
     def write_csr(self, name: str, value: int) -> None:
         """Write a register; SUBMIT runs a job, CONTROL resets."""
@@ -45,10 +48,11 @@ class MachineDevice(Backend):
         self._check(address, len(elements), self.config.memory_elements, "memory")
         self.machine.memory[0, address:address + len(elements)] = elements
 
-    def read_memory(self, address: int, count: int) -> np.ndarray:
-        """Return a copy of elements."""
+    def fetch_memory(self, address: int, count: int) -> Callable[[], np.ndarray]:
+        """Read a copy of elements."""
         self._check(address, count, self.config.memory_elements, "memory")
-        return self.machine.memory[0, address:address + count].copy()
+        elements = self.machine.memory[0, address:address + count].copy()
+        return lambda: elements
 
     def write_program(self, words: np.ndarray) -> None:
         """Write the program memory."""

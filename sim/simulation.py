@@ -19,31 +19,39 @@ class Simulation:
     ----------
     library
         The compiled model.
-    byte_cycles
-        Clock cycles each direction of the link takes for a byte: 1 is as fast as the device can,
-        33 is a UART of 3 Mbaud at 10 bits a byte and a clock of 100 MHz.
     trace
         FST waveform file to write; the library must have been built with waveforms.
 
     Raises
     ------
-    ValueError
-        If ``byte_cycles`` is not positive.
     OSError
         If the waveform file cannot be written or the library cannot be loaded.
     """
 
-    def __init__(self, library: Path, *, byte_cycles: int = 1, trace: Path | None = None):
-        if byte_cycles < 1:
-            raise ValueError(f"byte_cycles must be at least 1, not {byte_cycles!r}")
+    def __init__(self, library: Path, *, trace: Path | None = None):
         if trace is not None:
             trace.open("wb").close()
         self._device = None
         self._library = _load(library)
         self._device = self._library.systolith_create(
-            byte_cycles, None if trace is None else str(trace).encode())
+            None if trace is None else str(trace).encode())
         if not self._device:
             raise OSError(f"{library.name} cannot write the waveform {trace}")
+
+    def pace(self, byte_cycles: int) -> None:
+        """Let each direction of the link take so many clock cycles for a byte from now on.
+
+        1, as at the start, is as fast as the device can; 333 is a UART of 3 Mbaud at 10 bits a byte
+        and a clock of 100 MHz.
+
+        Raises
+        ------
+        ValueError
+            If ``byte_cycles`` is not positive.
+        """
+        if byte_cycles < 1:
+            raise ValueError(f"byte_cycles must be at least 1, not {byte_cycles!r}")
+        self._library.systolith_pace(self._open_device, byte_cycles)
 
     def send(self, data: bytes) -> None:
         """Queue bytes for the device."""
@@ -93,7 +101,8 @@ def _load(path: Path) -> ctypes.CDLL:
     library = ctypes.CDLL(str(path))
     device, size, count = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_uint64
     for name, result, *arguments in (
-            ("create", device, count, ctypes.c_char_p),
+            ("create", device, ctypes.c_char_p),
+            ("pace", None, device, count),
             ("destroy", None, device),
             ("send", None, device, ctypes.c_char_p, size),
             ("receive", size, device, ctypes.c_char_p, size),

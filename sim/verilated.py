@@ -1,7 +1,7 @@
 """The device ``sim:``: the accelerator's own RTL, compiled, behind the link of a real one.
 
-``sim:?byte_cycles=33&trace=wave.fst`` slows the link to one byte in 33 clock cycles and records a
-waveform.
+``sim:?byte_cycles=333&trace=wave.fst`` slows the link to one byte in 333 clock cycles, a UART of
+3 Mbaud beside a clock of 100 MHz, and records a waveform.
 """
 
 import hashlib
@@ -68,8 +68,13 @@ class SimulatedTransport(Transport):
 
     name = "sim:"
 
-    def __init__(self, simulation: Simulation, byte_cycles: int):
+    def __init__(self, simulation: Simulation):
         self.simulation = simulation
+        self._gather_cycles = _GATHERED_BYTES
+
+    def pace(self, byte_cycles: int) -> None:
+        """Let a byte take so many clock cycles from now on; 1 at the start."""
+        self.simulation.pace(byte_cycles)
         self._gather_cycles = _GATHERED_BYTES * byte_cycles
 
     def write(self, data: bytes) -> None:
@@ -109,15 +114,26 @@ def build_accelerator(config: Config, *, trace: bool = False) -> Path:
 class SimulatedDevice(LinkBackend):
     """The backend ``sim:``: a link over a :class:`SimulatedTransport`."""
 
-    def __init__(self, transport: SimulatedTransport, *, byte_cycles: int):
-        self._simulation = transport.simulation
-        timeout = (_ANSWER_CYCLES + _ANSWER_BYTES * byte_cycles) / CLOCK_HZ
-        super().__init__(Link(transport, timeout=timeout, clock=transport.clock, seed=0))
+    def __init__(self, transport: SimulatedTransport, *, byte_cycles: int = 1):
+        self._transport = transport
+        transport.pace(byte_cycles)
+        super().__init__(Link(transport, timeout=_timeout(byte_cycles), clock=transport.clock,
+                              seed=0))
+
+    def pace(self, byte_cycles: int) -> None:
+        """Let the link take so many clock cycles for a byte from now on, in each direction."""
+        self._transport.pace(byte_cycles)
+        self.link.timeout = _timeout(byte_cycles)
 
     @property
     def cycles(self) -> int:
         """Clock cycles simulated so far, transfers included."""
-        return self._simulation.cycles
+        return self._transport.simulation.cycles
+
+
+def _timeout(byte_cycles: int) -> float:
+    """Return the simulated seconds after which requests are sent again."""
+    return (_ANSWER_CYCLES + _ANSWER_BYTES * byte_cycles) / CLOCK_HZ
 
 
 def open_device(rest: str, config: Config | None) -> SimulatedDevice:
@@ -142,12 +158,12 @@ def open_device(rest: str, config: Config | None) -> SimulatedDevice:
         raise DeviceError("sim: can be any accelerator; give it a configuration or a program")
     library = build_accelerator(config, trace=options.trace is not None)
     try:
-        simulation = Simulation(library, byte_cycles=options.byte_cycles, trace=options.trace)
+        simulation = Simulation(library, trace=options.trace)
     except OSError as error:
         raise DeviceError(f"sim: cannot start: {error}") from error
     try:
         with device_errors():
-            return SimulatedDevice(SimulatedTransport(simulation, options.byte_cycles),
+            return SimulatedDevice(SimulatedTransport(simulation),
                                    byte_cycles=options.byte_cycles)
     except BaseException:
         simulation.close()

@@ -59,11 +59,10 @@ struct Device {
 
 extern "C" {
 
-// A device out of reset; `trace` names a waveform file or is null. Each link direction carries one
-// byte in `byte_cycles` cycles. Returns null if the waveform cannot be written.
-Device* systolith_create(uint64_t byte_cycles, const char* trace) {
+// A device out of reset; `trace` names a waveform file or is null. Returns null if the waveform
+// cannot be written.
+Device* systolith_create(const char* trace) {
     auto device = std::make_unique<Device>();
-    device->byte_cycles = byte_cycles;
 #if VM_TRACE_FST
     if (trace) {
         device->context.traceEverOn(true);
@@ -88,6 +87,9 @@ void systolith_destroy(Device* device) {
 #endif
     delete device;
 }
+
+// From now on each link direction carries one byte in `byte_cycles` cycles; 1 at the start.
+void systolith_pace(Device* device, uint64_t byte_cycles) { device->byte_cycles = byte_cycles; }
 
 void systolith_send(Device* device, const uint8_t* bytes, size_t count) {
     device->to_device.insert(device->to_device.end(), bytes, bytes + count);

@@ -1,6 +1,7 @@
 """What a device can do, whatever it is: the boundary between the driver and a device."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import numpy as np
 
@@ -25,8 +26,9 @@ class Backend(ABC):
     """A device seen as registers, memory and a job queue.
 
     Calls take effect in the order made. Writes and submissions may still be under way when their
-    call returns; ``flush`` and every call that returns a value wait for all calls before them,
-    and raise what went wrong in them.
+    call returns; so may reads that were begun with a ``fetch``, which returns a function that gives
+    the value. ``flush``, that function and every call that returns a value wait for all calls
+    before them, and raise what went wrong in them.
 
     Raises
     ------
@@ -35,8 +37,8 @@ class Backend(ABC):
     """
 
     @abstractmethod
-    def read_csrs(self, names: tuple[str, ...]) -> dict[str, int]:
-        """Return registers by name (see ``isa.CSRS``), read at about the same time."""
+    def fetch_csrs(self, names: tuple[str, ...]) -> Callable[[], dict[str, int]]:
+        """Begin to read registers by name (see ``isa.CSRS``), all at about the same time."""
 
     @abstractmethod
     def write_csr(self, name: str, value: int) -> None:
@@ -47,8 +49,8 @@ class Backend(ABC):
         """Write int8[n] or int16[n] elements from an element address on."""
 
     @abstractmethod
-    def read_memory(self, address: int, count: int) -> np.ndarray:
-        """Return ``count`` elements from an element address on: int8[count] or int16[count]."""
+    def fetch_memory(self, address: int, count: int) -> Callable[[], np.ndarray]:
+        """Begin to read ``count`` elements from an element address on, int8 or int16."""
 
     @abstractmethod
     def write_program(self, words: np.ndarray) -> None:
@@ -75,6 +77,14 @@ class Backend(ABC):
             raise DeviceError(f"the device answers {identity['MAGIC']:#010x}, not {MAGIC:#010x}: "
                               "it is no Systolith; check the port and the bitstream")
         return identity
+
+    def read_csrs(self, names: tuple[str, ...]) -> dict[str, int]:
+        """Return registers by name, read at about the same time."""
+        return self.fetch_csrs(names)()
+
+    def read_memory(self, address: int, count: int) -> np.ndarray:
+        """Return ``count`` elements from an element address on: int8[count] or int16[count]."""
+        return self.fetch_memory(address, count)()
 
     def read_csr(self, name: str) -> int:
         """Return one register by name."""

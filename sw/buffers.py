@@ -51,6 +51,15 @@ class Buffer(Terminal):
         """Elements of the map in memory."""
         return math.prod(self.stored)
 
+    @property
+    def span(self) -> slice:
+        """Elements from the first pixel's to the last one's; all before and behind are halo."""
+        top, left, _, _ = self.halo
+        h, w, _ = self.tensor.shape
+        _, width, channels = self.stored
+        first, last = top // self.interleave, (top + h - 1) // self.interleave
+        return slice((first * width + left) * channels, (last * width + left + w) * channels)
+
     def pack(self, array: np.ndarray) -> np.ndarray:
         """Turn one input in the model's own layout and type into int8[elements].
 

@@ -1,17 +1,16 @@
 """The driver: load a program once, stream images through it, whatever the device is."""
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.metadata import entry_points
-from itertools import islice
 from urllib.parse import parse_qsl
 
 import numpy as np
 
 from systolith.hw.config import Config
-from systolith.hw.isa import ISA_VERSION, Fault
-from systolith.sw.backend import PROGRESS, Backend, DeviceError
+from systolith.hw.isa import ISA_VERSION
+from systolith.sw.backend import Backend, DeviceError
+from systolith.sw.jobs import Jobs
 from systolith.sw.link.backend import LinkBackend, device_errors
 from systolith.sw.link.link import Link, LinkError
 from systolith.sw.pipeline import Pipeline
@@ -50,8 +49,7 @@ class Device:
         self.identity = backend.identify()
         #: What was loaded last: a network in segments, else None; and what the device holds.
         self._pipeline: Pipeline | None = None
-        self._program: Program | None = None
-        self._submitted = self._collected = 0
+        self._jobs: Jobs | None = None
 
     def __enter__(self) -> "Device":
         return self
@@ -95,13 +93,13 @@ class Device:
         """
         self.check(program.config)
         if isinstance(program, Pipeline):
-            self._pipeline, self._program = program, None
+            self._pipeline, self._jobs = program, None
         else:
             self._pipeline = None
             self._load(program, progress)
 
     def _load(self, program: Program, progress: Progress | None = None) -> None:
-        self._program = None
+        self._jobs = None
         backend = self.backend
         backend.reset()
         total = len(program.words) + sum(len(elements) for _, elements in program.segments)
@@ -118,19 +116,19 @@ class Device:
         backend.write_csr("OUTPUT_DELTA", program.output_delta)
         # Generous: transfers slow a job down a little, and a hang is for ever.
         backend.write_csr("WATCHDOG", min(4 * program.predicted_cycles + 100_000, (1 << 32) - 1))
+        jobs = Jobs(backend, program)
         backend.flush()
         if progress:
             progress(total, total)
-        self._program = program
-        self._submitted = self._collected = 0
+        self._jobs = jobs
 
     def stream(self, images: Iterable[Sequence[np.ndarray]]) -> Iterator[Result]:
         """Yield the result of each image, in order, while the next ones are on their way.
 
-        The images of job n + 1 are written to one input buffer while n computes from the other one,
-        and the results of n - 1 are read then. Up to two jobs' images are taken ahead of the result
-        given (one's where memory has no room for two buffers). A job takes as many images as the
-        program's batch; the last one may have fewer, and computes nonsense in the other places.
+        The images of job n + 2 are written to the input buffer of job n, and the results of n read,
+        while n + 1 computes. So up to three jobs' images are taken before a result is given (two
+        where memory has no room for two buffers). A job takes as many images as the program's
+        batch; the last one may have fewer, and computes nonsense in the other places.
 
         Parameters
         ----------
@@ -144,25 +142,7 @@ class Device:
         """
         if self._pipeline is not None:
             raise ValueError("a network with operations of the host runs in batches: use run")
-        yield from self._stream(self._loaded(), images)
-
-    def _stream(self, program: Program,
-                images: Iterable[Sequence[np.ndarray]]) -> Iterator[Result]:
-        self._discard()
-        ahead = 2 if program.input_delta and program.output_delta else 1
-        under_way: deque[int] = deque()          # images of the jobs not yet collected
-        for job in _grouped(images, program.batch):
-            for place, image in enumerate(job):
-                for buffer, array in zip(program.inputs, image, strict=True):
-                    self.backend.write_memory(buffer.place(self._submitted, place),
-                                              buffer.pack(array))
-            self.backend.submit()
-            self._submitted += 1
-            under_way.append(len(job))
-            if len(under_way) == ahead:
-                yield from self._collect(under_way.popleft())
-        while under_way:
-            yield from self._collect(under_way.popleft())
+        return self._loaded().stream(images)
 
     def run(self, *inputs: np.ndarray, progress: Progress | None = None) -> Run:
         """Run a batch of images; see :meth:`stream`. A network in segments takes it whole.
@@ -179,7 +159,7 @@ class Device:
         ValueError
             If the inputs differ in length, are empty, or are not as many as the program's.
         """
-        network = self._pipeline or self._loaded()
+        network = self._pipeline or self._loaded().program
         count = len(network.inputs)
         lengths = {len(array) for array in inputs}
         if len(inputs) != count or len(lengths) != 1 or lengths == {0}:
@@ -189,11 +169,10 @@ class Device:
             return self._run_pipeline(self._pipeline, inputs, progress)
         return self._run(self._loaded(), inputs, progress)
 
-    def _run(self, program: Program, inputs: Sequence[np.ndarray],
-             progress: Progress | None) -> Run:
+    def _run(self, jobs: Jobs, inputs: Sequence[np.ndarray], progress: Progress | None) -> Run:
         start = time.perf_counter()
         results = []
-        for result in self._stream(program, zip(*inputs, strict=True)):
+        for result in jobs.stream(zip(*inputs, strict=True)):
             results.append(result)
             if progress:
                 progress(len(results), len(inputs[0]))
@@ -201,7 +180,7 @@ class Device:
             tuple(np.stack(column) for column in zip(*(r.outputs for r in results), strict=True)),
             tuple(r.cycles for r in results if r.cycles is not None),
             tuple(r.entries for r in results if r.entries is not None),
-            time.perf_counter() - start, batch=program.batch)
+            time.perf_counter() - start, batch=jobs.program.batch)
 
     def _run_pipeline(self, pipeline: Pipeline, inputs: tuple[np.ndarray, ...],
                       progress: Progress | None) -> Run:
@@ -215,58 +194,18 @@ class Device:
                 progress((len(runs) * total + done) // count, total)
 
         def run_program(program: Program, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
-            if self._program is not program:
+            if self._jobs is None or self._jobs.program is not program:
                 self._load(program)
-            runs.append(self._run(program, arrays, advance))
+            runs.append(self._run(self._loaded(), arrays, advance))
             return runs[-1].outputs
 
         outputs = pipeline.run(inputs, run_program)
         return Run.joined(outputs, runs, time.perf_counter() - start)
 
-    def _loaded(self) -> Program:
-        if self._program is None:
+    def _loaded(self) -> Jobs:
+        if self._jobs is None or self._jobs.stopped:
             raise DeviceError("no program is loaded; load one first")
-        return self._program
-
-    def _discard(self) -> None:
-        """Finish what an abandoned stream has left behind."""
-        if self._collected < self._submitted:
-            self._wait(self._submitted)
-            self._collected = self._submitted
-
-    def _collect(self, images: int) -> list[Result]:
-        """Return the results of the next job's first images."""
-        job = self._collected
-        figures = self._wait(job + 1)
-        read = self.backend.read_memory
-        outputs = [tuple(buffer.unpack(read(buffer.place(job, image), buffer.elements))
-                         for buffer in self._loaded().outputs) for image in range(images)]
-        self._collected += 1
-        own = figures["DONE"] == self._collected
-        return [Result(of_image, figures["CYCLES"] if own else None,
-                       figures["ENTRIES"] if own else None) for of_image in outputs]
-
-    def _wait(self, jobs: int) -> dict[str, int]:
-        """Return the progress registers once that many jobs are done; the watchdog bounds it."""
-        while True:
-            figures = self.backend.read_csrs(PROGRESS)
-            fault = Fault(figures["STATUS"] >> 4 & 15)
-            if fault is not Fault.NONE:
-                self._program = None
-                raise DeviceError(
-                    f"job {figures['DONE']} was stopped: {fault.name} at program word "
-                    f"{figures['FAULT_PC']} after {figures['CYCLES']} cycles; load the program "
-                    "again, and if that does not help the bitstream")
-            if figures["DONE"] >= jobs:
-                return figures
-
-
-def _grouped(images: Iterable[Sequence[np.ndarray]],
-             size: int) -> Iterator[list[Sequence[np.ndarray]]]:
-    """Yield so many images at a time; the last time perhaps fewer."""
-    rest = iter(images)
-    while group := list(islice(rest, size)):
-        yield group
+        return self._jobs
 
 
 def schemes() -> list[str]:

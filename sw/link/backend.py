@@ -1,7 +1,7 @@
 """A device behind a link, as the driver sees it."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -49,15 +49,18 @@ class LinkBackend(Backend):
         link.set_frame_bytes(self._frame_bytes)
         self._element = np.dtype(f"<i{(identity['ARRAY'] >> 16 & 0xFF) // 8}")
 
-    def read_csrs(self, names: tuple[str, ...]) -> dict[str, int]:
-        """Return registers by name, in one go from the lowest to the highest number."""
+    def fetch_csrs(self, names: tuple[str, ...]) -> Callable[[], dict[str, int]]:
+        """Begin to read registers, in one go from the lowest to the highest number."""
         numbers = [csr_address(name) for name in names]
         first = min(numbers)
-        payload = self._read(Opcode.READ_CSR, first * WORD_BYTES,
-                             (max(numbers) + 1 - first) * WORD_BYTES)
-        values = np.frombuffer(payload, "<u4")
-        return {name: int(values[number - first])
-                for name, number in zip(names, numbers, strict=True)}
+        fetched = self._fetch(Opcode.READ_CSR, first * WORD_BYTES,
+                              (max(numbers) + 1 - first) * WORD_BYTES)
+
+        def registers() -> dict[str, int]:
+            values = np.frombuffer(fetched(), "<u4")
+            return {name: int(values[number - first])
+                    for name, number in zip(names, numbers, strict=True)}
+        return registers
 
     def write_csr(self, name: str, value: int) -> None:
         """Write a 32-bit register."""
@@ -69,11 +72,11 @@ class LinkBackend(Backend):
         self._write(Opcode.WRITE_MEMORY, address * self._element.itemsize,
                     np.ascontiguousarray(elements, self._element).tobytes())
 
-    def read_memory(self, address: int, count: int) -> np.ndarray:
-        """Return elements."""
+    def fetch_memory(self, address: int, count: int) -> Callable[[], np.ndarray]:
+        """Begin to read elements."""
         size = self._element.itemsize
-        return np.frombuffer(self._read(Opcode.READ_MEMORY, address * size, count * size),
-                             self._element)
+        fetched = self._fetch(Opcode.READ_MEMORY, address * size, count * size)
+        return lambda: np.frombuffer(fetched(), self._element)
 
     def write_program(self, words: np.ndarray) -> None:
         """Write instruction words."""
@@ -94,12 +97,16 @@ class LinkBackend(Backend):
                 piece = payload[first:first + self._frame_bytes]
                 self.link.send(Request(opcode, address + first, piece, len(piece)))
 
-    def _read(self, opcode: Opcode, address: int, length: int) -> bytes:
+    def _fetch(self, opcode: Opcode, address: int, length: int) -> Callable[[], bytes]:
+        """Send the requests of a read; what is returned waits for their answers."""
         requests = [
             Request(opcode, address + first, length=min(self._frame_bytes, length - first))
             for first in range(0, length, self._frame_bytes)]
         with device_errors():
             for request in requests:
                 self.link.send(request)
-            self.link.flush()
-        return b"".join(request.response.payload for request in requests)
+
+        def payload() -> bytes:
+            with device_errors():
+                return b"".join(map(self.link.finish, requests))
+        return payload

@@ -111,8 +111,7 @@ class Link:
             If the device is gone, or refused this or an earlier request.
         """
         self.send(request)
-        self.flush()
-        return request.response.payload
+        return self.finish(request)
 
     def flush(self) -> None:
         """Wait until every request is answered.
@@ -125,6 +124,19 @@ class Link:
         while self._flight:
             self._wait()
         self._raise_failed()
+
+    def finish(self, request: Request) -> bytes:
+        """Wait until a request that was sent and all before it are answered; return its payload.
+
+        Raises
+        ------
+        LinkError
+            If the device is gone, or refused this or an earlier request.
+        """
+        while self._flight and (request.sequence - next(iter(self._flight))) % _MODULUS < RECENT:
+            self._wait()
+        self._raise_failed()
+        return request.response.payload
 
     def close(self) -> None:
         """Close the pipe."""

@@ -66,14 +66,14 @@ class Silent(Simulation):
 
 
 def test_reading_from_a_silent_device_ends():
-    transport = SimulatedTransport(Silent(), byte_cycles=1)
+    transport = SimulatedTransport(Silent())
     assert transport.read(100, timeout=0.001) == b""
     assert transport.clock() == pytest.approx(0.001)
     assert transport.simulation.cycles == CLOCK_HZ // 1000
 
 
 def test_reading_stops_at_the_first_bytes():
-    transport = SimulatedTransport(Silent(b"answer", delay=500), byte_cycles=1)
+    transport = SimulatedTransport(Silent(b"answer", delay=500))
     assert transport.read(4, timeout=1.0) == b"answ"
     assert transport.simulation.cycles < 600
 

@@ -75,7 +75,8 @@ def test_bytes_come_back_inverted_and_in_order(library):
 
 @pytest.mark.parametrize("byte_cycles", [2, 33])
 def test_byte_cycles_slow_the_link(library, byte_cycles):
-    with Simulation(library, byte_cycles=byte_cycles) as device:
+    with Simulation(library) as device:
+        device.pace(byte_cycles)
         device.send(bytes(100))
         device.run(100_000, 100)
         assert 99 * byte_cycles <= device.cycles <= 100 * byte_cycles + 20
@@ -107,8 +108,9 @@ def test_a_closed_simulation_says_so(library):
 
 
 def test_wrong_byte_cycles(library):
-    with pytest.raises(ValueError, match="byte_cycles must be at least 1, not 0"):
-        Simulation(library, byte_cycles=0)
+    with Simulation(library) as device:
+        with pytest.raises(ValueError, match="byte_cycles must be at least 1, not 0"):
+            device.pace(0)
 
 
 def test_the_second_build_is_a_look_up(library):

@@ -63,6 +63,16 @@ def test_unpack_takes_the_map_and_nothing_around_it(b, seed):
         assert got[channel, y, x] == memory[placed.at(y, x, channel)]
 
 
+@given(buffers(), st.integers(0, 1000))
+def test_only_the_span_changes_from_image_to_image(b, seed):
+    one, other = b.pack(random_array(b, seed)), b.pack(random_array(b, seed + 1))
+    assert np.array_equal(one[:b.span.start], other[:b.span.start])
+    assert np.array_equal(one[b.span.stop:], other[b.span.stop:])
+    placed = Map(b.tensor, Halo(*b.halo), b.channels)
+    h, w, _ = b.tensor.shape
+    assert (b.span.start, b.span.stop) == (placed.at(0, 0, 0), placed.at(h - 1, w, 0))
+
+
 @given(buffers())
 def test_round_trip(b):
     array = random_array(b)

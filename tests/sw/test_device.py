@@ -32,7 +32,7 @@ class Negator(DeviceModel):
         if self.jobs == self.done or self.frames % self.period:
             return
         odd = self.done % 2
-        source = INPUT + odd * self.registers["INPUT_DELTA"]
+        source = INPUT + 2 + odd * self.registers["INPUT_DELTA"]
         target = OUTPUT + odd * self.registers["OUTPUT_DELTA"]
         for i in range(SIZE):
             self.memory[target + i] = -self.memory[source + i] & 0xFF
@@ -51,7 +51,9 @@ def program(config=CONFIG):
         segments=[(150, rng.integers(-128, 128, 100).astype(np.int8)),
                   (0, np.arange(5, dtype=np.int8))],
         inputs=[SimpleNamespace(place=lambda job, image: INPUT + job % 2 * INPUT_DELTA,
-                                elements=SIZE, pack=lambda array: array.reshape(-1))],
+                                elements=SIZE + 3, span=slice(2, SIZE + 2),
+                                tensor=SimpleNamespace(zero_point=9),
+                                pack=lambda array: np.pad(array.reshape(-1), (2, 1)))],
         outputs=[SimpleNamespace(place=lambda job, image: OUTPUT + job % 2 * OUTPUT_DELTA,
                                  elements=SIZE, unpack=lambda elements: elements.copy())],
         batch=1, input_delta=INPUT_DELTA, output_delta=OUTPUT_DELTA, predicted_cycles=1000)
@@ -79,12 +81,14 @@ def test_load_puts_everything_in_its_place():
     assert model.registers["INPUT_DELTA"] == INPUT_DELTA
     assert model.registers["OUTPUT_DELTA"] == OUTPUT_DELTA
     assert model.registers["WATCHDOG"] > 1000
+    for buffer in (INPUT, INPUT + INPUT_DELTA):
+        assert [*model.memory[buffer:buffer + 2], model.memory[buffer + SIZE + 2]] == [9] * 3
     assert steps[-1] == (145, 145) and steps == sorted(steps)
 
 
 @pytest.mark.parametrize("odds", [Odds(), Odds(flip=0.1, drop=0.1, duplicate=0.1, delay=0.1)],
                          ids=["good line", "bad line"])
-@pytest.mark.parametrize("period", [1, 3, 7])
+@pytest.mark.parametrize("period", [1, 6, 9])
 def test_run_streams_images(odds, period):
     """Two jobs under way at a time, buffers alternating, each result that of its own image."""
     model, _, device = connect(Negator(period=period), odds)

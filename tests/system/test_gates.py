@@ -47,8 +47,8 @@ def netlist(folder):
 def test_random_networks(tmp_path):
     text = netlist(tmp_path)
     library = compile_library(lambda: text, identity=hashlib.sha256(text.encode()).digest())
-    transport = SimulatedTransport(Simulation(library), 1)
-    with Device(SimulatedDevice(transport, byte_cycles=1)) as device:
+    transport = SimulatedTransport(Simulation(library))
+    with Device(SimulatedDevice(transport)) as device:
         rng = np.random.default_rng(5)
         for kinds in (("conv", "max", "dense"), ("depthwise", "average"), ("pooled", "grouped")):
             graph = random_graph(rng, kinds=kinds, layers=4, size=8, channels=6)
