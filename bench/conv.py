@@ -14,9 +14,9 @@ import sys
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from networks import conv3x3
 
 from systolith.boards.targets import find_config
+from systolith.examples.synthetic import conv3x3
 from systolith.hw.config import Config
 from systolith.hw.isa import Engine
 from systolith.sim import golden

@@ -26,9 +26,9 @@ import sys
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 
-from networks import NETWORKS, lenet_dense, lenet_features
-
 from systolith.boards.targets import find_config
+from systolith.examples.bars import most_cycles
+from systolith.examples.synthetic import NETWORKS, lenet_dense, lenet_features
 from systolith.hw.config import Config
 from systolith.hw.latency import RESIDUAL_CYCLES
 from systolith.sw.compiler import compile_graph
@@ -36,8 +36,6 @@ from systolith.sw.errors import CapacityError, SystolithError
 from systolith.sw.ir import Add, Conv, Graph, Op
 from systolith.sw.program import LayerInfo
 
-#: Most cycles a network may take on 128 multipliers.
-BARS = {"resnet8": 105_000, "dscnn": 30_000, "mobilenetv1_025": 85_000, "autoencoder": 18_000}
 #: Most cycles an image of a training step may take, and the batch.
 TRAINING_BAR, BATCH = 10_000, 32
 #: Reductions that fill less of their rows than this are called short.
@@ -200,7 +198,8 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         config = find_config(arguments.target)
-        predictions = [predict(make(), config, BARS.get(name)) for name, make in NETWORKS.items()]
+        predictions = [predict(make(), config, most_cycles(config.name, name))
+                       for name, make in NETWORKS.items()]
         parts = training_step(config)
     except SystolithError as error:
         print(f"predict: {error}", file=sys.stderr)

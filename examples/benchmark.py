@@ -1,32 +1,61 @@
-"""Cycles of the zoo's networks on the compiled RTL, and what they were when last committed."""
+"""Cycles of networks on the compiled RTL, and what they were when last committed.
+
+    python -m systolith.examples.benchmark
+
+writes the baseline anew, from predictions, which are exact.
+"""
 
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from systolith.boards.targets import TARGETS, find_config
 from systolith.examples.evaluate import random_inputs
-from systolith.examples.zoo import Entry, find_entry
+from systolith.examples.synthetic import conv3x3
+from systolith.examples.zoo import ZOO
 from systolith.hw.config import Config
 from systolith.sim.golden import run_model
 from systolith.sw import device
-from systolith.sw.errors import SystolithError
+from systolith.sw.errors import CapacityError, DataError, SystolithError
 from systolith.sw.importer.load import load_model
+from systolith.sw.ir import Graph
 from systolith.sw.partition import compile_network
 
-__all__ = ["MOST_GROWTH", "Row", "WrongAnswer", "baseline", "entry_called", "grown", "measure",
-           "public_name"]
+__all__ = ["MOST_GROWTH", "WORKS", "Row", "Work", "WrongAnswer", "all_targets", "baseline",
+           "bench_config", "check_answers", "find_work", "grown", "measure", "predictions"]
 
 #: By how much cycles may grow over the baseline.
 MOST_GROWTH = 0.01
 #: Networks that go by another name in tables of other projects.
 _NAMES = {"mobilenetv1_025": "mobilenetv1-0.25-96"}
-_BASELINE = Path(__file__).parent / "baseline.json"
+_FOLDER = Path(__file__).parent
+_BASELINE = _FOLDER / "baseline.json"
+#: Configurations without a board, to compare with others that have as many multipliers.
+_CONFIGS = ("multipliers72",)
 
 
 class WrongAnswer(SystolithError):
     """The RTL's answer is not the golden model's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is measured: a network of the zoo, or a layer that others have been measured with."""
+
+    name: str
+    load: Callable[[], Graph]
+
+
+#: Everything that is measured, by its name in tables.
+WORKS: dict[str, Work] = {work.name: work for work in (
+    *(Work(_NAMES.get(entry.name, entry.name), lambda path=entry.path: load_model(path))
+      for entry in ZOO.values()),
+    Work("conv3x3-32-16x16", lambda: conv3x3(32, 16)),
+    Work("conv3x3-64-8x8", lambda: conv3x3(64, 8)),
+)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,23 +73,37 @@ class Row:
     utilization: float
 
 
-def public_name(entry: Entry) -> str:
-    """Return the name of a network in tables."""
-    return _NAMES.get(entry.name, entry.name)
-
-
-def entry_called(name: str) -> Entry:
-    """Return the network of that name, the register's or the tables'.
+def find_work(name: str) -> Work:
+    """Return what is called ``name``, in tables or in the zoo.
 
     Raises
     ------
     DataError
-        If there is none.
+        If there is nothing of that name; the message lists what there is.
     """
-    return find_entry(next((own for own, public in _NAMES.items() if public == name), name))
+    public = _NAMES.get(name, name)
+    if public not in WORKS:
+        raise DataError(f"no network {name!r} in the benchmark; there are: {', '.join(WORKS)}")
+    return WORKS[public]
 
 
-def measure(entry: Entry, target: str, config: Config) -> Row:
+def all_targets() -> dict[str, Config]:
+    """Return every board, and what is compared with others, by name."""
+    return {name: bench_config(name) for name in (*TARGETS, *_CONFIGS)}
+
+
+def bench_config(name: str) -> Config:
+    """Return the configuration of one of :func:`all_targets`, or the one in a ``.json`` file.
+
+    Raises
+    ------
+    BoardError
+        If there is no such target or file, or the file holds no possible configuration.
+    """
+    return find_config(str(_FOLDER / f"{name}.json") if name in _CONFIGS else name)
+
+
+def measure(work: Work, config: Config) -> Row:
     """Run one image of random pixels on the compiled RTL.
 
     Raises
@@ -72,22 +115,36 @@ def measure(entry: Entry, target: str, config: Config) -> Row:
     DeviceError
         If the simulation fails.
     """
-    graph = load_model(entry.path)
+    graph = work.load()
     program = compile_network(graph, config)
     image = random_inputs(graph, 1)
     with device.open("sim:", config) as opened:
         opened.load(program)
         run = opened.run(image)
-    for port, found, golden in zip(graph.outputs, run.outputs, run_model(graph, image),
-                                   strict=True):
-        if not np.array_equal(found, golden):
-            raise WrongAnswer(f"{entry.name} on {target}: output {port.name} of the RTL differs "
-                              "from the golden model's; please report it")
+    check_answers(work, config, graph, image, run.outputs)
     macs = sum(graph.macs(op) for op in graph.ops)
     cycles, = run.cycles
-    return Row(network=public_name(entry), target=target, macs=macs, cycles=cycles,
+    return Row(network=work.name, target=config.name, macs=macs, cycles=cycles,
                predicted_cycles=program.predicted_cycles,
                utilization=macs / (config.multipliers * cycles))
+
+
+def check_answers(work: Work, config: Config, graph: Graph, images: np.ndarray,
+                  answers: tuple[np.ndarray, ...]) -> None:
+    """Raise ``WrongAnswer`` unless these are the golden model's answers to the images."""
+    for port, found, golden in zip(graph.outputs, answers, run_model(graph, images), strict=True):
+        if not np.array_equal(found, golden):
+            raise WrongAnswer(f"{work.name} on {config.name}: output {port.name} of the RTL "
+                              "differs from the golden model's; please report it")
+
+
+def predictions(config: Config) -> Iterator[tuple[str, int]]:
+    """Yield name and predicted cycles of everything that fits a target."""
+    for work in WORKS.values():
+        try:
+            yield work.name, compile_network(work.load(), config).predicted_cycles
+        except CapacityError:
+            continue
 
 
 def baseline() -> dict[str, dict[str, int]]:
@@ -102,3 +159,13 @@ def grown(target: str, network: str, cycles: int) -> str | None:
         return None
     return (f"{network} on {target} takes {cycles:,} cycles, {cycles / before - 1:.1%} more than "
             f"the {before:,} of the baseline")
+
+
+def main() -> None:
+    """Write the baseline."""
+    cycles = {name: dict(predictions(config)) for name, config in all_targets().items()}
+    _BASELINE.write_text(json.dumps(cycles, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

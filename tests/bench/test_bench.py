@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from systolith.boards.targets import find_config
+from systolith.examples import synthetic
 from systolith.hw.config import Config
 from systolith.sim import golden
 from systolith.sw.compiler import compile_graph
@@ -15,8 +16,8 @@ from systolith.sw.passes.verify import verify
 
 BENCH = Path(__file__).parents[2] / "bench"
 MACS = {
-    "resnet8": 12_501_632, "dscnn": 2_656_768, "mobilenetv1_025": 7_489_664,
-    "autoencoder": 264_192, "lenet": 416_520, "conv3x3": 2_359_296,
+    "resnet8": 12_501_632, "dscnn": 2_656_768, "mobilenetv1-0.25-96": 7_489_664,
+    "autoencoder": 264_192, "lenet": 416_520, "conv3x3-32-16x16": 2_359_296,
 }
 
 
@@ -24,7 +25,7 @@ MACS = {
 def bench_path(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCH))
     yield
-    for name in ("conv", "networks", "predict"):
+    for name in ("conv", "predict"):
         sys.modules.pop(name, None)
 
 
@@ -34,9 +35,8 @@ def macs(graph):
 
 @pytest.mark.parametrize("name", MACS)
 def test_network(name):
-    networks = importlib.import_module("networks")
-    assert set(networks.NETWORKS) == set(MACS)
-    graph = networks.NETWORKS[name]()
+    assert set(synthetic.NETWORKS) == set(MACS)
+    graph = synthetic.NETWORKS[name]()
     verify(graph)
     assert macs(graph) == MACS[name]
     x = np.random.default_rng(2).integers(-128, 128, (2, *graph.inputs[0].shape)).astype(np.int8)
@@ -46,22 +46,21 @@ def test_network(name):
         assert y.std() > 5, op.name
         assert np.isin(y, (-128, 127)).mean() < 0.7, op.name
     np.testing.assert_array_equal(
-        networks.NETWORKS[name]().ops[0].weights, graph.ops[0].weights)
+        synthetic.NETWORKS[name]().ops[0].weights, graph.ops[0].weights)
 
 
 def test_batched_lenet_is_lenet():
-    networks = importlib.import_module("networks")
     batch = 4
-    assert batch * (MACS["lenet"] - macs(networks.lenet_features())) == macs(
-        networks.lenet_dense(batch))
+    assert batch * (MACS["lenet"] - macs(synthetic.lenet_features())) == macs(
+        synthetic.lenet_dense(batch))
 
 
 CONFIG = Config(rows=8, columns=4, post_lanes=4, banks=2, bank_words=256, accumulator_depth=64)
 
 
 def test_prediction_is_the_programs():
-    predict, networks = importlib.import_module("predict"), importlib.import_module("networks")
-    graph = networks.conv3x3(8, 6)
+    predict = importlib.import_module("predict")
+    graph = synthetic.conv3x3(8, 6)
     program = compile_graph(graph, CONFIG)
     met = predict.predict(graph, CONFIG, program.predicted_cycles)
     assert not met.missed and not met.notes
@@ -73,8 +72,8 @@ def test_prediction_is_the_programs():
 
 
 def test_what_does_not_fit_is_reported():
-    predict, networks = importlib.import_module("predict"), importlib.import_module("networks")
-    report = predict.predict(networks.resnet8(), CONFIG)
+    predict = importlib.import_module("predict")
+    report = predict.predict(synthetic.resnet8(), CONFIG)
     assert report.missed and "does not fit" in report.notes
     assert report.macs == MACS["resnet8"]
 
@@ -95,8 +94,8 @@ def test_training_step():
 
 
 def test_layer_on_a_device():
-    conv, networks = importlib.import_module("conv"), importlib.import_module("networks")
-    measured = conv.measure_layer(networks.conv3x3(8, 6), CONFIG, "machine:")
+    conv = importlib.import_module("conv")
+    measured = conv.measure_layer(synthetic.conv3x3(8, 6), CONFIG, "machine:")
     assert measured.equal and measured.ideal == 8 * 8 * 9 * 36 // 32
     assert measured.measured == measured.predicted > measured.busy > measured.ideal
     assert conv.table([measured]).count("equal") == 1

@@ -1,12 +1,14 @@
+from types import SimpleNamespace
+
 import pytest
 
+from systolith.examples import benchmark, throughput
 from systolith.examples.benchmark import Row
-from systolith.examples.zoo import ZOO
 from systolith.sw.errors import CapacityError
 
 
-def row(network, cycles):
-    return Row(network=network, target="ulx3s-85f", macs=416_520, cycles=cycles,
+def row(network, target, cycles):
+    return Row(network=network, target=target, macs=416_520, cycles=cycles,
                predicted_cycles=cycles, utilization=0.3)
 
 
@@ -15,11 +17,12 @@ def measured(monkeypatch):
     """Return a dict, network -> cycles, that stands in for the RTL; None does not fit."""
     cycles = {"lenet": 10_009, "resnet8": None}
 
-    def measure(entry, target, config):
-        if cycles[entry.name] is None:
+    def measure(work, config):
+        if cycles[work.name] is None:
             raise CapacityError("needs more than there is")
-        return row(entry.name, cycles[entry.name])
-    monkeypatch.setattr("systolith.examples.benchmark.measure", measure)
+        return row(work.name, config.name, cycles[work.name])
+    monkeypatch.setattr(benchmark, "measure", measure)
+    monkeypatch.setattr(benchmark, "WORKS", {name: benchmark.WORKS[name] for name in cycles})
     return cycles
 
 
@@ -29,6 +32,24 @@ def test_rows(systolith, measured):
     assert run.json["rows"] == [{
         "network": "lenet", "target": "ulx3s-85f", "macs": 416_520, "cycles": 10_009,
         "predicted_cycles": 10_009, "utilization": 0.3}]
+    assert run.json["bars"] == [{"target": "ulx3s-85f", "network": "lenet", "cycles": None,
+                                 "utilization": 0.4, "met": False}]
+    assert "0.10" in run.err and "40%" in run.err and "MISSED" in run.err
+
+
+def test_several_targets(systolith, measured):
+    run = systolith("bench", "-t", "icebreaker", "-t", "multipliers72", "--json")
+    assert [(r["network"], r["target"]) for r in run.json["rows"]] == [
+        ("lenet", "icebreaker"), ("lenet", "multipliers72")]
+    assert [peer["cycles"] for peer in run.json["peers"]] == [17_458]
+    assert "17,458" in run.err
+    assert {target: list(names) for target, names in run.json["does_not_fit"].items()} == {
+        "icebreaker": ["resnet8"], "multipliers72": ["resnet8"]}
+
+
+def test_all_targets(systolith, measured):
+    run = systolith("bench", "--all", "-n", "lenet", "--json")
+    assert [r["target"] for r in run.json["rows"]] == list(benchmark.all_targets())
 
 
 def test_a_slower_network_fails_the_check(systolith, measured):
@@ -38,12 +59,11 @@ def test_a_slower_network_fails_the_check(systolith, measured):
     assert run.code == 1 and "lenet on ulx3s-85f takes 11,000 cycles" in run.out
 
 
-def test_what_does_not_fit(systolith, measured, monkeypatch):
+def test_what_does_not_fit(systolith, measured):
     assert systolith("bench", "-n", "resnet8").code == CapacityError.exit_code
-    monkeypatch.setattr("systolith.examples.zoo.ZOO", {name: ZOO[name] for name in measured})
     run = systolith("bench", "--json")
     assert run.code == 0 and "resnet8 does not fit: needs more" in run.err
-    assert list(run.json["does_not_fit"]) == ["resnet8"]
+    assert list(run.json["does_not_fit"]["ulx3s-85f"]) == ["resnet8"]
 
 
 def test_an_unknown_network(systolith):
@@ -51,9 +71,28 @@ def test_an_unknown_network(systolith):
     assert run.code == 3 and "lenet" in run.err
 
 
+def test_throughput(systolith, monkeypatch):
+    asked = []
+
+    def measure(work, config, lines):
+        asked.append((work.name, config.name, [line.byte_cycles for line in lines]))
+        yield throughput.Row(
+            network=work.name, target=config.name, link=lines[0].name, images=16, byte_cycles=50,
+            cycles=20_000.0, array_cycles=10_000, link_cycles=19_000, images_per_second=5000.0,
+            knee_bytes_per_second=3.8e6)
+    monkeypatch.setattr(throughput, "measure", measure)
+    run = systolith("bench", "--suite", "throughput", "-n", "lenet", "--byte-cycles", "50",
+                    "--json")
+    assert asked == [("lenet", "ulx3s-85f", [50])]
+    (found,) = (SimpleNamespace(**r) for r in run.json["rows"])
+    assert (found.link, found.bottleneck, found.images_per_second) == ("2 MB/s", "link", 5000)
+    assert "95%" in run.err and "3.8 MB/s" in run.err
+
+
 @pytest.mark.slow
 def test_the_rtl_takes_the_predicted_cycles(systolith):
-    run = systolith("bench", "-n", "lenet", "-n", "mnist1d", "--check", "--json")
-    assert run.code == 0 and [r["network"] for r in run.json["rows"]] == ["lenet", "mnist1d"]
+    run = systolith("bench", "-n", "lenet", "-n", "mnist1d", "-n", "dscnn", "--check", "--json")
+    assert run.code == 0
+    assert [r["network"] for r in run.json["rows"]] == ["lenet", "mnist1d", "dscnn"]
     for r in run.json["rows"]:
         assert abs(r["cycles"] / r["predicted_cycles"] - 1) <= 0.005

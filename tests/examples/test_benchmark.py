@@ -1,47 +1,59 @@
 """Cycles of the zoo: no network takes more than its baseline allows; the RTL takes what is said."""
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from systolith.boards.targets import find_config
+from systolith.boards.errors import BoardError
 from systolith.examples import benchmark
+from systolith.examples.bars import BARS, PEERS, Bar, bar_of, most_cycles
 from systolith.examples.benchmark import (
     MOST_GROWTH,
+    WORKS,
+    Work,
     WrongAnswer,
+    all_targets,
     baseline,
-    entry_called,
+    bench_config,
+    find_work,
     grown,
     measure,
-    public_name,
 )
-from systolith.examples.zoo import ZOO, Entry
+from systolith.examples.zoo import ZOO
 from systolith.hw.config import Config
 from systolith.sim.machine_device import MachineDevice
 from systolith.sw.device import Device
-from systolith.sw.errors import DataError
-from systolith.sw.importer.load import load_model
+from systolith.sw.errors import CapacityError, DataError
+from systolith.sw.importer.tflite import import_tflite
 from systolith.sw.partition import compile_network
 from tests.tflite_hosted import activation
 from tests.tflite_models import Model
 from tests.tflite_networks import convolve
 
-QUICK = {"ulx3s-85f": [public_name(entry) for entry in ZOO.values()],
-         "icebreaker": ["lenet", "mnist1d", "spoken_digits"]}
 SMALL = Config(rows=4, columns=4, banks=2, bank_words=1024, post_lanes=4, program_words=1024)
+#: Every target and network of the baseline; long programs are not compiled in a moment.
+COMMITTED = [pytest.param(target, name, marks=[pytest.mark.slow] * (cycles > 200_000))
+             for target, networks in baseline().items() for name, cycles in networks.items()]
 
 
-@pytest.mark.parametrize("target,name", [(t, n) for t, names in QUICK.items() for n in names])
+@pytest.mark.parametrize("target, name", COMMITTED)
 def test_cycles_have_not_grown(target, name):
-    program = compile_network(load_model(entry_called(name).path), find_config(target))
+    program = compile_network(find_work(name).load(), bench_config(target))
     assert grown(target, name, program.predicted_cycles) is None
 
 
-def test_baseline_has_every_network_that_fits():
-    assert set(baseline()["ulx3s-85f"]) == set(QUICK["ulx3s-85f"])
-    assert set(QUICK["icebreaker"]) < set(baseline()["icebreaker"])
+def test_the_baseline_knows_every_target():
+    assert set(baseline()) == set(all_targets()), (
+        "write it anew: python -m systolith.examples.benchmark")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", all_targets())
+def test_what_the_baseline_leaves_out_does_not_fit(target):
+    for name in set(WORKS) - set(baseline()[target]):
+        with pytest.raises(CapacityError):
+            compile_network(find_work(name).load(), bench_config(target))
 
 
 def test_growth_is_told():
@@ -53,20 +65,35 @@ def test_growth_is_told():
 
 
 def test_networks_go_by_both_names():
-    assert entry_called("mobilenetv1-0.25-96") is entry_called("mobilenetv1_025")
+    assert find_work("mobilenetv1-0.25-96") is find_work("mobilenetv1_025")
+    assert {find_work(name).name for name in ZOO} < set(WORKS)
     with pytest.raises(DataError, match="lenet"):
-        entry_called("lenin")
+        find_work("lenin")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class HostedEntry(Entry):
-    """A network that is not in the zoo."""
+def test_targets_go_by_name_or_file(tmp_path):
+    file = tmp_path / "mine.json"
+    file.write_text('{"name": "mine", "rows": 8}')
+    assert bench_config(str(file)).rows == 8
+    assert bench_config("multipliers72").multipliers == 72
+    with pytest.raises(BoardError, match="no target"):
+        bench_config("nowhere")
 
-    file: Path
 
-    @property
-    def path(self):
-        return self.file
+def test_bars():
+    bar = bar_of("ulx3s-85f", "resnet8")
+    assert str(bar) == "105,000" and bar.met(105_000, 0) and not bar.met(105_001, 1)
+    share = Bar("here", "lenet", utilization=0.4)
+    assert str(share) == "40%" and share.met(10**9, 0.4) and not share.met(1, 0.39)
+    assert bar_of("ulx3s-85f", "faces") is None and most_cycles("nowhere", "resnet8") is None
+    assert most_cycles("ulx3s-85f", "dscnn") == 30_000
+    assert {bar.network for bar in BARS} | {peer.network for peer in PEERS} <= set(WORKS)
+
+
+def test_peers_have_as_many_multipliers():
+    assert {bench_config(peer.target).multipliers for peer in PEERS} == {72}
+    for peer in PEERS:                         # its LeNet is smaller than ours
+        assert baseline()[peer.target][peer.network] < peer.cycles
 
 
 class Simulation:
@@ -88,16 +115,15 @@ class Simulation:
         return self
 
 
-def test_networks_in_segments_are_measured(monkeypatch, tmp_path):
+def test_networks_in_segments_are_measured(monkeypatch):
     """The sum of the cycles of their jobs; the model of the RTL stands in for it here."""
     m = Model(np.random.default_rng(1))
     x = m.map((8, 8, 3))
     y = convolve(m, activation(m, "HARD_SWISH", convolve(m, x, 4)), 4)
-    entry = HostedEntry(name="hosted", task="none", file=tmp_path / "hosted.tflite")
-    entry.path.write_bytes(m.finish([x], [y]))
+    graph = import_tflite(m.finish([x], [y]), "hosted.tflite")
     monkeypatch.setattr(benchmark.device, "open",
                         lambda url, config: Device(MachineDevice(config)))
-    row = measure(entry, "here", SMALL)
+    row = measure(Work("hosted", lambda: graph), SMALL)
     assert row.cycles == row.predicted_cycles > 0
 
 
@@ -107,12 +133,12 @@ def test_an_answer_that_differs_is_an_error(monkeypatch, error):
     monkeypatch.setattr(benchmark, "run_model", lambda graph, image: (golden,))
     monkeypatch.setattr(benchmark.device, "open",
                         lambda url, config: Simulation((golden + error,), (20_000,)))
-    config = find_config("ulx3s-85f")
+    config = bench_config("ulx3s-85f")
     if error:
-        with pytest.raises(WrongAnswer, match="lenet on here"):
-            measure(ZOO["lenet"], "here", config)
+        with pytest.raises(WrongAnswer, match="lenet on ulx3s-85f"):
+            measure(find_work("lenet"), config)
         return
-    row = measure(ZOO["lenet"], "here", config)
+    row = measure(find_work("lenet"), config)
     assert dataclasses.asdict(row) == {
-        "network": "lenet", "target": "here", "macs": 416_520, "cycles": 20_000,
+        "network": "lenet", "target": "ulx3s-85f", "macs": 416_520, "cycles": 20_000,
         "predicted_cycles": row.predicted_cycles, "utilization": 416_520 / 128 / 20_000}

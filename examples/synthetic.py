@@ -1,4 +1,4 @@
-"""The networks of the benchmarks: published shapes, random weights, factors fitted analytically.
+"""Networks of published shapes: random weights, factors fitted analytically.
 
 Cycles, memory and program size depend on shapes only. The rescaling factors follow from the
 weights: a sum of products of independent operands spreads by the root of the sum of squares, and is
@@ -242,6 +242,8 @@ def conv3x3(channels: int = 32, size: int = 16) -> Graph:
     return b.finish()
 
 
-#: Every network by name.
+#: Every network by its name in tables.
 NETWORKS: dict[str, Callable[[], Graph]] = {
-    make.__name__: make for make in (resnet8, dscnn, mobilenetv1_025, autoencoder, lenet, conv3x3)}
+    "resnet8": resnet8, "dscnn": dscnn, "mobilenetv1-0.25-96": mobilenetv1_025,
+    "autoencoder": autoencoder, "lenet": lenet, "conv3x3-32-16x16": conv3x3,
+}

@@ -1,0 +1,46 @@
+"""Images a second: what the link carries, and that transfers overlap each other and computing."""
+
+import pytest
+
+from systolith.examples.benchmark import Work, bench_config, find_work
+from systolith.examples.synthetic import conv3x3
+from systolith.examples.throughput import Line, lines_of, measure, traffic
+from systolith.hw.config import Config
+from systolith.sw.compiler import compile_graph
+
+CONFIG = Config(name="small", rows=4, columns=4, post_lanes=4, banks=2, bank_words=512,
+                frame_bytes=64)
+
+
+def test_lines():
+    uart, *others = lines_of("ulx3s-85f")
+    assert uart == Line("UART 3 Mbaud", 334) and others[-1] == Line("100 MB/s", 1)
+    assert lines_of("ulx3s-85f", [50]) == [Line("2 MB/s", 50)]
+    assert [line.byte_cycles for line in lines_of("a configuration without board")] == [
+        line.byte_cycles for line in others]
+
+
+def test_traffic_counts_every_byte_of_every_frame():
+    """By hand: two flags, header and CRC are 14 bytes around each payload."""
+    program = compile_graph(find_work("lenet").load(), bench_config("ulx3s-85f"))
+    span = 27 * 32 + 28                          # 28 rows of 28 pixels, a halo of two around them
+    counted = traffic(program)
+    assert counted.down == (512 + 14) + (span - 512 + 14) + (4 + 14) + 2 * 14
+    # a float32 output is ten elements; STATUS to FAULT_PC are five registers or more
+    assert counted.up - 5 * 14 - program.outputs[0].elements in range(20, 41, 4)
+    assert counted.most == counted.down
+
+
+@pytest.mark.slow
+def test_what_takes_longer_sets_the_pace():
+    """Transfers both ways overlap each other and computing: nothing else takes time."""
+    work = Work("conv", lambda: conv3x3(8, 8))
+    program = compile_graph(work.load(), CONFIG)
+    knee = program.predicted_cycles / traffic(program).most
+    lines = [Line("fast", 1), Line("slow", int(3 * knee))]
+    fast, slow = measure(work, CONFIG, lines)
+    assert (fast.bottleneck, slow.bottleneck) == ("array", "link")
+    assert fast.cycles == pytest.approx(fast.array_cycles, rel=0.03)
+    assert slow.cycles == pytest.approx(slow.link_cycles, rel=0.05)
+    assert fast.knee_bytes_per_second == slow.knee_bytes_per_second == pytest.approx(1e8 / knee)
+    assert fast.images_per_second == 1e8 / fast.cycles
