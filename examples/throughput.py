@@ -10,24 +10,19 @@ from systolith.boards.targets import TARGETS
 from systolith.examples.benchmark import Work, check_answers
 from systolith.examples.evaluate import random_inputs
 from systolith.hw.config import Config
-from systolith.hw.isa import csr_address
-from systolith.hw.link.protocol import WORD_BYTES, frame_bytes_stored
 from systolith.sim.verilated import CLOCK_HZ
 from systolith.sw import device
-from systolith.sw.backend import PROGRESS
 from systolith.sw.errors import DataError
 from systolith.sw.partition import compile_network
 from systolith.sw.pipeline import Pipeline
-from systolith.sw.program import Program
+from systolith.sw.traffic import traffic
 
-__all__ = ["Line", "Row", "Traffic", "lines_of", "measure", "traffic"]
+__all__ = ["Line", "Row", "lines_of", "measure"]
 
 #: Cycles for which a byte occupies the simulated links that are tried beside the board's own.
 _BYTE_CYCLES = (64, 16, 4, 1)
 #: Bits on a UART's line for a byte.
 _UART_BITS = 10
-#: Flags around a frame; the bytes that are escaped in it (0.8 % of random data) are not counted.
-_FLAGS = 2
 #: Images that are counted, if they take the link no longer than all of these cycles; at least two.
 _MOST_IMAGES, _MOST_CYCLES = 16, 8_000_000
 #: Images under way when the first and after the last result that is counted is there.
@@ -40,19 +35,6 @@ class Line:
 
     name: str
     byte_cycles: int
-
-
-@dataclass(frozen=True, slots=True)
-class Traffic:
-    """Bytes that the link carries for one image, all told: to the device and from it."""
-
-    down: int
-    up: int
-
-    @property
-    def most(self) -> int:
-        """Bytes of the direction that is busier."""
-        return max(self.down, self.up)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,28 +79,6 @@ def lines_of(target: str, byte_cycles: Sequence[int] | None = None) -> list[Line
 
 def _rate(bytes_per_second: float) -> str:
     return f"{bytes_per_second / 1e6:.3g} MB/s"
-
-
-def traffic(program: Program) -> Traffic:
-    """Return what the driver transfers for an image: inputs, outputs, progress, submission."""
-    frame_bytes = program.config.frame_bytes
-    item = program.config.operand_bits // 8
-
-    def frames(sizes: Iterator[int]) -> list[int]:
-        return [min(frame_bytes, size - first) for size in sizes
-                for first in range(0, size, frame_bytes)]
-
-    def line(*payloads: int) -> int:
-        return sum(frame_bytes_stored(payload) + _FLAGS for payload in payloads)
-
-    spans = (buffer.span if program.input_delta else slice(0, buffer.elements)
-             for buffer in program.inputs)
-    written = [*frames((span.stop - span.start) * item for span in spans), WORD_BYTES]
-    numbers = [csr_address(name) for name in PROGRESS]
-    read = [*frames(buffer.elements * item for buffer in program.outputs),
-            (max(numbers) + 1 - min(numbers)) * WORD_BYTES]
-    none = [0]
-    return Traffic(down=line(*written, *none * len(read)), up=line(*read, *none * len(written)))
 
 
 def measure(work: Work, config: Config, lines: Sequence[Line]) -> Iterator[Row]:

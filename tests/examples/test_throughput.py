@@ -4,9 +4,10 @@ import pytest
 
 from systolith.examples.benchmark import Work, bench_config, find_work
 from systolith.examples.synthetic import conv3x3
-from systolith.examples.throughput import Line, lines_of, measure, traffic
+from systolith.examples.throughput import Line, lines_of, measure
 from systolith.hw.config import Config
 from systolith.sw.compiler import compile_graph
+from systolith.sw.traffic import traffic
 
 CONFIG = Config(name="small", rows=4, columns=4, post_lanes=4, banks=2, bank_words=512,
                 frame_bytes=64)
