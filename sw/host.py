@@ -4,12 +4,13 @@ The one place that executes a :class:`systolith.sw.ir.HostOp`: golden model and 
 
 References
 ----------
-TensorFlow Lite ``reference/integer_ops/{lut,mul}.h``; softmax: :mod:`systolith.sw.ports`.
+TensorFlow Lite ``reference/integer_ops/{lut,mul}.h``, ``reference/resize_bilinear.h``; softmax:
+:mod:`systolith.sw.ports`.
 """
 
 import numpy as np
 
-from systolith.sw.ir import HostOp, Mul, Softmax, Table, Tensor
+from systolith.sw.ir import Bilinear, Extreme, HostOp, Mul, Softmax, Table, Tensor
 from systolith.sw.numerics import requantize, saturate
 from systolith.sw.ports import softmax_int8
 
@@ -38,9 +39,33 @@ def run(op: HostOp, operands: list[np.ndarray], inputs: list[Tensor],
             requant = op.requant
             result = output.zero_point + requantize(
                 a * b, requant.multiplier, requant.left, requant.right)
+        case Extreme():
+            result = (np.maximum if op.largest else np.minimum)(*operands)
+        case Bilinear():
+            result = _resize(op, operands[0].astype(np.int64))
         case Softmax():
             result = softmax_int8(operands[0], inputs[0].scale, op.beta, output.scale,
                                   output.zero_point)
         case _:
             raise TypeError(f"the host does not know {type(op).__name__}")
     return saturate(result, op.low, op.high).astype(np.int8)
+
+
+def _resize(op: Bilinear, x: np.ndarray) -> np.ndarray:
+    """Return the pixels int64[n, h, w, c] between those of x: 10 bits behind the point each way."""
+    for axis, size in enumerate(op.size, 1):
+        before, after, share = _between(x.shape[axis], size, op)
+        share = share.reshape(-1, *[1] * (3 - axis))
+        x = x.take(before, axis) * (1024 - share) + x.take(after, axis) * share
+    return np.sign(x) * (np.abs(x) + (1 << 19) >> 20)
+
+
+def _between(length: int, size: int, op: Bilinear) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return for each of ``size`` results the two elements around it, and 1024ths of the second."""
+    step = (1024 * length + size // 2) // size
+    if op.corners and size > 1:
+        step = (1024 * (length - 1) + (size - 1) // 2) // (size - 1)
+    at = np.arange(size) * step + (step // 2 - 512 if op.half else 0)
+    before = np.maximum(at, 0) >> 10
+    after = np.minimum(np.maximum(at + 1023, 0) >> 10, length - 1)
+    return before, after, at - 1024 * before

@@ -12,8 +12,9 @@ import numpy as np
 
 from systolith.sw.origin import Origin
 
-__all__ = ["Add", "Concat", "Conv", "Graph", "HostOp", "HostStep", "Mul", "Op", "Pool", "Port",
-           "Requant", "Select", "Softmax", "Table", "Tensor", "TransposedConv"]
+__all__ = ["Add", "Bilinear", "Concat", "Conv", "Extreme", "Graph", "HostOp", "HostStep", "Mul",
+           "Op", "Pool", "Port", "Requant", "Select", "Softmax", "Table", "Tensor",
+           "TransposedConv"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +175,24 @@ class Mul(HostOp):
 
     #: Arrays of length 1.
     requant: Requant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Extreme(HostOp):
+    """The larger or the smaller of two tensors of one scale, axes of length 1 repeated."""
+
+    largest: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Bilinear(HostOp):
+    """TFLite's int8 RESIZE_BILINEAR; the result has the input's scale."""
+
+    #: Height and width of the result.
+    size: tuple[int, int]
+    #: Corner pixels lie on corner pixels; pixels are squares, not points.
+    corners: bool
+    half: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

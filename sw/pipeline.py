@@ -16,13 +16,13 @@ import numpy as np
 from systolith.hw.config import Config
 from systolith.sw import container, host, ports
 from systolith.sw.buffers import Terminal
-from systolith.sw.ir import HostOp, Mul, Port, Requant, Softmax, Table, Tensor
+from systolith.sw.ir import Bilinear, Extreme, HostOp, Mul, Port, Requant, Softmax, Table, Tensor
 from systolith.sw.program import LayerInfo, Program, read_config, read_port, read_tensor
 from systolith.sw.steps import Unit
 
 __all__ = ["Pipeline", "load_program"]
 
-_HOST_OPS = {cls.__name__: cls for cls in (Mul, Softmax, Table)}
+_HOST_OPS = {cls.__name__: cls for cls in (Bilinear, Extreme, Mul, Softmax, Table)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -181,6 +181,8 @@ def _from_json(data: dict[str, Any]) -> HostOp:
     if "requant" in fields:
         fields["requant"] = Requant(**{name: np.array(values, np.int32)
                                        for name, values in fields["requant"].items()})
+    if "size" in fields:
+        fields["size"] = tuple(fields["size"])
     if "levels" in fields:
         fields["levels"] = np.array(fields["levels"], np.int8)
     return _HOST_OPS[fields.pop("operation")](**fields)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from systolith.sw.importer.drafts import Draft
-from systolith.sw.ir import Mul, Op, Softmax, Table, Tensor
+from systolith.sw.ir import Bilinear, Extreme, Mul, Op, Softmax, Table, Tensor
 
-__all__ = ["MulDraft", "SoftmaxDraft", "TableDraft"]
+__all__ = ["BilinearDraft", "ExtremeDraft", "MulDraft", "SoftmaxDraft", "TableDraft"]
 
 #: Largest distance between a level and a zero point.
 _LEVELS = 255
@@ -24,6 +24,31 @@ class TableDraft(Draft):
     def finish(self, tensors: Mapping[str, Tensor]) -> Op:
         """Return the table."""
         return Table(**self.common(tensors[self.output]), levels=self.levels)
+
+
+@dataclass(kw_only=True, slots=True)
+class ExtremeDraft(Draft):
+    """The larger or the smaller of two maps."""
+
+    largest: bool
+
+    def finish(self, tensors: Mapping[str, Tensor]) -> Op:
+        """Return the operation."""
+        return Extreme(**self.common(tensors[self.output]), largest=self.largest)
+
+
+@dataclass(kw_only=True, slots=True)
+class BilinearDraft(Draft):
+    """A bilinear resizing."""
+
+    size: tuple[int, int]
+    corners: bool
+    half: bool
+
+    def finish(self, tensors: Mapping[str, Tensor]) -> Op:
+        """Return the operation."""
+        return Bilinear(**self.common(tensors[self.output]), size=self.size, corners=self.corners,
+                        half=self.half)
 
 
 @dataclass(kw_only=True, slots=True)

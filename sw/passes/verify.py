@@ -4,8 +4,10 @@ import numpy as np
 
 from systolith.sw.ir import (
     Add,
+    Bilinear,
     Concat,
     Conv,
+    Extreme,
     Graph,
     Mul,
     Op,
@@ -63,10 +65,12 @@ def result_shape(op: Op, inputs: list[Tensor]) -> tuple[int, int, int]:
             shape = [h, w, c]
             shape[op.axis] = sum(tensor.shape[op.axis] for tensor in inputs)
             return tuple(shape)
-        case Mul():
+        case Bilinear():
+            return *op.size, c
+        case Mul() | Extreme():
             _require(len(inputs) == 2 and all(1 in pair or pair[0] == pair[1] for pair in zip(
                 *(tensor.shape for tensor in inputs), strict=True)), op,
-                "multiplies maps that do not fit")
+                "joins maps that do not fit")
             return tuple(np.maximum(*(tensor.shape for tensor in inputs)).tolist())
         case _:
             return h, w, c
@@ -107,6 +111,9 @@ def _check_op(op: Op, inputs: list[Tensor], output: Tensor) -> None:
             _require(not op.requant.left.any(), op, "shifts left")
         case Mul():
             _check_requant(op, op.requant, 1)
+        case Extreme() | Bilinear():
+            _require(all(_grid(tensor) == _grid(output) for tensor in inputs), op,
+                     "changes the scale without a rescaling")
         case Table():
             _require(op.levels.dtype == np.int8 and op.levels.shape == (256,), op,
                      "has no table of 256 levels")
@@ -123,11 +130,14 @@ def _check_weights(op: Conv | TransposedConv, channels: int) -> None:
     _check_requant(op, op.requant, outputs)
 
 
+def _grid(tensor: Tensor) -> tuple[float, int]:
+    return tensor.scale, tensor.zero_point
+
+
 def _check_select(op: Select, source: Tensor, output: Tensor) -> None:
     for picked, length in zip((op.rows, op.columns, op.channels), source.shape, strict=True):
         _require(all(0 <= i < length for i in picked), op, "selects what its input does not have")
-    _require((source.scale, source.zero_point) == (output.scale, output.zero_point), op,
-             "changes the scale without a rescaling")
+    _require(_grid(source) == _grid(output), op, "changes the scale without a rescaling")
 
 
 def _check_pool(op: Pool, source: Tensor, output: Tensor) -> None:
@@ -135,8 +145,7 @@ def _check_pool(op: Pool, source: Tensor, output: Tensor) -> None:
     _require(all(p < k for p, k in zip(op.pads, op.kernel * 2, strict=True)), op,
              "has windows outside its input")
     if op.requant is None:
-        _require((source.scale, source.zero_point) == (output.scale, output.zero_point), op,
-                 "changes the scale without a rescaling")
+        _require(_grid(source) == _grid(output), op, "changes the scale without a rescaling")
     else:
         _require(op.mode == "average", op, "rescales what cannot be")
         _check_requant(op, op.requant, op.kernel[0] * op.kernel[1] if any(op.pads) else 1)

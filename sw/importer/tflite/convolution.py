@@ -16,7 +16,7 @@ import numpy as np
 from systolith.sw.importer.builder import Builder
 from systolith.sw.importer.convolution import flat_weights
 from systolith.sw.importer.drafts import ConvDraft, TransposedDraft
-from systolith.sw.importer.geometry import Geometry, read_geometry
+from systolith.sw.importer.geometry import read_geometry
 from systolith.sw.importer.tflite.drafts import FullyConnectedDraft
 from systolith.sw.importer.tflite.layout import whole
 from systolith.sw.importer.tflite.operation import Operation, add_draft, as_map
@@ -58,6 +58,7 @@ def _conv(builder: Builder, node: Operation, levels: np.ndarray, scales: np.ndar
     if levels.ndim != 4:
         node.refuse(f"its weights have {levels.ndim} dimensions", "they must have 4")
     source = as_map(builder, node, x)
+    source = replace(source, pads=_sum(source.pads, node.attribute("Pads", (0, 0, 0, 0))))
     geometry = read_geometry(window(node), source, levels.shape[1:3])
     outputs, depth, channels = len(levels), levels.shape[3], source.shape[2]
     if channels % depth or outputs % (channels // depth):
@@ -67,7 +68,7 @@ def _conv(builder: Builder, node: Operation, levels: np.ndarray, scales: np.ndar
         **builder.labels(node, source.tensor), weights=levels, bias=node.bias(2, outputs),
         scale=builder.slot(x).cell.value.scale * scales, clamps=node.clamps(),
         stride=geometry.stride, dilation=geometry.dilation, groups=channels // depth,
-        pads=_sum(source.pads, geometry))
+        pads=_sum(source.pads, geometry.pads))
     return add_draft(builder, node, draft, (*geometry.result, outputs))
 
 
@@ -100,8 +101,9 @@ def _cropped(node: Operation, size: int, kernel: int, stride: int) -> int:
     return max(0, (length - 1) * stride + kernel - size) // 2
 
 
-def _sum(pads: tuple[int, int, int, int], geometry: Geometry) -> tuple[int, int, int, int]:
-    top, left, bottom, right = (p + q for p, q in zip(pads, geometry.pads, strict=True))
+def _sum(one: tuple[int, int, int, int],
+         other: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    top, left, bottom, right = (p + q for p, q in zip(one, other, strict=True))
     return top, left, bottom, right
 
 

@@ -10,7 +10,8 @@ from systolith.sw.importer.drafts import ConvDraft, Draft
 from systolith.sw.ir import Op, Pool, Requant, Tensor
 from systolith.sw.numerics import quantize_multiplier, requantize
 
-__all__ = ["FullyConnectedDraft", "MeanDraft", "ProductDraft", "ScaledDraft", "fit_products"]
+__all__ = ["FullyConnectedDraft", "MeanDraft", "ProductDraft", "ScaledDraft", "SumDraft",
+           "fit_products"]
 
 #: Largest distance between a result and its zero point.
 _LEVELS = 255
@@ -32,14 +33,27 @@ class MeanDraft(Draft):
         count = math.prod(self.kernel)
         largest = np.array([max(127 - source.zero_point, 128 + source.zero_point) * count])
         whole = self.requant(np.array([source.scale / output.scale]), largest)
-        exponent = int(whole.left[0]) - int(whole.right[0])
-        shift = min(count.bit_length() - 1, 32, 31 + exponent)
-        exponent -= shift
-        multiplier = (int(whole.multiplier[0]) << shift) // count
-        parts = (np.array([n], np.int32)
-                 for n in (multiplier, max(exponent, 0), max(-exponent, 0)))
         return Pool(**self.common(output), mode="average", kernel=self.kernel,
-                    requant=Requant(*parts))
+                    requant=_divided(whole, count))
+
+
+@dataclass(kw_only=True, slots=True)
+class SumDraft(ConvDraft):
+    """A convolution of one output with weights of 1, rescaled as :class:`MeanDraft` is."""
+
+    def requant(self, factors: np.ndarray, largest: np.ndarray, lift: bool = False) -> Requant:
+        """Return the Requant of the mean; see :meth:`Draft.requant`."""
+        return _divided(Draft.requant(self, factors, largest), self.weights.size)
+
+
+def _divided(whole: Requant, count: int) -> Requant:
+    """Return a rescaling whose multiplier is divided, with as many bits as TFLite keeps."""
+    exponent = int(whole.left[0]) - int(whole.right[0])
+    shift = min(count.bit_length() - 1, 32, 31 + exponent)
+    exponent -= shift
+    multiplier = (int(whole.multiplier[0]) << shift) // count
+    return Requant(*(np.array([n], np.int32)
+                     for n in (multiplier, max(exponent, 0), max(-exponent, 0))))
 
 
 @dataclass(kw_only=True, slots=True)

@@ -17,7 +17,9 @@ from systolith.sw.importer.tflite.operation import Operation, add_draft, check_s
 from systolith.sw.importer.values import Activation, Quantization, Value
 from systolith.sw.numerics import ADD_LEFT_SHIFT, quantize_multiplier, requantize
 
-__all__ = ["HANDLERS", "add_maps", "as_read", "product", "scale_channels"]
+__all__ = ["HANDLERS", "add_maps", "as_read", "constant_levels", "constant_map", "product",
+           "scale_channels"]
+
 
 def add(builder: Builder, node: Operation) -> Value:
     """Import ADD of two feature maps, or of one and a number for each channel."""
@@ -64,7 +66,7 @@ def _pair(builder: Builder, node: Operation) -> list[Activation]:
         if not isinstance(node.operand(index), Activation):
             x = whole(builder, node, node.feature_map(1 - index))
             pair = [x, x]
-            pair[index] = _constant_map(builder, node, x, index)
+            pair[index] = constant_map(builder, node, x, index)
             return pair
     a, b = node.feature_map(0), node.feature_map(1)
     advice = "maps can be added where their axes agree or are 1"
@@ -80,16 +82,16 @@ def _pair(builder: Builder, node: Operation) -> list[Activation]:
         node, x.rearranged(np.broadcast_to(x.elements, shape))) for x in maps]
 
 
-def _constant_map(builder: Builder, node: Operation, x: Activation, index: int) -> Activation:
+def constant_map(builder: Builder, node: Operation, x: Activation, index: int) -> Activation:
     """Return a map like x that has one level in each channel: a convolution's bias."""
-    levels, quantization = _constant(builder, node, x, index)
+    levels, quantization = constant_levels(builder, node, x, index)
     slot = builder.slot(x)
     draft = ConvDraft(**builder.labels(node, slot.name) | {"kind": "constant"}, **pass_through(
         slot.shape[2], quantization.scale, sign=0) | {"bias": levels - quantization.zero_point})
     return as_read(add_draft(builder, node, draft, slot.shape, quantization), slot, x)
 
 
-def _constant(builder: Builder, node: Operation, x: Activation,
+def constant_levels(builder: Builder, node: Operation, x: Activation,
               index: int) -> tuple[np.ndarray, Quantization]:
     """Return an int8 operand that is one number for each channel of x: levels int64[c]."""
     tensor = node.tensors[index] if index < len(node.tensors) else None
@@ -99,17 +101,26 @@ def _constant(builder: Builder, node: Operation, x: Activation,
     return per_channel(builder, node, x, tensor.data).astype(np.int64), quantization
 
 
-def scale_channels(builder: Builder, node: Operation) -> Value:
-    """Import MUL of a map and one number for each channel."""
-    constant = next(i for i in (0, 1) if not isinstance(node.operand(i), Activation))
-    x = whole(builder, node, node.feature_map(1 - constant))
-    return product(builder, node, x, constant, node.clamps())
+def scale_channels(builder: Builder, node: Operation, index: int) -> Activation | None:
+    """Return a map times the constant that is operand ``index``, None if no weights do that."""
+    x = whole(builder, node, node.feature_map(1 - index))
+    return _product(builder, node, x, index, node.clamps())
 
 
 def product(builder: Builder, node: Operation, x: Activation, index: int,
             clamps: list[Clamp]) -> Activation:
     """Return a map times the constant that is operand ``index``, one number for each channel."""
-    levels, quantization = _constant(builder, node, x, index)
+    found = _product(builder, node, x, index, clamps)
+    if found is None:
+        node.refuse("its constant is further from its zero point than int8 weights reach",
+                    "quantise the constant with a zero point of 0, or fold it into the "
+                    "convolution before")
+    return found
+
+
+def _product(builder: Builder, node: Operation, x: Activation, index: int,
+             clamps: list[Clamp]) -> Activation | None:
+    levels, quantization = constant_levels(builder, node, x, index)
     slot = builder.slot(x)
     with np.errstate(over="ignore"):
         factor = float(np.float32(slot.cell.value.scale) * np.float32(quantization.scale)
@@ -119,9 +130,7 @@ def product(builder: Builder, node: Operation, x: Activation, index: int,
     except ValueError as error:
         node.refuse(str(error), "quantise the model again")
     if fitted is None:
-        node.refuse("its constant is further from its zero point than int8 weights reach",
-                    "quantise the constant with a zero point of 0, or fold it into the "
-                    "convolution before")
+        return None
     weights, rescaling = fitted
     draft = ProductDraft(
         **builder.labels(node, slot.name), clamps=clamps, rescaling=rescaling,

@@ -31,6 +31,7 @@ _OPTIONS = {
     "DEPTH_TO_SPACE": ("DepthToSpaceOptions", ("BlockSize",)),
     "FULLY_CONNECTED": ("FullyConnectedOptions", ("WeightsFormat", "KeepNumDims",
                                                   "FusedActivationFunction")),
+    "GELU": ("GeluOptions", ("Approximate",)),
     "LEAKY_RELU": ("LeakyReluOptions", ("Alpha",)),
     "MAX_POOL_2D": ("Pool2DOptions", ("Padding", "StrideH", "StrideW", "FilterHeight",
                                       "FilterWidth", "FusedActivationFunction")),
@@ -39,6 +40,8 @@ _OPTIONS = {
     "MIRROR_PAD": ("MirrorPadOptions", ("Mode",)),
     "MUL": ("MulOptions", ("FusedActivationFunction",)),
     "PACK": ("PackOptions", ("Axis",)),
+    "REDUCE_MAX": ("ReducerOptions", ("KeepDims",)),
+    "RESIZE_BILINEAR": ("ResizeBilinearOptions", ("AlignCorners", "HalfPixelCenters")),
     "RESIZE_NEAREST_NEIGHBOR": ("ResizeNearestNeighborOptions", ("AlignCorners",
                                                                  "HalfPixelCenters")),
     "SOFTMAX": ("SoftmaxOptions", ("Beta",)),
@@ -72,6 +75,8 @@ class TensorInfo:
     scale: np.ndarray
     zero_point: np.ndarray
     axis: int
+    #: The shape, -1 where it is not known before the model runs.
+    signature: tuple[int, ...]
     #: The numbers of a constant; raw bytes where NumPy does not have the type.
     data: np.ndarray | None
 
@@ -193,8 +198,9 @@ class _Decoder:
             zero_point = np.zeros(scale.size, np.int64) if not zero_point.size else zero_point
         if tensor.Sparsity() is not None:
             dtype = f"sparse {dtype}"
+        signature = tuple(int(n) for n in self.numbers(tensor.ShapeSignatureAsNumpy())) or shape
         return TensorInfo((tensor.Name() or b"").decode(), dtype, shape, scale, zero_point, axis,
-                          self.constant(tensor, dtype, shape))
+                          signature, self.constant(tensor, dtype, shape))
 
     def constant(self, tensor: tflite.Tensor, dtype: str,
                  shape: tuple[int, ...]) -> np.ndarray | None:

@@ -12,13 +12,16 @@ from systolith.sw.importer.drafts import ConcatDraft, TransposedDraft
 from systolith.sw.importer.joining import picking_weights
 from systolith.sw.importer.tflite.layout import whole
 from systolith.sw.importer.tflite.operation import Operation, add_draft, as_map
-from systolith.sw.importer.values import Activation, Value
+from systolith.sw.importer.tflite.shapes import concatenation_of_sizes
+from systolith.sw.importer.values import Activation, Constant, Value
 
 __all__ = ["HANDLERS"]
 
 
 def concatenation(builder: Builder, node: Operation) -> Value:
-    """Import CONCATENATION along any axis but the batch."""
+    """Import CONCATENATION along any axis but the batch, or of lists of sizes."""
+    if all(isinstance(value, Constant) for value in node.inputs):
+        return concatenation_of_sizes(node)
     parts = [whole(builder, node, node.feature_map(i)) for i in range(len(node.inputs))]
     if node.attribute("FusedActivationFunction"):
         node.refuse("it has a fused activation", "convert the model again")

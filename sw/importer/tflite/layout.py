@@ -1,4 +1,4 @@
-"""RESHAPE, SQUEEZE, EXPAND_DIMS, TRANSPOSE and PAD: what only moves elements."""
+"""RESHAPE, SQUEEZE, EXPAND_DIMS, TRANSPOSE, TILE and PAD: what only moves elements."""
 
 from collections.abc import Callable
 
@@ -116,6 +116,15 @@ def mirror_pad(builder: Builder, node: Operation, elements: np.ndarray) -> np.nd
     return np.pad(elements, widths[1:], mode=mode)
 
 
+def tile(builder: Builder, node: Operation, elements: np.ndarray) -> np.ndarray:
+    """Repeat a map along axes; with RESHAPE behind it that is how converters spell UpSampling2D."""
+    counts = node.whole_numbers(1, "list of counts")
+    if len(counts) != elements.ndim + 1 or min(counts) < 1 or counts[0] != 1:
+        node.refuse(f"it repeats the axes {counts} times", _BATCH)
+    check_size(node, *(np.array(counts[1:]) * elements.shape))
+    return np.tile(elements, counts[1:])
+
+
 HANDLERS = {
     "RESHAPE": arranged(reshape),
     "SQUEEZE": arranged(squeeze),
@@ -124,4 +133,5 @@ HANDLERS = {
     "PAD": arranged(pad),
     "PADV2": arranged(pad),
     "MIRROR_PAD": arranged(mirror_pad),
+    "TILE": arranged(tile),
 }

@@ -1,4 +1,4 @@
-"""AVERAGE_POOL_2D, MAX_POOL_2D and the mean over height and width.
+"""AVERAGE_POOL_2D, MAX_POOL_2D, and the mean and maximum over axes.
 
 References
 ----------
@@ -7,12 +7,15 @@ References
 """
 
 import math
+from collections.abc import Callable
 
-from systolith.sw.importer.builder import Builder
-from systolith.sw.importer.drafts import PoolDraft
+import numpy as np
+
+from systolith.sw.importer.builder import Builder, Map
+from systolith.sw.importer.drafts import Draft, PoolDraft
 from systolith.sw.importer.geometry import read_geometry
 from systolith.sw.importer.tflite.convolution import window
-from systolith.sw.importer.tflite.drafts import MeanDraft
+from systolith.sw.importer.tflite.drafts import MeanDraft, SumDraft
 from systolith.sw.importer.tflite.layout import whole
 from systolith.sw.importer.tflite.operation import Operation, add_draft, as_map
 from systolith.sw.importer.values import Value
@@ -53,23 +56,51 @@ def _check_count(node: Operation, count: int) -> None:
         node.refuse(str(error), "use a smaller window")
 
 
-def mean(builder: Builder, node: Operation) -> Value:
-    """Import MEAN over height, width or both."""
-    x = whole(builder, node, node.feature_map())
-    rank = len(x.shape) + 1
-    axes = sorted({axis % rank for axis in node.whole_numbers(1, "list of axes")})
-    if rank not in (3, 4) or not axes or not set(axes) <= set(range(1, rank - 1)):
-        node.refuse(f"it reduces the axes {axes} of {rank}",
-                    "only the mean over height, width or both is supported")
-    source = as_map(builder, node, x.rearranged(x.elements.reshape((1, *x.shape)[-3:])))
-    *sizes, channels = source.shape
-    kernel = tuple(n if axis + rank - 4 in axes else 1 for axis, n in enumerate(sizes, 1))
-    draft = MeanDraft(**builder.labels(node, source.tensor), kernel=kernel)
-    result = add_draft(builder, node, draft, (
-        *(n - k + 1 for n, k in zip(sizes, kernel, strict=True)), channels))
-    kept = [1 if axis in axes else n for axis, n in enumerate(x.shape, 1)
-            if node.attribute("KeepDims") or axis not in axes]
-    return result.rearranged(result.elements.reshape(kept))
+def reduced(draft: Callable[[Builder, Operation, Map, tuple[int, ...]], Draft]
+            ) -> Callable[[Builder, Operation], Value]:
+    """Return the handler of an operator that makes one element of all along some axes.
+
+    ``draft`` gets, beside builder and node, the map and the elements joined in each of its axes.
+    """
+    def handler(builder: Builder, node: Operation) -> Value:
+        x = whole(builder, node, node.feature_map())
+        rank = len(x.shape) + 1
+        axes = sorted({axis % rank for axis in node.whole_numbers(1, "list of axes")})
+        if rank not in (3, 4) or not axes or 0 in axes:
+            node.refuse(f"it reduces the axes {axes} of {rank}",
+                        "height, width and channels can be reduced, the batch must stay")
+        source = as_map(builder, node, x.rearranged(x.elements.reshape((1, *x.shape)[-3:])))
+        window = tuple(n if axis + rank - 4 in axes else 1
+                       for axis, n in enumerate(source.shape, 1))
+        result = add_draft(builder, node, draft(builder, node, source, window), tuple(
+            n - k + 1 for n, k in zip(source.shape, window, strict=True)))
+        kept = [1 if axis in axes else n for axis, n in enumerate(x.shape, 1)
+                if node.attribute("KeepDims") or axis not in axes]
+        return result.rearranged(result.elements.reshape(kept))
+    return handler
 
 
-HANDLERS = {"AVERAGE_POOL_2D": average_pool, "MAX_POOL_2D": max_pool, "MEAN": mean}
+def mean(builder: Builder, node: Operation, source: Map, window: tuple[int, ...]) -> Draft:
+    """Average; over channels by a convolution with ones."""
+    labels = builder.labels(node, source.tensor)
+    *kernel, depth = window
+    channels = source.shape[2]
+    if depth == 1:
+        return MeanDraft(**labels, kernel=tuple(kernel))
+    scale = builder.slots[source.tensor].cell.value.scale
+    return SumDraft(**labels, weights=np.ones((1, *kernel, channels), np.int8),
+                    bias=np.zeros(1, np.int64), scale=np.array([scale]))
+
+
+def maximum(builder: Builder, node: Operation, source: Map, window: tuple[int, ...]) -> Draft:
+    """Take the maximum over height, width or both."""
+    if window[2] > 1:
+        node.refuse("it takes the maximum over channels", "only that over height, width or both "
+                    "is supported: cut the model there and compute the rest on the host")
+    if builder.slots[source.tensor].cell.value != node.quantization():
+        node.refuse("its result has another scale than its input", "convert the model again")
+    return PoolDraft(**builder.labels(node, source.tensor), mode="max", kernel=window[:2])
+
+
+HANDLERS = {"AVERAGE_POOL_2D": average_pool, "MAX_POOL_2D": max_pool, "MEAN": reduced(mean),
+            "REDUCE_MAX": reduced(maximum)}

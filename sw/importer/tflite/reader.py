@@ -25,6 +25,7 @@ from systolith.sw.importer.tflite import (
     shapes,
     tables,
 )
+from systolith.sw.importer.tflite.dilation import joined
 from systolith.sw.importer.tflite.file import Operator, TensorInfo, parse
 from systolith.sw.importer.tflite.operation import LARGEST, Operation
 from systolith.sw.importer.values import (
@@ -47,13 +48,6 @@ HANDLERS = {**convolution.HANDLERS, **pooling.HANDLERS, **elementwise.HANDLERS,
             **selection.HANDLERS, **joining.HANDLERS, **shapes.HANDLERS, **tables.HANDLERS,
             **hosting.HANDLERS}
 
-_ACTIVATIONS = ("the only activations are RELU, RELU6, RELU_N1_TO_1, LEAKY_RELU, PRELU",
-                "train with one of them, or with LOGISTIC, TANH or HARD_SWISH, which the host runs")
-#: Operators people try, and what to do instead.
-_REASONS = {
-    "ELU": _ACTIVATIONS,
-    "GELU": _ACTIVATIONS,
-}
 _UNKNOWN = (
     "the operator is not supported",
     "replace it by supported ones, or cut the model there and compute the rest on the host")
@@ -94,7 +88,8 @@ class _Reader:
         self.problems: list[Refusal] = []
         #: Tensors that refused operators should write, or those behind them.
         self.blocked: set[int] = set()
-        self.uses = Counter(i for op in self.file.operators for i in op.inputs)
+        self.operators = joined(self.file)
+        self.uses = Counter(i for op in self.operators for i in op.inputs)
         self.uses.update(self.file.outputs)
         self.builder = Builder(batch=self._batch())
         self.ledger = Ledger(self.builder)
@@ -103,7 +98,7 @@ class _Reader:
 
     def read(self) -> Graph:
         """Return the graph."""
-        for operator in self.file.operators:
+        for operator in self.operators:
             node = self._label(operator)
             try:
                 self._operator(operator, node)
@@ -181,7 +176,7 @@ class _Reader:
     def _operator(self, operator: Operator, node: Operation) -> None:
         """Import one operator, or skip it if what it reads was refused."""
         if operator.kind not in HANDLERS:
-            node.refuse(*_REASONS.get(operator.kind, _UNKNOWN))
+            node.refuse(*_UNKNOWN)
         missing = [i for i in operator.inputs if i is not None and i not in self.values]
         for i in self.blocked.intersection(missing):
             self._stand_in(node, i)
@@ -206,13 +201,19 @@ class _Reader:
             if i != operator.outputs[0] and (
                     node.quantization_of(self.file.tensors[i]) != node.quantization()):
                 node.refuse("its results have different scales", "convert the model again")
-            if isinstance(value, Activation) and value.shape != shape[1:]:
+            if isinstance(value, Activation) and not self._agrees(i, value.shape):
                 node.refuse(f"its result has the shape {list(shape)} in the file, but it computes "
                             f"{['n', *value.shape]}", "convert the model again")
             self.values[i] = value
             if isinstance(value, Activation) and value.state is State.HOST:
                 self.hosted[i] = node
         self.ledger.imported(node, found)
+
+    def _agrees(self, i: int, shape: tuple[int, ...]) -> bool:
+        """Tell whether a batchless shape can be that of a tensor of the file."""
+        known = self.file.tensors[i].signature[1:]
+        return len(known) == len(shape) and all(
+            size in (-1, n) for size, n in zip(known, shape, strict=True))
 
     def _stand_in(self, node: Operation, i: int) -> None:
         """Give a refused operator's result a map of the file's shape and scale, if it is sound.

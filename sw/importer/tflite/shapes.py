@@ -1,4 +1,4 @@
-"""SHAPE, STRIDED_SLICE and PACK of sizes: how converters spell a Flatten of any batch."""
+"""SHAPE, STRIDED_SLICE, PACK and CONCATENATION of sizes: how converters spell an open batch."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from systolith.sw.importer.builder import Builder
 from systolith.sw.importer.tflite.operation import Operation
 from systolith.sw.importer.values import Activation, Constant, Value
 
-__all__ = ["HANDLERS", "slice_of_sizes"]
+__all__ = ["HANDLERS", "concatenation_of_sizes", "slice_of_sizes"]
 
 
 def shape(builder: Builder, node: Operation) -> Value:
@@ -43,6 +43,14 @@ def pack(builder: Builder, node: Operation) -> Value:
     if not all(isinstance(value, Constant) and value.array.ndim == 0 for value in node.inputs):
         node.refuse("stacking feature maps is not supported", "use CONCATENATION")
     return Constant(np.array([value.array for value in node.inputs]))
+
+
+def concatenation_of_sizes(node: Operation) -> Value:
+    """Import CONCATENATION of lists of sizes."""
+    parts = [value.array for value in node.inputs]
+    if any(part.ndim != 1 or part.dtype.kind not in "iu" for part in parts):
+        node.refuse("it joins constants", "convert the model again, which folds them")
+    return Constant(np.concatenate(parts))
 
 
 HANDLERS = {"SHAPE": shape, "PACK": pack}

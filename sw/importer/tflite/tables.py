@@ -7,6 +7,7 @@ uses for LOGISTIC and TANH), ``HardSwishPrepare`` in ``tensorflow/lite/kernels/a
 ``tensorflow/lite/kernels/internal/reference/hard_swish.h``.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -98,7 +99,29 @@ def _saturate(x: np.ndarray) -> np.ndarray:
     return np.clip(x, -(1 << 15), (1 << 15) - 1)
 
 
+def elu(x: np.ndarray) -> np.ndarray:
+    """Return x, below 0 ``exp(x) - 1``."""
+    return np.where(x < 0, np.expm1(x), x)
+
+
+def gelu(node: Operation, source: Quantization, target: Quantization) -> np.ndarray:
+    """Return ``x * P(X <= x)`` of a normal X, or its approximation by a hyperbolic tangent."""
+    def exact(x: np.ndarray) -> np.ndarray:
+        turned = (x * np.float32(-np.sqrt(0.5))).astype(np.float32)
+        return x / 2 * np.float32([math.erfc(value) for value in turned])
+
+    def approximate(x: np.ndarray) -> np.ndarray:
+        single = x.astype(np.float32)
+        inner = single + np.float32(0.044715) * single * single * single
+        powers = np.tanh((np.float32(np.sqrt(2 / np.pi)) * inner).astype(np.float64))
+        return np.float32(0.5) * single * (1 + powers.astype(np.float32))
+    function = approximate if node.attribute("Approximate") else exact
+    return smooth(function)(node, source, target)
+
+
 HANDLERS = {
+    "ELU": tabulated(smooth(elu)),
+    "GELU": tabulated(gelu),
     "LOGISTIC": tabulated(smooth(logistic)),
     "TANH": tabulated(smooth(np.tanh)),
     "HARD_SWISH": tabulated(hard_swish),
