@@ -166,7 +166,8 @@ _VERSIONS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 4, "ADD": 
              "LOGISTIC": 2, "TANH": 2, "LEAKY_RELU": 2, "TRANSPOSE": 2, "TRANSPOSE_CONV": 3,
              "RESIZE_NEAREST_NEIGHBOR": 3, "STRIDED_SLICE": 2, "SLICE": 2, "SPLIT": 2,
              "SPLIT_V": 2, "MUL": 2, "GATHER": 2, "MIRROR_PAD": 2, "PRELU": 1,
-             "SPACE_TO_DEPTH": 2}
+             "SPACE_TO_DEPTH": 2, "REDUCE_MAX": 2, "MAXIMUM": 2, "MINIMUM": 2, "GELU": 2,
+             "RESIZE_BILINEAR": 3, "TILE": 1, "SPACE_TO_BATCH_ND": 3, "BATCH_TO_SPACE_ND": 3}
 
 
 def _offsets(writer, offsets):

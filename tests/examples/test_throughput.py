@@ -9,7 +9,7 @@ from systolith.hw.config import Config
 from systolith.sw.compiler import compile_graph
 from systolith.sw.traffic import traffic
 
-CONFIG = Config(name="small", rows=4, columns=4, post_lanes=4, banks=2, bank_words=512,
+CONFIG = Config(name="small", rows=4, columns=4, post_lanes=4, banks=2, bank_words=2048,
                 frame_bytes=64)
 
 
@@ -35,7 +35,7 @@ def test_traffic_counts_every_byte_of_every_frame():
 @pytest.mark.slow
 def test_what_takes_longer_sets_the_pace():
     """Transfers both ways overlap each other and computing: nothing else takes time."""
-    work = Work("conv", lambda: conv3x3(8, 8))
+    work = Work("conv", lambda: conv3x3(16, 8))
     program = compile_graph(work.load(), CONFIG)
     knee = program.predicted_cycles / traffic(program).most
     lines = [Line("fast", 1), Line("slow", int(3 * knee))]

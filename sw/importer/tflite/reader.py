@@ -48,6 +48,11 @@ HANDLERS = {**convolution.HANDLERS, **pooling.HANDLERS, **elementwise.HANDLERS,
             **selection.HANDLERS, **joining.HANDLERS, **shapes.HANDLERS, **tables.HANDLERS,
             **hosting.HANDLERS}
 
+#: Operators people try, and what to do instead.
+_REASONS = {
+    "ELU": ("it has no integer kernel in TFLite: the converter leaves it float",
+            "train with RELU, LEAKY_RELU, GELU or HARD_SWISH"),
+}
 _UNKNOWN = (
     "the operator is not supported",
     "replace it by supported ones, or cut the model there and compute the rest on the host")
@@ -176,7 +181,7 @@ class _Reader:
     def _operator(self, operator: Operator, node: Operation) -> None:
         """Import one operator, or skip it if what it reads was refused."""
         if operator.kind not in HANDLERS:
-            node.refuse(*_UNKNOWN)
+            node.refuse(*_REASONS.get(operator.kind, _UNKNOWN))
         missing = [i for i in operator.inputs if i is not None and i not in self.values]
         for i in self.blocked.intersection(missing):
             self._stand_in(node, i)

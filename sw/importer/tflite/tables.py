@@ -1,9 +1,10 @@
-"""LOGISTIC, TANH and HARD_SWISH at the end of a model: tables of 256 results for the host.
+"""LOGISTIC, TANH, GELU and HARD_SWISH at the end of a model: tables of 256 results for the host.
 
 References
 ----------
 ``LUTPopulate`` in ``tensorflow/lite/kernels/internal/common.h`` (which LiteRT's reference resolver
-uses for LOGISTIC and TANH), ``HardSwishPrepare`` in ``tensorflow/lite/kernels/activations.cc`` and
+uses for LOGISTIC, TANH and GELU), ``HardSwishPrepare`` in
+``tensorflow/lite/kernels/activations.cc`` and
 ``tensorflow/lite/kernels/internal/reference/hard_swish.h``.
 """
 
@@ -99,11 +100,6 @@ def _saturate(x: np.ndarray) -> np.ndarray:
     return np.clip(x, -(1 << 15), (1 << 15) - 1)
 
 
-def elu(x: np.ndarray) -> np.ndarray:
-    """Return x, below 0 ``exp(x) - 1``."""
-    return np.where(x < 0, np.expm1(x), x)
-
-
 def gelu(node: Operation, source: Quantization, target: Quantization) -> np.ndarray:
     """Return ``x * P(X <= x)`` of a normal X, or its approximation by a hyperbolic tangent."""
     def exact(x: np.ndarray) -> np.ndarray:
@@ -120,7 +116,6 @@ def gelu(node: Operation, source: Quantization, target: Quantization) -> np.ndar
 
 
 HANDLERS = {
-    "ELU": tabulated(smooth(elu)),
     "GELU": tabulated(gelu),
     "LOGISTIC": tabulated(smooth(logistic)),
     "TANH": tabulated(smooth(np.tanh)),
