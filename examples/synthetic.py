@@ -19,8 +19,8 @@ from systolith.sw.ir import Add, Conv, Graph, Op, Pool, Port, Requant, Tensor
 from systolith.sw.numerics import ADD_LEFT_SHIFT, quantize_multiplier
 
 __all__ = [
-    "NETWORKS", "autoencoder", "conv3x3", "dscnn", "lenet", "lenet_dense", "lenet_features",
-    "mobilenetv1_025", "resnet8",
+    "NETWORKS", "Builder", "autoencoder", "conv3x3", "dscnn", "lenet", "lenet_dense",
+    "lenet_features", "mobilenetv1_025", "resnet8",
 ]
 
 #: Standard deviation of a layer's results before saturation, in steps of the output.

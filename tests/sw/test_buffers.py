@@ -68,9 +68,10 @@ def test_only_the_span_changes_from_image_to_image(b, seed):
     one, other = b.pack(random_array(b, seed)), b.pack(random_array(b, seed + 1))
     assert np.array_equal(one[:b.span.start], other[:b.span.start])
     assert np.array_equal(one[b.span.stop:], other[b.span.stop:])
-    placed = Map(b.tensor, Halo(*b.halo), b.channels)
-    h, w, _ = b.tensor.shape
-    assert (b.span.start, b.span.stop) == (placed.at(0, 0, 0), placed.at(h - 1, w, 0))
+    placed = Map(b.tensor, Halo(*b.halo), b.channels, interleave=b.interleave)
+    h, w, c = b.tensor.shape
+    assert b.span.start == placed.at(0, 0) - placed.lead(0) * c
+    assert b.span.stop == placed.at(h - 1, w) - placed.lead(h - 1) * c
 
 
 @given(buffers())
