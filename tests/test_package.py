@@ -19,7 +19,8 @@ ALLOWED = {
     "examples": ("hw.config", "sw", "sim", "boards"),
 }
 #: Modules that tests cannot import: they run inside the RTL simulator, or need PyTorch.
-ELSEWHERE = ("systolith.sim.benches", "systolith.examples.training")
+ELSEWHERE = ("systolith.sim.benches", "systolith.examples.training",
+             "systolith.examples.from_pytorch")
 #: Files that are run, not imported.
 SCRIPTS = ("train.py", "make.py")
 
