@@ -3,7 +3,7 @@
     pip install --group train
     python examples/from_pytorch.py
 
-takes half a minute. Nothing but ``train`` and ``export`` needs PyTorch.
+Nothing but ``network``, ``train`` and ``export`` needs PyTorch.
 """
 
 import tempfile

@@ -3,7 +3,7 @@
     pip install tensorflow ai-edge-litert
     python examples/from_keras/convert.py
 
-takes a minute and writes the two files beside this script anew. Nothing but ``train`` and
+writes the two files beside this script anew. Nothing but ``train`` and
 ``convert`` needs TensorFlow.
 """
 
