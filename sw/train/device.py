@@ -138,7 +138,7 @@ class DeviceExecutor:
         self._store_map(plan.loss.result, loss.gradient)
         backward = self._program(("backward", len(x)), exponents, lambda: lower_items(
             plan.backward, plan.network, self.config, self.memory, exponents, len(x)))
-        self._run(backward, seed)
+        self.run(backward, seed)
         report.ranges |= self._ranges(backward)
         return report
 
@@ -146,7 +146,7 @@ class DeviceExecutor:
         """Change momentum and parameters by the gradients, and set the gradients to 0."""
         program = self._program(("update", rule), exponents, lambda: lower_update(
             self.stacking.plan, self.config, self.memory, exponents, rule))
-        self._run(program, seed)
+        self.run(program, seed)
         return Report(ranges=self._ranges(program))
 
     def _forward(self, x: np.ndarray,
@@ -155,7 +155,7 @@ class DeviceExecutor:
         program = self._program(("forward", len(x)), exponents, lambda: lower_items(
             plan.forward, plan.network, self.config, self.memory, exponents, len(x)))
         self._store_map(plan.network.input, self.stacking.input(x))
-        self._run(program, 0)
+        self.run(program, 0)
         return self._load_map(plan.network.output, len(x)), program
 
     def _program(self, key: tuple, exponents: Mapping[str, int], make) -> Program:
@@ -167,7 +167,7 @@ class DeviceExecutor:
             self._programs[whole] = make()
         return self._programs[whole]
 
-    def _run(self, program: Program, seed: int) -> None:
+    def run(self, program: Program, seed: int) -> None:
         """Write a job and run it."""
         backend = self.backend
         for address, values in program.constants.items():

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from systolith.hw.isa import LoadKind
 from systolith.sw.nests import Loop
 from systolith.sw.train.graph import Conv
-from systolith.sw.train.lowering.job import Job, blocks, windows
+from systolith.sw.train.lowering.job import Job, blocks, spans, windows
 from systolith.sw.train.lowering.memory import Map
 from systolith.sw.train.lowering.nests import Outer, ResultNest, Stream, Tiles
 from systolith.sw.train.lowering.scatter import Spread, scatter
@@ -181,16 +181,35 @@ def _parts(job: Job, shape: _Shape) -> list[tuple[int, int, int, int]]:
 
 
 def bias_gradient(job: Job, item: BiasGradient) -> None:
-    """Outer products of one and ``dy``."""
-    c = job.config
+    """Sum ``dy`` over pixels and images: outer products with one, or passes of an identity tile."""
     dy = job.memory.maps[item.dy]
-    height, width, channels = dy.shape
-    right = job.exponents[item.result] - item.sums(job.exponents)
-    gradient = job.memory.arrays[item.result]
-    for o in range(0, channels, c.columns):
-        ones = Outer(base=job.diagonal(), pass_level=3, group_level=3, tail=job.whole,
-                     loops=[Loop(width), Loop(height), Loop(job.images)])
-        job.add(_operands(job, dy, o, 1), ones, ResultNest(
-            base=gradient + o, valid=min(c.columns, channels - o), operand=gradient + o,
-            left=right, right=right, stochastic=True, loops=[Loop(1)]), reads=(item.dy,))
+    c = job.config
+    if dy.shape[:2] == (1, 1) and dy.channels <= c.columns * c.accumulator_depth:
+        _dense_bias(job, item, dy)
+    else:
+        height, width, _ = dy.shape
+        for first in range(0, dy.channels, c.columns):
+            ones = Outer(base=job.diagonal(), pass_level=3, group_level=3, tail=job.whole,
+                         loops=[Loop(width), Loop(height), Loop(job.images)])
+            job.add(_operands(job, dy, first, 1), ones, _bias(job, item, first), reads=(item.dy,))
     job.complete(item.result)
+
+
+def _dense_bias(job: Job, item: BiasGradient, dy: Map) -> None:
+    """Sum over the images, one pass each; all channels are vectors of the same pass."""
+    for first, lanes, vectors in spans(dy.channels, job.config.columns):
+        job.add(job.diagonal_tiles(count=job.images))
+        sums = Stream(base=dy.at() + first, pass_level=1, group_level=2, tail=job.whole,
+                      loops=[Loop(vectors, lanes, 1), Loop(job.images, dy.image)])
+        post = _bias(job, item, first)
+        post.valid, post.loops = lanes, [Loop(vectors, lanes, 1, lanes)]
+        job.add(sums, post, reads=(item.dy,))
+
+
+def _bias(job: Job, item: BiasGradient, first: int) -> ResultNest:
+    """Return the nest that adds one sum to the gradient of some channels, those from one on."""
+    gradient = job.memory.arrays[item.result] + first
+    right = job.exponents[item.result] - item.sums(job.exponents)
+    channels = job.memory.maps[item.dy].channels
+    return ResultNest(base=gradient, operand=gradient, left=right, right=right, stochastic=True,
+                      valid=min(job.config.columns, channels - first), loops=[Loop(1)])

@@ -14,7 +14,7 @@ from systolith.sw.nests import Loop, Nest, Token
 from systolith.sw.train.lowering.memory import Map, MemoryPlan
 from systolith.sw.train.lowering.nests import ResultNest, Tiles
 
-__all__ = ["Job", "Program", "blocks", "windows"]
+__all__ = ["Job", "Program", "blocks", "spans", "windows"]
 
 
 @dataclass(slots=True)
@@ -98,7 +98,7 @@ class Job:
     def fill_span(self, base: int, size: int) -> None:
         """Write zeros from an address on."""
         width = self.config.columns
-        for start, lanes, count in _spans(size, width):
+        for start, lanes, count in spans(size, width):
             self.add(ResultNest(base=base + start, loops=[Loop(count, lanes)], valid=lanes,
                                 fill=True))
 
@@ -121,14 +121,14 @@ class Job:
         return Program(words, constants, tuple(self.reported))
 
 
-def _spans(size: int, width: int) -> list[tuple[int, int, int]]:
-    """Cut a line of elements: (start, lanes, vectors) of whole vectors, and of what is left."""
-    whole, rest, spans = size // width, size % width, []
+def spans(size: int, width: int) -> list[tuple[int, int, int]]:
+    """Cut a line of elements: (start, width, count) of whole vectors, and of what is left."""
+    (whole, rest), found = divmod(size, width), []
     for start in range(0, whole, 1 << 16):
-        spans.append((start * width, width, min(1 << 16, whole - start)))
+        found.append((start * width, width, min(1 << 16, whole - start)))
     if rest:
-        spans.append((whole * width, rest, 1))
-    return spans
+        found.append((whole * width, rest, 1))
+    return found
 
 
 def blocks(images: int, height: int, width: int, most: int) -> list[tuple[int, int, int, int]]:
