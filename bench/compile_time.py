@@ -15,9 +15,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import TypeVar
 
-from networks import Builder
-
 from systolith.boards.targets import find_config
+from systolith.examples.synthetic import Builder
 from systolith.examples.zoo import ZOO
 from systolith.hw.config import Config
 from systolith.sw.compiler import compile_graph
@@ -27,7 +26,7 @@ from systolith.sw.ir import Graph
 from systolith.sw.partition import compile_network
 
 #: Layers of the chains.
-LENGTHS = (10, 20, 40, 80)
+LENGTHS = (10, 20, 40, 80, 160)
 _CHANNELS, _SIZE = 4, 8
 #: Program words that hold the longest chain.
 _WORDS = 1 << 14

@@ -42,6 +42,8 @@ def command(
     suite: Annotated[Suite, typer.Option(
         help="cycles: of one image, its input on chip. throughput: images a second, back to back "
              "through links of several rates.")] = Suite.CYCLES,
+    batch: Annotated[int, typer.Option(
+        min=1, help="Images that a job takes; cycles are an image's share of its job.")] = 1,
     check: Annotated[bool, typer.Option(
         "--check", help="Fail where cycles grew over the committed baseline by more than 1 %.")] = (
             False),
@@ -64,7 +66,7 @@ def command(
     strict = bool(network) and len(configs) == 1
     if suite is Suite.THROUGHPUT:
         return _throughput(out, configs, works, strict, byte_cycles)
-    return _cycles(out, configs, works, strict, check)
+    return _cycles(out, configs, works, strict, check, batch)
 
 
 def _measured(out: Output, configs: list["Config"], works: list["Work"], strict: bool,
@@ -90,13 +92,14 @@ def _measured(out: Output, configs: list["Config"], works: list["Work"], strict:
 
 
 def _cycles(out: Output, configs: list["Config"], works: list["Work"], strict: bool,
-            check: bool) -> int:
+            check: bool, batch: int) -> int:
     from systolith.examples import benchmark
     from systolith.examples.bars import bar_of
 
     rows, left_out = [], {}
     for config, measured, misfits in _measured(
-            out, configs, works, strict, lambda work, config: [benchmark.measure(work, config)]):
+            out, configs, works, strict,
+            lambda work, config: [benchmark.measure(work, config, batch)]):
         rows += measured
         left_out[config.name] = misfits
         _print_cycles(out, config, measured, misfits)

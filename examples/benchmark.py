@@ -66,11 +66,13 @@ class Row:
     target: str
     macs: int
     #: Of one image on the RTL: from the job's start, its input on chip, to its last output word.
-    #: Of a network in segments the sum over its jobs.
+    #: Of a network in segments the sum over its jobs; of a batch its job's, shared, rounded up.
     cycles: int
     predicted_cycles: int
     #: Share of all multiply-accumulates the array could have done in these cycles.
     utilization: float
+    #: Images that a job takes.
+    batch: int = 1
 
 
 def find_work(name: str) -> Work:
@@ -103,8 +105,8 @@ def bench_config(name: str) -> Config:
     return find_config(str(_FOLDER / f"{name}.json") if name in _CONFIGS else name)
 
 
-def measure(work: Work, config: Config) -> Row:
-    """Run one image of random pixels on the compiled RTL.
+def measure(work: Work, config: Config, batch: int = 1) -> Row:
+    """Run one job of images of random pixels on the compiled RTL.
 
     Raises
     ------
@@ -116,17 +118,17 @@ def measure(work: Work, config: Config) -> Row:
         If the simulation fails.
     """
     graph = work.load()
-    program = compile_network(graph, config)
-    image = random_inputs(graph, 1)
+    program = compile_network(graph, config, batch)
+    images = random_inputs(graph, batch)
     with device.open("sim:", config) as opened:
         opened.load(program)
-        run = opened.run(image)
-    check_answers(work, config, graph, image, run.outputs)
+        run = opened.run(images)
+    check_answers(work, config, graph, images, run.outputs)
     macs = sum(graph.macs(op) for op in graph.ops)
-    cycles, = run.cycles
-    return Row(network=work.name, target=config.name, macs=macs, cycles=cycles,
-               predicted_cycles=program.predicted_cycles,
-               utilization=macs / (config.multipliers * cycles))
+    cycles, = set(run.cycles)
+    return Row(network=work.name, target=config.name, macs=macs, batch=batch,
+               cycles=-(-cycles // batch), predicted_cycles=-(-program.predicted_cycles // batch),
+               utilization=batch * macs / (config.multipliers * cycles))
 
 
 def check_answers(work: Work, config: Config, graph: Graph, images: np.ndarray,

@@ -18,6 +18,8 @@ from systolith.sw.tiling import pixel_tiles
 
 __all__ = ["Constants", "Emitter", "pack_constants"]
 
+#: Cycles of one fill of a halo, if rows are so short: it must end before POST is needed again.
+_FILL = 192
 #: Accumulator stores: so many groups can be streamed before one is drained.
 _STORES = 2
 #: No saturation beyond that of int8.
@@ -106,12 +108,17 @@ class Emitter:
         ]
         nests = []
         for base, length, count in runs:
-            if length and count:
-                lanes = max(n for n in range(1, self.config.post_lanes + 1) if length % n == 0)
+            if not length:
+                continue
+            lanes = max(n for n in range(1, self.config.post_lanes + 1) if length % n == 0)
+            most = max(1, _FILL // (length // lanes))
+            for first in range(0, count, most):
                 nests.append(PostNest(
-                    base=base, valid=lanes, zero_point=target.tensor.zero_point, fill=True,
-                    relocate=self.relocated.get(name, Relocate.NONE), op=f"halo of {name}",
-                    loops=[Loop(length // lanes, lanes), Loop(count, target.pitch)]))
+                    base=base + first * target.pitch, valid=lanes, fill=True,
+                    zero_point=target.tensor.zero_point, op=f"halo of {name}",
+                    relocate=self.relocated.get(name, Relocate.NONE),
+                    loops=[Loop(length // lanes, lanes),
+                           Loop(min(most, count - first), target.pitch)]))
         return nests
 
     def step(self, step: Step, plans: list[Plan], constants: list[Constants],

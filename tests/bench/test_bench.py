@@ -25,7 +25,7 @@ MACS = {
 def bench_path(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCH))
     yield
-    for name in ("conv", "predict"):
+    for name in ("compile_time", "conv", "predict"):
         sys.modules.pop(name, None)
 
 
@@ -56,6 +56,15 @@ def test_batched_lenet_is_lenet():
 
 
 CONFIG = Config(rows=8, columns=4, post_lanes=4, banks=2, bank_words=256, accumulator_depth=64)
+
+
+def test_compiling_grows_with_the_layers():
+    """Twice the layers take twice the memory, give or take; times are for the script to tell."""
+    compile_time = importlib.import_module("compile_time")
+    short, long = compile_time.chains(find_config("ulx3s-85f"), (6, 24))
+    assert (short.name, long.name) == ("6 layers", "24 layers")
+    assert 0 < short.seconds < long.seconds
+    assert long.mebibytes < 6 * short.mebibytes
 
 
 def test_prediction_is_the_programs():

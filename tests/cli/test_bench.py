@@ -1,3 +1,4 @@
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -17,10 +18,10 @@ def measured(monkeypatch):
     """Return a dict, network -> cycles, that stands in for the RTL; None does not fit."""
     cycles = {"lenet": 7_000, "resnet8": None}
 
-    def measure(work, config):
+    def measure(work, config, batch):
         if cycles[work.name] is None:
             raise CapacityError("needs more than there is")
-        return row(work.name, config.name, cycles[work.name])
+        return replace(row(work.name, config.name, cycles[work.name]), batch=batch)
     monkeypatch.setattr(benchmark, "measure", measure)
     monkeypatch.setattr(benchmark, "WORKS", {name: benchmark.WORKS[name] for name in cycles})
     return cycles
@@ -31,10 +32,15 @@ def test_rows(systolith, measured):
     assert run.code == 0
     assert run.json["rows"] == [{
         "network": "lenet", "target": "ulx3s-85f", "macs": 416_520, "cycles": 7_000,
-        "predicted_cycles": 7_000, "utilization": 0.3}]
+        "predicted_cycles": 7_000, "utilization": 0.3, "batch": 1}]
     assert run.json["bars"] == [{"target": "ulx3s-85f", "network": "lenet", "cycles": None,
                                  "utilization": 0.4, "met": False}]
     assert "0.07" in run.err and "40%" in run.err and "MISSED" in run.err
+
+
+def test_a_batch(systolith, measured):
+    run = systolith("bench", "-n", "lenet", "--batch", "8", "--json")
+    assert run.json["rows"][0]["batch"] == 8
 
 
 def test_several_targets(systolith, measured):

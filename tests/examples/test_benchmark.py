@@ -126,6 +126,16 @@ def test_networks_in_segments_are_measured(monkeypatch):
     assert row.cycles == row.predicted_cycles > 0
 
 
+def test_images_of_a_batch_share_their_job(monkeypatch):
+    monkeypatch.setattr(benchmark.device, "open",
+                        lambda url, config: Device(MachineDevice(config)))
+    work, config = find_work("lenet"), bench_config("ulx3s-85f")
+    row, alone = (measure(work, config, batch) for batch in (8, 1))
+    assert (row.batch, alone.batch, row.macs) == (8, 1, alone.macs)
+    assert row.cycles == row.predicted_cycles < 0.6 * alone.cycles
+    assert row.utilization > 0.7
+
+
 @pytest.mark.parametrize("error", [0, 1])
 def test_an_answer_that_differs_is_an_error(monkeypatch, error):
     golden = np.arange(10, dtype=np.float32)[None]
@@ -140,4 +150,5 @@ def test_an_answer_that_differs_is_an_error(monkeypatch, error):
     row = measure(find_work("lenet"), config)
     assert dataclasses.asdict(row) == {
         "network": "lenet", "target": "ulx3s-85f", "macs": 416_520, "cycles": 20_000,
-        "predicted_cycles": row.predicted_cycles, "utilization": 416_520 / 128 / 20_000}
+        "predicted_cycles": row.predicted_cycles, "utilization": 416_520 / 128 / 20_000,
+        "batch": 1}
