@@ -59,12 +59,12 @@ CONFIG = Config(rows=8, columns=4, post_lanes=4, banks=2, bank_words=256, accumu
 
 
 def test_compiling_grows_with_the_layers():
-    """Twice the layers take twice the memory, give or take; times are for the script to tell."""
+    """Three times the layers, about three times the memory; times are for the script to tell."""
     compile_time = importlib.import_module("compile_time")
-    short, long = compile_time.chains(find_config("ulx3s-85f"), (6, 24))
-    assert (short.name, long.name) == ("6 layers", "24 layers")
+    short, long = compile_time.chains(find_config("ulx3s-85f"), (20, 60))
+    assert (short.name, long.name) == ("20 layers", "60 layers")
     assert 0 < short.seconds < long.seconds
-    assert long.mebibytes < 6 * short.mebibytes
+    assert long.mebibytes < 5 * short.mebibytes
 
 
 def test_prediction_is_the_programs():
