@@ -1,23 +1,10 @@
-"""Predict the cycles of the benchmark networks, and of a training step of LeNet-5, on a target.
+"""Predict the cycles of the benchmark networks on a target.
 
     python bench/predict.py
     python bench/predict.py --layers --json
 
-Inference: every network is compiled; its cycles are those of the exact cycle model, for one image
-with nothing transferred beside it.
-
-Training, per image of a batch: forward passes are compiled too, the fully connected layers on the
-whole batch at once (a nest takes as many cycles with 16-bit operands as with 8). The backward
-passes cannot be compiled; their nests are counted as ``passes * max(vectors, load_words)``, with R
-rows and C columns, for a layer of k x k kernels, ``ci`` inputs and ``co`` outputs:
-
-- gradient of the input, a convolution of the output's gradient with the kernel turned around:
-  ``ceil(ci / C) * k * ceil(k * co / R)`` passes over the input's pixels;
-- gradient of the weights, R x C of them at a time kept in the array (output stationary):
-  ``ceil(co / C) * k * ceil(k * ci / R)`` passes over the output's pixels;
-- update, once a batch: POST adds gradients to weights as residuals, ``post_lanes`` at a time.
-
-Routing gradients through the pools, and the loss, are not counted.
+Every network is compiled; its cycles are those of the exact cycle model, for one image with
+nothing transferred beside it. Training: ``bench/training.py``.
 """
 
 import argparse
@@ -28,16 +15,13 @@ from dataclasses import asdict, dataclass, field
 
 from systolith.boards.targets import find_config
 from systolith.examples.bars import most_cycles
-from systolith.examples.synthetic import NETWORKS, lenet_dense, lenet_features
+from systolith.examples.synthetic import NETWORKS
 from systolith.hw.config import Config
-from systolith.hw.latency import RESIDUAL_CYCLES
 from systolith.sw.compiler import compile_graph
 from systolith.sw.errors import CapacityError, SystolithError
 from systolith.sw.ir import Add, Conv, Graph, Op
 from systolith.sw.program import LayerInfo
 
-#: Most cycles an image of a training step may take, and the batch.
-TRAINING_BAR, BATCH = 10_000, 32
 #: Reductions that fill less of their rows than this are called short.
 _WELL_FILLED = 0.9
 
@@ -105,53 +89,6 @@ def _reason(op: Op, graph: Graph, layer: LayerInfo, config: Config) -> str:
     return "residual additions" if "Add" in layer.op else "full convolutions"
 
 
-def training_step(config: Config, batch: int = BATCH) -> dict[str, float]:
-    """Return the cycles per image of the parts of a training step of LeNet-5.
-
-    Raises
-    ------
-    CapacityError
-        If the forward passes do not fit.
-    """
-    features, dense = lenet_features(), lenet_dense(batch)
-    parts = {"forward, convolutions": float(compile_graph(features, config).predicted_cycles),
-             "forward, dense": compile_graph(dense, config).predicted_cycles / batch}
-    weights = 0
-    for graph, images, kind in ((features, batch, "convolution"), (dense, 1, "dense")):
-        layers = [op for op in graph.ops if isinstance(op, Conv)]
-        for i, op in enumerate(layers, 1):
-            weights += op.weights.size
-            if graph is dense or i > 1:          # nobody needs the gradient of the image
-                parts[f"input gradient, {kind} {i}"] = _backward(
-                    op, op.x, op.weights.shape[::3], graph, images, config) / batch
-            parts[f"weight gradient, {kind} {i}"] = _backward(
-                op, op.output, op.weights.shape[::-3], graph, images, config) / batch
-    results = -(-weights // config.post_lanes)
-    return parts | {"update": results * RESIDUAL_CYCLES / batch}
-
-
-def _backward(op: Conv, pixels: str, channels: tuple[int, int], graph: Graph, images: int,
-              config: Config) -> int:
-    """Return the cycles of one gradient for ``images`` images.
-
-    Parameters
-    ----------
-    op : Conv
-        The layer.
-    pixels : str
-        Tensor whose pixels are the vectors of a pass.
-    channels : tuple of int
-        Channels along the rows and along the columns of the array.
-    graph, images, config
-        The layer's graph, the images of it in a batch, and the target.
-    """
-    h, w, _ = graph.tensors[pixels].shape
-    along_rows, along_columns = channels
-    _, kh, kw, _ = op.weights.shape
-    passes = -(-along_columns // config.columns) * kh * -(-kw * along_rows // config.rows)
-    return passes * max(h * w * images, config.load_words)
-
-
 def network_table(predictions: list[Prediction], layers: bool) -> str:
     """Return the networks' figures as text."""
     heads = "".join(f"{head:>{width}}" for head, width in (
@@ -169,26 +106,6 @@ def network_table(predictions: list[Prediction], layers: bool) -> str:
     return "\n".join(lines)
 
 
-def training_macs() -> int:
-    """Return the multiply-accumulates of a training step of LeNet-5 for one image."""
-    forward = [graph.macs(op) for graph in (lenet_features(), lenet_dense(1)) for op in graph.ops]
-    first, *rest = (macs for macs in forward if macs)
-    return 2 * first + 3 * sum(rest)             # nobody needs the gradient of the image
-
-
-def training_table(parts: dict[str, float], config: Config) -> str:
-    """Return the parts of a training step as text, the longest first."""
-    total = sum(parts.values())
-    ordered = sorted(parts.items(), key=lambda item: -item[1])
-    verdict = f"; MISSED: most in {ordered[0][0]}" if total > TRAINING_BAR else ""
-    ideal = training_macs() / config.multipliers
-    title = f"LeNet-5 training step, cycles per image of a batch of {BATCH}"
-    lines = [f"{title}: {total:,.0f} (bar {TRAINING_BAR:,}{verdict})"]
-    lines += [f"  {name:34}{cycles:9,.0f}{cycles / total:7.1%}" for name, cycles in ordered]
-    lines.append(f"  {'(every multiplier busy, no update)':34}{ideal:9,.0f}{ideal / total:7.1%}")
-    return "\n".join(lines)
-
-
 def main() -> int:
     """Print the predictions; bars missed are reported, not an error."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -200,17 +117,14 @@ def main() -> int:
         config = find_config(arguments.target)
         predictions = [predict(make(), config, most_cycles(config.name, name))
                        for name, make in NETWORKS.items()]
-        parts = training_step(config)
     except SystolithError as error:
         print(f"predict: {error}", file=sys.stderr)
         return error.exit_code
     if arguments.json:
-        print(json.dumps({"networks": [asdict(p) | {"missed": p.missed} for p in predictions],
-                          "training": {"bar": TRAINING_BAR, "batch": BATCH, "parts": parts}},
+        print(json.dumps({"networks": [asdict(p) | {"missed": p.missed} for p in predictions]},
                          indent=1))
     else:
-        print(network_table(predictions, arguments.layers), "",
-              training_table(parts, config), sep="\n")
+        print(network_table(predictions, arguments.layers))
     return 0
 
 

@@ -1,13 +1,15 @@
-"""Images a second of the instruction-level model in training: LeNet-5, batches of 32.
+"""LeNet-5 trained on a device, batches of 32: cycles an image, and the speed of ``machine:``.
 
     python bench/training.py [--micro-batch 4] [--banks 10] [--steps 6]
 
-The device has 16 x 8 multipliers; 10 banks are 320 KiB. Seconds are those of the processor, so
+The device has 16 x 8 multipliers; 10 banks are 320 KiB. Cycles are those of the three jobs of a
+step, predicted, without what is transferred between them. Seconds are those of the processor, so
 other programs hardly matter; the images are noise, which makes no difference to the speed. The
 first steps, in which programs are made, do not count.
 """
 
 import argparse
+import math
 import time
 
 import numpy as np
@@ -15,14 +17,42 @@ import numpy as np
 from systolith.examples.fixed_point import lenet
 from systolith.hw.config import Config
 from systolith.sim.machine_device import MachineDevice
+from systolith.sw.timing import measure
 from systolith.sw.train.device import DeviceExecutor
-from systolith.sw.train.gradients import plan_training
+from systolith.sw.train.gradients import Plan, plan_training
+from systolith.sw.train.graph import Conv
 from systolith.sw.train.settings import Settings
 from systolith.sw.train.trainer import Trainer
 
-BATCH = 32
+#: Most cycles an image of a step may take.
+BAR, BATCH = 10_000, 32
 #: Steps before counting.
 BEGINNING = 2
+
+
+def cycles(executor: DeviceExecutor) -> dict[str, int]:
+    """Return the cycles of each job of a step."""
+    return {key[0]: measure(executor.config, program.words).cycles
+            for key, program in executor.programs.items()}
+
+
+def macs(plan: Plan) -> int:
+    """Return the multiply-accumulates of a step for an image: forward, data, weights."""
+    network = plan.network
+    layers = [math.prod(network.shapes[node.output][:2]) * network.parameters[node.weights].size
+              for node in network.nodes if isinstance(node, Conv)]
+    return 3 * sum(layers) - layers[0]           # nobody needs the gradient of the image
+
+
+def table(executor: DeviceExecutor, micro_batch: int) -> str:
+    """Return the cycles of a step as text."""
+    config, name, jobs = executor.config, executor.plan.network.name, cycles(executor)
+    total = (jobs["forward"] + jobs["backward"]) / micro_batch + jobs["update"] / BATCH
+    share = macs(executor.plan) / config.multipliers / total
+    parts = ", ".join(f"{job} {count:,}" for job, count in jobs.items())
+    return (f"{name} on {config.describe()}, micro-batches of {micro_batch}: {total:,.0f} cycles "
+            f"an image{'' if total <= BAR else ': MISSED'} (bar {BAR:,}), {share:.1%} of peak; "
+            f"jobs: {parts}")
 
 
 def main() -> None:
@@ -45,9 +75,9 @@ def main() -> None:
                       random.integers(0, 10, count),
                       on_step=lambda step: times.append(time.process_time()))
     trainer.run()
+    print(table(executor, options.micro_batch))
     seconds = times[-1] - times[BEGINNING - 1]
-    print(f"lenet on {config.describe()}, micro-batches of {options.micro_batch}: "
-          f"{BATCH * options.steps / seconds:,.0f} images a second of the processor")
+    print(f"machine: {BATCH * options.steps / seconds:,.0f} images a second of the processor")
 
 
 if __name__ == "__main__":

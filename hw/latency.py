@@ -7,15 +7,15 @@ from systolith.hw.config import Config
 
 __all__ = [
     "ACCUMULATE_CYCLES", "AHEAD", "ALIGNED_LATENCY", "BANK_LATENCY", "CLAIM_LATENCY",
-    "DRAIN_LATENCY", "EXPONENTIAL_LATENCY", "FETCH_LATENCY", "GRANT_LATENCY", "OFFSET_AGE",
-    "PLACE_LEAD", "POST_LATENCY", "RANDOM_LATENCY", "RECIPROCAL_CYCLES", "REQUANTIZE_LATENCY",
-    "RESIDUAL_CYCLES", "RESIDUAL_LATENCY", "RESULT_AGE", "RESULT_INPUT", "RESULT_WAIT",
-    "ROUNDING_LATENCY", "SCALED_LATENCY", "SHALLOW_PRODUCT", "SHARED_REQUEST", "SUM_INPUT",
-    "TOTAL_WAIT", "TRAINING_LATENCY", "VECTOR_LATENCY", "WIDE_STAGES", "WINDOW_LATENCY",
-    "WRITE_LATENCY", "accumulate_cycles", "array_latency", "claim_latency", "claimable_word",
-    "drain_latency", "fill_latency", "load_cycle", "part_delay", "post_latency",
-    "post_read_latency", "read_latency", "requantize_latency", "shared_cycles",
-    "softmax_cycles", "take_latency",
+    "DRAIN_LATENCY", "EXPONENTIAL_LATENCY", "FETCH_LATENCY", "FLUSH_CYCLES", "GRANT_LATENCY",
+    "OFFSET_AGE", "PLACE_LEAD", "POST_LATENCY", "RANDOM_LATENCY", "RECIPROCAL_CYCLES",
+    "REQUANTIZE_LATENCY", "RESIDUAL_CYCLES", "RESIDUAL_LATENCY", "RESULT_AGE", "RESULT_INPUT",
+    "RESULT_WAIT", "ROUNDING_LATENCY", "SCALED_LATENCY", "SHALLOW_PRODUCT", "SHARED_REQUEST",
+    "SUM_INPUT", "TOTAL_WAIT", "TRAINING_LATENCY", "VECTOR_LATENCY", "WIDE_STAGES",
+    "WINDOW_LATENCY", "WRITE_LATENCY", "accumulate_cycles", "array_latency", "claim_latency",
+    "claimable_word", "drain_latency", "fill_latency", "load_cycle", "part_delay", "post_latency",
+    "post_read_latency", "read_latency", "requantize_latency", "shared_cycles", "softmax_cycles",
+    "take_latency",
 ]
 
 #: From a grant to the banks' reading: the winner, its copies, the banks' registers.
@@ -92,6 +92,8 @@ OFFSET_AGE = 2 + 1 + 2
 ROUNDING_LATENCY = OFFSET_AGE + 2
 #: From a step's sums to its result: with the maximum.
 TRAINING_LATENCY = ROUNDING_LATENCY + 1
+#: Behind the last result until all of a nest is on its way and its range is whole.
+FLUSH_CYCLES = 4
 #: How long before its sums the place of a step is needed: a lane's own place, the random number,
 #: the choice of the offset.
 PLACE_LEAD = 1 + RANDOM_LATENCY + 1 - OFFSET_AGE

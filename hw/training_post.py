@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from systolith.hw.config import Config
 from systolith.hw.descriptor import Descriptor, descriptor_port
 from systolith.hw.isa import POST_LOOPS, Engine
-from systolith.hw.latency import DRAIN_LATENCY, PLACE_LEAD, post_read_latency
+from systolith.hw.latency import DRAIN_LATENCY, FLUSH_CYCLES, PLACE_LEAD, post_read_latency
 from systolith.hw.memory import banks_needed, read_port, vector_write_port
 from systolith.hw.multiplier import delayed
 from systolith.hw.nest import NestWalker
@@ -18,8 +18,6 @@ __all__ = ["TrainingPost"]
 
 #: Results under way between the walker and memory, at most.
 _WRITE_QUEUE = 32
-#: Cycles behind the last result until all of a nest is on its way and its range is whole.
-_FLUSH_CYCLES = 4
 
 
 class TrainingPost(wiring.Component):
@@ -163,7 +161,7 @@ class TrainingPost(wiring.Component):
         m.d.comb += [self.release.eq(delayed(m, released, reading, "released")),
                      self.drain_store.eq(delayed(m, store, reading, "store"))]
 
-        left = Signal(range(_FLUSH_CYCLES + 1))
+        left = Signal(range(FLUSH_CYCLES + 1))
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += [d.idle.eq(1), d.take.eq(d.ready)]
@@ -179,7 +177,7 @@ class TrainingPost(wiring.Component):
                     m.next = "RUN"
             with m.State("RUN"):
                 with m.If(accept & walker.at_last.all()):
-                    m.d.sync += [running.eq(0), left.eq(_FLUSH_CYCLES)]
+                    m.d.sync += [running.eq(0), left.eq(FLUSH_CYCLES)]
                     m.next = "FLUSH"
                 with m.Elif(accept & group_end):
                     m.d.sync += running.eq(0)

@@ -75,7 +75,8 @@ class MachineDevice(Backend):
         odd, watchdog = self._csrs["DONE"] & 1, self._csrs["WATCHDOG"]
         self._csrs["DONE"] += 1
         try:
-            # there is no model of the cycles of training yet: its jobs count as 0
+            # a training step has other programs whenever an exponent changes, and the cycle model
+            # takes as long as a hundred images: its jobs count as 0
             if self._timing is None and not self.config.training:
                 self._timing = measure(self.config, self.machine.words)
             if self._timing and 0 < watchdog < self._timing.cycles - 1:

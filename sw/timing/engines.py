@@ -76,12 +76,12 @@ class Load(Walker):
     """The LOAD engine and the tile loader (``hw/load.py``)."""
 
     def __init__(self, config: Config):
-        super().__init__(config, config.load_fifo_depth, vector=False)
+        super().__init__(config, config.load_fifo_depth, vector=config.training)
         self.words, self.claimable = config.load_words, claimable_word(config)
         self.index_in_tile, self.full, self.enough = 0, False, False
 
-    def step(self, cycle, granted, swap, go, completed) -> bool:
-        """Advance a cycle; returns whether a nest has finished."""
+    def step(self, cycle, granted, swap, tag, go, completed) -> bool:
+        """Advance a cycle, in which a vector may leave STREAM; whether a nest has finished."""
         burst = self.index_in_tile != 0 or (self.enough and not self.full)
         self.enough = self.fetch.level >= self.words + burst
         if burst and self.index_in_tile == self.claimable:
@@ -117,33 +117,39 @@ class Stream(Walker):
         """Pixels are in the window unit."""
         return any(self.window)
 
-    def leaves(self, tile_ready: bool):
-        """Return the tag of the vector that leaves the FIFO in this cycle, or None."""
+    def leaves(self, load):
+        """Return the :class:`Vector` that leaves the FIFO in this cycle, or None."""
         if not self.fetch.ready:
             return None
         tag, distance = self.queue[0]
-        swap, clear, first, _, _, pixel = tag
-        if swap and not tile_ready or first and not self.open and self.owned[self.store]:
+        if (not self.matched(tag, load)
+                or tag.first and not self.open and self.owned[self.store]):
             return None
-        if pixel is None:
-            waits = self.held or not clear and 0 < distance <= sum(self.recent)
+        if tag.pixel is None:
+            waits = self.held or not tag.clear and 0 < distance <= sum(self.recent)
         else:
-            waits = swap and self.claimed or self.held and (pixel[1] or swap and not clear)
+            waits = (tag.swap and self.claimed
+                     or self.held and (tag.pixel[1] or tag.swap and not tag.clear))
         return None if waits else tag
 
+    def matched(self, tag, load) -> bool:
+        """Return whether LOAD has delivered what a vector needs."""
+        return not tag.swap or load.full
+
     def enters(self, tag):
-        """Return (valid, swap, end, address, store) of what enters the array, or None.
+        """Return (valid, swap, end, store) of what enters the array, or None.
 
         It is the vector that leaves the FIFO, or the pixel at the end of the window unit.
         """
-        if tag is not None and tag[5] is None:
-            return True, tag[0], tag[3], tag[4], self.store
+        if tag is not None and tag.pixel is None:
+            return True, tag.swap, tag.last, self.store
         if self.window[0] is None:
             return None
-        (swap, _, _, last, address, (complete, _)), store = self.window[0]
-        self.owes |= swap
+        pixel, store = self.window[0]
+        complete = pixel.pixel[0]
+        self.owes |= pixel.swap
         swap, self.owes = self.owes and complete, self.owes and not complete
-        return complete, swap, last, address, store
+        return complete, swap, pixel.last, store
 
     def step(self, cycle, granted, tag, entry, released, go, completed) -> bool:
         """Advance a cycle; returns whether a nest has finished."""
@@ -152,32 +158,31 @@ class Stream(Walker):
         store, pixel = self.store, None
         if tag is not None:
             self.queue.popleft()
-            pixel = None if tag[5] is None else (tag, store)
-            if tag[2]:
+            pixel = None if tag.pixel is None else (tag, store)
+            if tag.first:
                 self.open = True
-            if tag[3]:
+            if tag.last:
                 self.open, self.store = False, 1 - store
         self.window.append(pixel)
         for s in range(2):
-            if tag is not None and tag[2] and store == s:
+            if tag is not None and tag.first and store == s:
                 self.owned[s] = True
             elif released == s:
                 self.owned[s] = False
         self._enter(cycle, entry)
-        if pixel is not None and tag[0]:
+        if pixel is not None and tag.swap:
             self.claimed = True
         return self.clock(cycle, granted, tag is not None, go, completed)
 
     def _tagged(self, tag):
         """Return the tag and how close before an addition to the same accumulator may be."""
-        address, pixel = tag[4:]
         distance = next((i for i, other in enumerate(reversed(self.before), 1)
-                         if other is None or other == address), 0)
-        self.before.append(address if pixel is None else None)
+                         if other is None or other == tag.address), 0)
+        self.before.append(tag.address if tag.pixel is None else None)
         return tag, distance
 
     def _enter(self, cycle, entry):
-        valid, swap, end, _, store = entry or (False, False, False, None, None)
+        valid, swap, end, store = entry or (False, False, False, None)
         self.entries += valid
         if end:
             self.filled.append((cycle + self.fill_latency, store))

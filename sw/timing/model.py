@@ -10,6 +10,7 @@ from systolith.sw.timing.engines import Load, Stream
 from systolith.sw.timing.nests import NestRun, NestTiming, Timing
 from systolith.sw.timing.parts import DirectRequests, FetchQueue, SharedRead
 from systolith.sw.timing.post import Post
+from systolith.sw.timing.training import TrainingLoad, TrainingPost, TrainingStream
 
 __all__ = ["Standstill", "measure"]
 
@@ -71,14 +72,15 @@ def measure(config: Config, words: np.ndarray) -> Timing:
     """
     timing = Timing()
     work = []
-    for instruction in instructions(words):
+    for instruction in instructions(words, training=config.training):
         nest = None
         if instruction.nest is not None:
             timing.nests.append(NestTiming(instruction.engine))
             nest = NestRun(config, instruction.nest, timing.nests[-1])
         work.append((instruction, nest))
-    load, stream = Load(config), Stream(config)
-    post, sequencer = Post(config), Sequencer(config, work)
+    load, stream, post = (engine(config) for engine in (
+        (TrainingLoad, TrainingStream, TrainingPost) if config.training else (Load, Stream, Post)))
+    sequencer = Sequencer(config, work)
     shared = SharedRead() if shared_cycles(config) else DirectRequests()
     budget = 10_000 + 64 * sum(nest.count for _, nest in work if nest is not None)
     completed = [0] * len(Engine)
@@ -108,7 +110,7 @@ def measure(config: Config, words: np.ndarray) -> Timing:
             grants.append(banks is not None and not banks & taken)
             if grants[-1]:
                 taken |= banks
-        tag = stream.leaves(load.full)
+        tag = stream.leaves(load)
         entry = stream.enters(tag)
         filled = None
         if stream.filled and stream.filled[0][0] == cycle:
@@ -118,7 +120,7 @@ def measure(config: Config, words: np.ndarray) -> Timing:
         shared.clock(asked, grants[0])
         finished_post, released = post.step(cycle, served, filled, go[2], completed)
         swap = entry is not None and entry[1]
-        finished_load = load.step(cycle, grants[1], swap, go[0], completed)
+        finished_load = load.step(cycle, grants[1], swap, tag, go[0], completed)
         finished_stream = stream.step(cycle, grants[2], tag, entry,
                                       released if config.shallow else given_back, go[1], completed)
         given_back = released

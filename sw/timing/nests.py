@@ -1,15 +1,16 @@
 """A job's nests laid out: what the control needs to know of every iteration."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 from systolith.hw.config import Config
-from systolith.hw.isa import Engine
+from systolith.hw.isa import Engine, LoadKind
 from systolith.hw.latency import WINDOW_LATENCY
 from systolith.sw.program_view import NestView
 
-__all__ = ["NestRun", "NestTiming", "Timing"]
+__all__ = ["NestRun", "NestTiming", "Timing", "Vector"]
 
 
 @dataclass(slots=True)
@@ -31,6 +32,20 @@ class Timing:
     entries: int = 0
     #: Every nest in program order.
     nests: list[NestTiming] = field(default_factory=list)
+
+
+class Vector(NamedTuple):
+    """What STREAM knows of a vector (``hw/stream.py``), by ``VectorTag`` and ``OperandTag``."""
+
+    swap: bool
+    clear: bool
+    first: bool
+    last: bool
+    address: int
+    #: Of a window nest: whether it completes a window, whether its row is narrow.
+    pixel: tuple[bool, bool] | None = None
+    outer: bool = False
+    ends: bool = False
 
 
 def bank_masks(config: Config, addresses: np.ndarray, vector: bool) -> list[int]:
@@ -55,7 +70,9 @@ class NestRun:
         self.count = len(start)
         control = view.registers.get("CONTROL")
         if view.engine is Engine.LOAD:
-            self.masks = bank_masks(config, view.track(view["BASE"]["address"], "JUMP"), False)
+            self.kind = LoadKind(control["kind"]) if config.training else LoadKind.TILE
+            self.masks = bank_masks(config, view.track(view["BASE"]["address"], "JUMP"),
+                                    config.training)
         elif view.engine is Engine.STREAM:
             self.masks = bank_masks(config, view.track(view["BASE"]["address"], "JUMP"), True)
             self.tags = _stream_tags(config, view, control, start, step)
@@ -72,12 +89,25 @@ class NestRun:
         if self.residual:
             track = view.track(view["RESIDUAL_BASE"]["address"], "RESIDUAL_JUMP")
             self.masks = bank_masks(config, track, True)
+        if config.training:
+            self._training_post(config, view, control)
         self.write_masks = None
         if config.bank_ports == "single":
             track = view.track(view["WRITE_BASE"]["address"], "WRITE_JUMP")
             masks = np.array(bank_masks(config, track, config.post_lanes > 1))
             self.write_masks = np.where(self._writes(config, view, control), masks, 0).tolist()
         self.param_word = view["PARAM_BASE"]["address"] // config.lanes
+
+    def _training_post(self, config, view, control):
+        form = view["ROUNDING"]
+        #: Banks of each read of a step, one after the other: operand, mask.
+        self.reads = [self.masks] if self.residual else []
+        if form["masked"]:
+            base = view["WRITE_BASE"]["address"] + view["MASK_DELTA"]["jump"]
+            self.reads.append(bank_masks(config, view.track(base, "WRITE_JUMP"), True))
+        self.written = [end or bool(form["comparing"]) for end in self.pool_end]
+        #: A record is written in the cycle behind such a step's result.
+        self.paused = [end and bool(form["recording"]) for end in self.pool_end]
 
     def _writes(self, config, view, control):
         """Return per iteration whether any lane is written: valid columns of the last group."""
@@ -89,7 +119,7 @@ class NestRun:
 
 
 def _stream_tags(config, view, control, start, step):
-    """Return per vector (swap, clear, first, last, acc address, pixel or None)."""
+    """Return a :class:`Vector` for every iteration."""
     swap, first = start >= control["pass_level"], start >= control["group_level"]
     last = step >= control["group_level"]
     if control["hold"]:
@@ -105,8 +135,13 @@ def _stream_tags(config, view, control, start, step):
         acc = acc[begins] + done - done[begins]
         narrow = view["LOOP0"]["last"] < WINDOW_LATENCY - 1
         pixels = [(bool(c), narrow) for c in complete]
-    return list(zip(swap.tolist(), clear.tolist(), first.tolist(), last.tolist(),
-                    (acc % config.accumulator_depth).tolist(), pixels, strict=True))
+    outer = bool(config.training and view["OPERANDS"]["outer"])
+    if outer:
+        clear = np.full_like(clear, not control["keep"])
+    ends = step >= control["pass_level"]
+    return [Vector(*tag, outer, end) for *tag, end in zip(
+        swap.tolist(), clear.tolist(), first.tolist(), last.tolist(),
+        (acc % config.accumulator_depth).tolist(), pixels, ends.tolist(), strict=True)]
 
 
 def _complete(view, control, count):

@@ -56,6 +56,9 @@ class DeviceExecutor:
     ----------
     cycles : int
         Clock cycles of all jobs so far; 0 where the device does not count them.
+    programs : dict of tuple to Program
+        The latest that have been made, by job (``forward``, ``backward``, ``update``), its images
+        or rule, and the exponents.
 
     Raises
     ------
@@ -74,8 +77,7 @@ class DeviceExecutor:
         self.stacking = stack(plan, config)
         self.memory = plan_memory(self.stacking.plan, config, images)
         self.cycles = 0
-        #: Programs that have been made.
-        self._programs: dict[object, Program] = {}
+        self.programs: dict[tuple, Program] = {}
 
     # -- parameters --------------------------------------------------------------------------
 
@@ -161,11 +163,11 @@ class DeviceExecutor:
     def _program(self, key: tuple, exponents: Mapping[str, int], make) -> Program:
         """Return a program, made only once for the same numbers."""
         whole = (*key, tuple(sorted(exponents.items())))
-        if whole not in self._programs:
-            if len(self._programs) > 16:         # rates and exponents change now and then
-                self._programs.clear()
-            self._programs[whole] = make()
-        return self._programs[whole]
+        if whole not in self.programs:
+            if len(self.programs) > 16:         # rates and exponents change now and then
+                self.programs.clear()
+            self.programs[whole] = make()
+        return self.programs[whole]
 
     def run(self, program: Program, seed: int) -> None:
         """Write a job and run it."""

@@ -73,7 +73,7 @@ def test_a_program_is_worked_out_once(monkeypatch):
                       *patches())
     made = len(decoded)
     for seed in range(3):
-        for each in executor._programs.values():
+        for each in executor.programs.values():
             executor._run(each, seed)
     assert len(decoded) == made
     trainer.run()

@@ -1,0 +1,50 @@
+"""The whole core of a training device: RTL, machine and cycle model agree on the jobs of a step."""
+
+import numpy as np
+import pytest
+
+from systolith.sim.machine_device import MachineDevice
+from systolith.sw.timing import measure
+from systolith.sw.train.executor import Rule
+from systolith.sw.train.gradients import plan_training
+from systolith.sw.train.lowering.lower import lower_items, lower_update
+from systolith.sw.train.lowering.memory import plan_memory
+from tests.hw.core_bench import run_core
+from tests.training_device import config
+from tests.training_networks import small
+
+CONFIG = config(rows=4, columns=4, accumulator_depth=64, bank_words=128)
+IMAGES = 2
+RULE = Rule(rate=0.02, batch=4, momentum=0.9, decay=5e-4)
+
+
+def jobs(network, device=CONFIG):
+    """Return the programs of a step, with gradients of finer steps than the rest."""
+    plan = plan_training(network)
+    memory = plan_memory(plan, device, IMAGES)
+    exponents = {name: -16 if "gradient" in name else -10
+                 for name in (*memory.maps, *memory.arrays)}
+    return {"forward": lower_items(plan.forward, device, memory, exponents, IMAGES),
+            "backward": lower_items(plan.backward, device, memory, exponents, IMAGES),
+            "update": lower_update(plan, device, memory, exponents, RULE)}
+
+
+def compare(program, device=CONFIG):
+    """Run a job on noise; memory afterwards and cycles are those of the models."""
+    random = np.random.default_rng(len(program.words))
+    memory = random.integers(-3000, 3000, device.memory_elements).astype(np.int16)
+    for address, values in program.constants.items():
+        memory[address:address + len(values)] = values
+    words = program.seeded(int(random.integers(1, 1 << 32)))
+    machine = MachineDevice(device)
+    machine.write_memory(0, memory)
+    machine.write_program(words)
+    machine.submit()
+    after, cycles = run_core(device, words, memory)
+    np.testing.assert_array_equal(after, machine.read_memory(0, device.memory_elements))
+    assert cycles == [measure(device, words).cycles]
+
+
+@pytest.mark.parametrize("job", ["forward", "backward", "update"])
+def test_a_step(job):
+    compare(jobs(small())[job])
