@@ -1,6 +1,6 @@
 """LeNet-5 trained on a device, batches of 32: cycles an image, and the speed of ``machine:``.
 
-    python bench/training.py [--micro-batch 4] [--banks 10] [--steps 6]
+    python bench/training.py [--micro-batch N] [--banks 10] [--steps 6]
 
 The device has 16 x 8 multipliers; 10 banks are 320 KiB. Cycles are those of the three jobs of a
 step, predicted, without what is transferred between them. Seconds are those of the processor, so
@@ -18,7 +18,7 @@ from systolith.examples.fixed_point import lenet
 from systolith.hw.config import Config
 from systolith.sim.machine_device import MachineDevice
 from systolith.sw.timing import measure
-from systolith.sw.train.device import DeviceExecutor
+from systolith.sw.train.device import DeviceExecutor, micro_batch
 from systolith.sw.train.gradients import Plan, plan_training
 from systolith.sw.train.graph import Conv
 from systolith.sw.train.settings import Settings
@@ -31,9 +31,19 @@ BEGINNING = 2
 
 
 def cycles(executor: DeviceExecutor) -> dict[str, int]:
-    """Return the cycles of each job of a step."""
-    return {key[0]: measure(executor.config, program.words).cycles
-            for key, program in executor.programs.items()}
+    """Return the cycles of each kind of job in a step, of all its micro-batches together."""
+    whole, rest = divmod(BATCH, executor.images)
+    times = {executor.images: whole, rest: 1}
+    total = dict.fromkeys(("forward", "backward", "update"), 0)
+    # what was made last, by kind and images (an update's number is its rule)
+    programs = {key[:2]: program for key, program in executor.programs.items()}
+    for (job, images), program in programs.items():
+        count = measure(executor.config, program.words).cycles
+        if job == "update":
+            total[job] = count
+        elif images in times:
+            total[job] += times[images] * count
+    return total
 
 
 def macs(plan: Plan) -> int:
@@ -44,21 +54,22 @@ def macs(plan: Plan) -> int:
     return 3 * sum(layers) - layers[0]           # nobody needs the gradient of the image
 
 
-def table(executor: DeviceExecutor, micro_batch: int) -> str:
+def table(executor: DeviceExecutor) -> str:
     """Return the cycles of a step as text."""
     config, name, jobs = executor.config, executor.plan.network.name, cycles(executor)
-    total = (jobs["forward"] + jobs["backward"]) / micro_batch + jobs["update"] / BATCH
+    total = sum(jobs.values()) / BATCH
     share = macs(executor.plan) / config.multipliers / total
     parts = ", ".join(f"{job} {count:,}" for job, count in jobs.items())
-    return (f"{name} on {config.describe()}, micro-batches of {micro_batch}: {total:,.0f} cycles "
-            f"an image{'' if total <= BAR else ': MISSED'} (bar {BAR:,}), {share:.1%} of peak; "
-            f"jobs: {parts}")
+    missed = "" if total <= BAR else ": MISSED"
+    return (f"{name} on {config.describe()}, micro-batches of {executor.images}: {total:,.0f} "
+            f"cycles an image{missed} (bar {BAR:,}), {share:.1%} of peak; a batch of {BATCH}: "
+            f"{parts}")
 
 
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--micro-batch", type=int, default=4)
+    parser.add_argument("--micro-batch", type=int, help="images at once; default: what fits")
     parser.add_argument("--banks", type=int, default=10)
     parser.add_argument("--steps", type=int, default=6, help="that count")
     options = parser.parse_args()
@@ -67,15 +78,16 @@ def main() -> None:
     network = lenet(1)
     plan = plan_training(network)
     random, count = np.random.default_rng(1), BATCH * (options.steps + BEGINNING)
-    executor = DeviceExecutor(plan, MachineDevice(config), config, options.micro_batch)
+    images = options.micro_batch or micro_batch(plan, config, BATCH)
+    executor = DeviceExecutor(plan, MachineDevice(config), config, images)
     times: list[float] = []
     trainer = Trainer(plan, executor, Settings(epochs=1, batch=BATCH, rate=0.02,
-                                               micro_batch=options.micro_batch),
+                                               micro_batch=images),
                       random.standard_normal((count, *network.shapes[network.input])),
                       random.integers(0, 10, count),
                       on_step=lambda step: times.append(time.process_time()))
     trainer.run()
-    print(table(executor, options.micro_batch))
+    print(table(executor))
     seconds = times[-1] - times[BEGINNING - 1]
     print(f"machine: {BATCH * options.steps / seconds:,.0f} images a second of the processor")
 

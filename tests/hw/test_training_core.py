@@ -23,9 +23,9 @@ def jobs(network, device=CONFIG):
     plan = plan_training(network)
     memory = plan_memory(plan, device, IMAGES)
     exponents = {name: -16 if "gradient" in name else -10
-                 for name in (*memory.maps, *memory.arrays)}
-    return {"forward": lower_items(plan.forward, device, memory, exponents, IMAGES),
-            "backward": lower_items(plan.backward, device, memory, exponents, IMAGES),
+                 for name in (*network.shapes, *memory.maps, *memory.arrays)}
+    return {"forward": lower_items(plan.forward, network, device, memory, exponents, IMAGES),
+            "backward": lower_items(plan.backward, network, device, memory, exponents, IMAGES),
             "update": lower_update(plan, device, memory, exponents, RULE)}
 
 
