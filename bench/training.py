@@ -1,6 +1,7 @@
 """LeNet-5 trained on a device, batches of 32: cycles an image, and the speed of ``machine:``.
 
     python bench/training.py [--micro-batch N] [--banks 10] [--steps 6]
+    python bench/training.py --items                       # what each item takes, run alone
 
 The device has 16 x 8 multipliers; 10 banks are 320 KiB. Cycles are those of the three jobs of a
 step, predicted, without what is transferred between them. Seconds are those of the processor, so
@@ -21,6 +22,8 @@ from systolith.sw.timing import measure
 from systolith.sw.train.device import DeviceExecutor, micro_batch
 from systolith.sw.train.gradients import Plan, plan_training
 from systolith.sw.train.graph import Conv
+from systolith.sw.train.lowering.fusion import fused_steps
+from systolith.sw.train.lowering.lower import lower_items
 from systolith.sw.train.settings import Settings
 from systolith.sw.train.trainer import Trainer
 
@@ -66,12 +69,25 @@ def table(executor: DeviceExecutor) -> str:
             f"{parts}")
 
 
+def items(executor: DeviceExecutor, exponents: dict[str, int]) -> str:
+    """Return the cycles of every item of a micro-batch, run alone, and its vectors as text."""
+    plan, lines = executor.stacking.plan, []
+    for step in fused_steps((*plan.forward, *plan.backward), plan.network, executor.config):
+        program = lower_items(list(step), plan.network, executor.config, executor.memory,
+                              exponents, executor.images)
+        timing = measure(executor.config, program.words)
+        lines.append(f"  {type(step[0]).__name__:14}{step[-1].result:28}{timing.cycles:8,} cycles"
+                     f"{timing.entries:8,} entries{len(timing.nests):5} nests")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--micro-batch", type=int, help="images at once; default: what fits")
     parser.add_argument("--banks", type=int, default=10)
     parser.add_argument("--steps", type=int, default=6, help="that count")
+    parser.add_argument("--items", action="store_true", help="print what each item takes")
     options = parser.parse_args()
     config = Config(operand_bits=16, accumulator_bits=48, output_stationary=True, training=True,
                     banks=options.banks, bank_words=1024)
@@ -88,6 +104,8 @@ def main() -> None:
                       on_step=lambda step: times.append(time.process_time()))
     trainer.run()
     print(table(executor))
+    if options.items:
+        print(items(executor, trainer.scales.exponents))
     seconds = times[-1] - times[BEGINNING - 1]
     print(f"machine: {BATCH * options.steps / seconds:,.0f} images a second of the processor")
 
