@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from systolith.boards.targets import find_config
 from systolith.examples import synthetic
 from systolith.hw.config import Config
 from systolith.sim import golden
