@@ -4,6 +4,7 @@ import numpy as np
 
 from systolith.hw.config import Config
 from systolith.sim.training.golden import GoldenExecutor
+from systolith.sw.timing import measure
 from systolith.sw.train.builder import NetworkBuilder
 from systolith.sw.train.device import DeviceExecutor
 from systolith.sw.train.steps import gradient_of
@@ -35,12 +36,21 @@ def everything():
     return finished(builder)
 
 
+class Timed(DeviceExecutor):
+    """A device whose every job takes as many cycles as predicted."""
+
+    def _run(self, program, seed):
+        before = self.cycles
+        super()._run(program, seed)
+        assert self.cycles - before == measure(self.config, program.words).cycles
+
+
 class Compared:
     """An executor that runs everything on both and returns what the device returns."""
 
-    def __init__(self, plan, backend, device_config, images):
+    def __init__(self, plan, backend, device_config, images, device=DeviceExecutor):
         self.plan = plan
-        self.device = DeviceExecutor(plan, backend, device_config, images)
+        self.device = device(plan, backend, device_config, images)
         self.golden = GoldenExecutor(plan, self.device.places())
 
     def _both(self, name, *arguments):

@@ -1,4 +1,4 @@
-"""Training steps on the RTL, compiled: equal to the golden model in every bit, ranges included."""
+"""Training steps on the RTL: every bit is the golden model's, every cycle the cycle model's."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from systolith.sw.errors import CapacityError, UnsupportedError
 from systolith.sw.train.gradients import plan_training
 from systolith.sw.train.settings import Settings
 from systolith.sw.train.trainer import Trainer
-from tests.training_device import Compared, config, everything
+from tests.training_device import Compared, Timed, config, everything
 from tests.training_networks import networks, patches, small
 
 pytestmark = pytest.mark.slow
@@ -33,7 +33,7 @@ def train(device, network, *, batch=4, micro=2, count=8, loss="cross-entropy", d
     random = np.random.default_rng(2)
     x = random.standard_normal((count, *network.shapes[network.input]))
     labels = random.integers(0, np.prod(shape), count)
-    executor = Compared(plan, device, CONFIG, micro)
+    executor = Compared(plan, device, CONFIG, micro, Timed)
     trainer = Trainer(plan, executor, Settings(
         epochs=1, batch=batch, micro_batch=micro, **{"rate": 0.01} | options),
         *(data or (x, labels)))
