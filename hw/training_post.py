@@ -99,9 +99,9 @@ class TrainingPost(wiring.Component):
         ]
         with m.If(memory.valid & memory.grant):
             m.d.sync += second.eq(both & ~second)
-        # the record of a window of one step is written in the cycle behind its result
-        single = form.recording & walker.ends(control.pool_level)
-        m.d.sync += paused.eq(accept & single)
+        # a record is written in the cycle behind its result: windows of one step leave it room
+        single = (walker.from_level >= control.pool_level) & walker.ends(control.pool_level)
+        m.d.sync += paused.eq(accept & form.recording & single)
 
         for name, asked in (("operand", ~masks), ("mask", masks)):
             comes = delayed(m, memory.valid & memory.grant & asked, post_read_latency(self.config),
