@@ -12,7 +12,7 @@ __all__ = ["Admission"]
 
 
 class Admission(wiring.Component):
-    """The reason to refuse a request, or ``OK``; a cycle after the request.
+    """The reason to refuse a request, or ``OK``; two cycles after the request.
 
     Parameters
     ----------
@@ -73,13 +73,15 @@ class Admission(wiring.Component):
         with m.Switch(number[:(len(CSRS) - 1).bit_length()]):
             with m.Case(*(number for number, csr in enumerate(CSRS) if csr.writable)):
                 m.d.comb += writable.eq(1)
-        # sums and comparisons now, what follows from them in the next cycle
-        end, last, wrong_length = Signal(len(request.address) + 1), Signal.like(limit), Signal()
-        odd, unknown, forbidden = Signal(), Signal(), Signal()
+        # sums, comparisons and what follows from them, a cycle each
+        end, last, longest = (Signal(len(request.address) + 1), Signal.like(limit),
+                              Signal.like(request.length))
+        outside, wrong_length, odd, unknown, forbidden = (Signal() for _ in range(5))
         m.d.sync += [
-            end.eq(request.address + request.length), last.eq(limit), odd.eq(ragged),
-            wrong_length.eq((request.length == 0) | (
-                request.length > Mux(register_write, WORD_BYTES, config.frame_bytes))),
+            end.eq(request.address + request.length), last.eq(limit),
+            longest.eq(Mux(register_write, WORD_BYTES, config.frame_bytes)),
+            outside.eq(end > last), odd.eq(ragged),
+            wrong_length.eq((request.length == 0) | (request.length > longest)),
             unknown.eq(request.response | request.reserved.any()
                        | ((request.target == Target.PROGRAM) & ~request.write)),
             forbidden.eq(register_write & ~writable),
@@ -89,7 +91,7 @@ class Admission(wiring.Component):
             m.d.comb += self.status.eq(Status.BAD_OPCODE)
         with m.Elif(wrong_length):
             m.d.comb += self.status.eq(Status.BAD_LENGTH)
-        with m.Elif(odd | (end > last)):
+        with m.Elif(odd | outside):
             m.d.comb += self.status.eq(Status.BAD_ADDRESS)
         with m.Elif(forbidden):
             m.d.comb += self.status.eq(Status.READ_ONLY)

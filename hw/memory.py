@@ -203,55 +203,59 @@ class UnifiedMemory(wiring.Component):
         return Cat(lane < offset for lane in range(self.config.lanes))
 
     def _writes(self, m, banks):
-        """Rotate POST's vectors into lanes, then let them or DMA's words through to the banks.
+        """Let POST's vectors or DMA's words through to the banks; return which are written.
 
         A word waits for a cycle without a vector. So what is written is the same for all banks, and
         each only learns whether it is meant.
         """
-        c = self.config
-        data_late = Signal.like(self.vector_write.data, name="vector_data", reset_less=True)
-        mask_late = Signal.like(self.vector_write.mask, name="vector_mask")
-        address = Signal(c.address_bits, name="vector_address", reset_less=True)
-        m.d.sync += [data_late.eq(self.vector_write.data), mask_late.eq(self.vector_write.mask),
-                     address.eq(self.vector_write.address)]
-        m.submodules.write_rotator = rotator = Rotator(shape=c.operand_bits + 1, lanes=c.lanes,
-                                                       inverse=True)
-        for lane in range(c.post_lanes):
-            m.d.comb += rotator.i[lane].eq(Cat(data_late[lane], mask_late[lane]))
-        m.d.comb += rotator.amount.eq(self.vector_write.address[:c.lane_bits])
-
-        bank, after, word, offset, straddle = self._split_written(m, address)
-        word_bits = len(word)
-        one = {b: bank == b for b in range(c.banks)}
-        vector = Signal(name="vector_there")
-        claim = Signal(_claim(c), name="vector_claim")
-        m.d.sync += [
-            vector.eq(mask_late.any()), claim.word.eq(word), claim.after.eq(word + 1),
-            claim.first.eq(Cat(one.values())), claim.wrapped.eq(self._wrapped(offset)),
-            claim.banks.eq(Mux(mask_late.any(), Cat(
-                one[b] | (straddle & (after == b)) for b in range(c.banks)), 0)),
-            claim.straddles.eq(straddle),
-        ]
+        rotated, vector, claim = self._vector_written(m)
+        word_bits = len(claim.word)
         # DMA keeps its word until it learns, a cycle later, that it went
-        taken, word_banks = Signal(), Signal(c.banks)
-        m.d.comb += [
-            taken.eq(self.word_valid & ~self.word_ready & ~vector),
-            word_banks.eq(Mux(taken, Cat(self.word_address[word_bits:] == b
-                                         for b in range(c.banks)), 0)),
-        ]
-        decided, by_vector = Signal.like(claim, name="decided"), Signal()
+        taken, word_banks = Signal(), Signal(self.config.banks)
+        m.d.comb += taken.eq(self.word_valid & ~self.word_ready & ~vector)
+        with m.If(taken):
+            m.d.comb += word_banks.eq(Cat(self.word_address[word_bits:] == b
+                                          for b in range(self.config.banks)))
+        decided = Signal.like(claim, name="decided")
         m.d.sync += [
-            self.word_ready.eq(taken), by_vector.eq(vector), decided.eq(claim),
+            self.word_ready.eq(taken), decided.eq(claim),
             decided.banks.eq(claim.banks | word_banks),
         ]
         with m.If(~vector):
             m.d.sync += [decided.straddles.eq(0), decided.wrapped.eq(0),
                          decided.word.eq(self.word_address[:word_bits])]
-        self._write(m, banks, rotator.o, decided, by_vector)
+        self._write(m, banks, rotated, decided, vector)
         return claim.banks | word_banks
 
-    def _write(self, m, banks, rotated, decided, by_vector):
-        """Do what was decided: each group of lanes for itself."""
+    def _vector_written(self, m):
+        """Return POST's vector in its lanes and, a cycle before, whether there is one, and where.
+
+        It is registered once on its way to the rotator.
+        """
+        c, write = self.config, self.vector_write
+        elements = Signal.like(write.data, name="vector_data", reset_less=True)
+        mask = Signal.like(write.mask, name="vector_mask")
+        address = Signal(c.address_bits, name="vector_address", reset_less=True)
+        m.d.sync += [elements.eq(write.data), mask.eq(write.mask), address.eq(write.address)]
+        m.submodules.write_rotator = rotator = Rotator(shape=c.operand_bits + 1, lanes=c.lanes,
+                                                       inverse=True)
+        m.d.comb += [rotator.amount.eq(write.address[:c.lane_bits]),
+                     *(rotator.i[lane].eq(Cat(elements[lane], mask[lane]))
+                       for lane in range(c.post_lanes))]
+
+        bank, after, word, offset, straddle = self._split_written(m, address)
+        vector, claim = Signal(name="vector_there"), Signal(_claim(c), name="vector_claim")
+        first = Cat(bank == b for b in range(c.banks))
+        second = Cat(straddle & (after == b) for b in range(c.banks))
+        m.d.sync += [
+            vector.eq(mask.any()), claim.banks.eq(Mux(mask.any(), first | second, 0)),
+            claim.first.eq(first), claim.word.eq(word), claim.after.eq(word + 1),
+            claim.wrapped.eq(self._wrapped(offset)), claim.straddles.eq(straddle),
+        ]
+        return rotator.o, vector, claim
+
+    def _write(self, m, banks, rotated, decided, vector):
+        """Do what was decided a cycle ago: a vector or not, each group of lanes for itself."""
         c = self.config
         for g, lanes in enumerate(lane_groups(c)):
             size = lanes.stop - lanes.start
@@ -259,6 +263,7 @@ class UnifiedMemory(wiring.Component):
             def late(value, name, group=g):
                 return copy_of(m, value, name=f"late_{name}{group}")
 
+            by_vector = late(vector, "by_vector")
             elements = late(Cat(Mux(by_vector, rotated[lane][:c.operand_bits],
                                     self.word_data[lane])
                                 for lane in range(lanes.start, lanes.stop)), "data")

@@ -126,8 +126,9 @@ class NestWalker(wiring.Component):
                      doubles.eq(Cat(self.last[i] == 1 for i in range(levels)))]
         following = Cat(Mux(done[i], Mux(ending[i], single[i], one_left[i]), ending[i])
                         for i in range(levels))
-        with m.If(self.start):
-            m.d.sync += [self.coming.eq(1), from_level.eq(levels), single.eq(singles),
+        # while no iteration is to come, the first of the next nest is set up: a start only says so
+        with m.If(~self.coming):
+            m.d.sync += [self.coming.eq(self.start), from_level.eq(levels), single.eq(singles),
                          ending.eq(singles), done.eq(_prefixes(singles)),
                          steps.eq(_prefixes(singles)[:levels] & ~singles), first.eq(1)]
         with m.Elif(advance):
@@ -138,8 +139,8 @@ class NestWalker(wiring.Component):
         m.d.comb += to_level.eq(levels)
         for i in range(levels):
             left = Signal(_COUNT_BITS, name=f"left{i}", reset_less=True)
-            again = self.start | ending[i]
-            with m.If(self.start | (advance & done[i])):
+            again = ~self.coming | ending[i]
+            with m.If(~self.coming | (advance & done[i])):
                 m.d.sync += [left.eq(Mux(again, self.last[i], left - 1)),
                              one_left[i].eq(Mux(again, doubles[i], left == 2))]
             with m.If(steps[i]):

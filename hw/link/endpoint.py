@@ -1,5 +1,7 @@
 """The device's end of the protocol: requests in sequence, each executed once, each answered."""
 
+from itertools import pairwise
+
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -49,7 +51,7 @@ class Endpoint(wiring.Component):
     transfer : :py:`Out(Transfer)`
         What does the work.
     refusal : :py:`In(Status)`
-        Why ``transfer.request`` must not be executed, or ``OK``; a cycle after the request.
+        Why ``transfer.request`` must not be executed, or ``OK``; two cycles after the request.
     dropped : :py:`Out(1)`
         Pulse: a frame too short for a header, or out of order.
     """
@@ -97,7 +99,7 @@ class Endpoint(wiring.Component):
                     m.d.sync += count.eq(0)
                     m.d.comb += self.dropped.eq(1)
                 with m.Elif(count == HEADER_BYTES - 1):
-                    m.next = "SETTLE"
+                    m.next = "SUMS"
 
     def _judge(self, m, request, window, status, advance, reading, count):
         """Decide what to do with the request, and begin it."""
@@ -108,11 +110,10 @@ class Endpoint(wiring.Component):
             fresh.eq(window.fresh), recent.eq(window.recent), refusal.eq(self.refusal),
             in_turn.eq(request.address == window.expected),
         ]
-        with m.State("SETTLE"):                  # the header is there, then what is refused,
-            m.next = "WEIGH"
-
-        with m.State("WEIGH"):                   # then these
-            m.next = "JUDGE"
+        # the header is there; then sums, what they compare to, and what is looked at in JUDGE
+        for state, after in pairwise(("SUMS", "COMPARE", "WEIGH", "JUDGE")):
+            with m.State(state):
+                m.next = after
 
         with m.State("JUDGE"):
             m.d.sync += [

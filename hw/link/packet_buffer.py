@@ -49,7 +49,7 @@ class PacketBuffer(wiring.Component):
         head, behind_head = Signal(range(self.depth)), Signal(range(self.depth), init=1)
         committed = Signal.like(head)
         tail = Signal.like(head)
-        after_it = (behind_head + 1)[:len(head)]
+        before_tail = Signal(range(self.depth), init=self.depth - 1)
 
         # looked up a cycle ahead, so for a cycle it does not know that a byte was read: a full ring
         # with nothing to read is one with a frame that does not fit
@@ -70,15 +70,16 @@ class PacketBuffer(wiring.Component):
                 m.d.sync += overflow.eq(overflow | full)
                 with m.If(~full):
                     m.d.sync += [head.eq(behind_head), behind_head.eq(behind_head + 1),
-                                 full.eq(after_it == tail)]
+                                 full.eq(behind_head == before_tail)]
             with m.Else():
                 m.d.sync += overflow.eq(0)
                 with m.If(self.i.p.good & ~overflow & ~full):
                     m.d.sync += [head.eq(behind_head), committed.eq(behind_head), alone.eq(0),
-                                 behind_head.eq(behind_head + 1), full.eq(after_it == tail)]
+                                 behind_head.eq(behind_head + 1),
+                                 full.eq(behind_head == before_tail)]
                 with m.Else():
                     m.d.sync += [head.eq(committed), behind_head.eq(committed + 1),
-                                 full.eq((committed + 1)[:len(tail)] == tail)]
+                                 full.eq(committed == before_tail)]
                     m.d.comb += self.dropped.eq(1)
 
         # Bytes are read ahead, as many as the register behind the memory has room for.
@@ -92,7 +93,8 @@ class PacketBuffer(wiring.Component):
             ahead.i.valid.eq(coming[-1]), ahead.i.payload.eq(ring.data),
         ]
         m.d.sync += [
-            tail.eq(tail + ring.read), coming.eq(Cat(ring.read, coming)),
+            tail.eq(tail + ring.read), before_tail.eq(before_tail + ring.read),
+            coming.eq(Cat(ring.read, coming)),
             room.eq(room - ring.read + (self.o.valid & self.o.ready)),
         ]
         return m
