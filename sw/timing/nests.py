@@ -106,8 +106,10 @@ class NestRun:
             base = view["WRITE_BASE"]["address"] + view["MASK_DELTA"]["jump"]
             self.reads.append(bank_masks(config, view.track(base, "WRITE_JUMP"), True))
         self.written = [end or bool(form["comparing"]) for end in self.pool_end]
-        #: A record is written in the cycle behind such a step's result.
-        self.paused = [end and bool(form["recording"]) for end in self.pool_end]
+        #: A record is written in the cycle behind its result, for which windows of one step pause.
+        begins = [True, *self.pool_end[:-1]]
+        self.paused = [begin and end and bool(form["recording"])
+                       for begin, end in zip(begins, self.pool_end, strict=True)]
 
     def _writes(self, config, view, control):
         """Return per iteration whether any lane is written: valid columns of the last group."""

@@ -74,7 +74,7 @@ def test_a_program_is_worked_out_once(monkeypatch):
     made = len(decoded)
     for seed in range(3):
         for each in executor.programs.values():
-            executor._run(each, seed)
+            executor.run(each, seed)
     assert len(decoded) == made
     trainer.run()
     assert len(decoded) > made                   # the update
