@@ -13,9 +13,7 @@ from systolith.hw.latency import (
 )
 from systolith.sw.timing.parts import (
     Descriptor,
-    DirectRequests,
     FetchQueue,
-    MemoryNest,
     NestWalker,
     RequestQueue,
 )
@@ -29,8 +27,8 @@ class Walker:
     def __init__(self, config: Config, depth: int, *, vector: bool):
         self.descriptor = Descriptor(config.prefetch_descriptors)
         self.fetch = FetchQueue(depth, read_latency(config, vector=vector))
-        self.loops = MemoryNest() if config.shallow else NestWalker()
-        self.requests = DirectRequests() if config.shallow else RequestQueue()
+        self.loops = NestWalker()
+        self.requests = RequestQueue()
         # cycles until the nest that was taken starts, and one; 0: it did
         self.start_in, self.take_latency = 0, take_latency(config)
         self.nest = None
@@ -40,8 +38,8 @@ class Walker:
         """A nest is starting or under way."""
         return self.start_in > 0 or self.loops.coming or self.loops.valid
 
-    def request(self) -> int | None:
-        """Return the banks wanted in this cycle, or None."""
+    def request(self, tile_ready: bool = False) -> int | None:
+        """Return the banks wanted in this cycle, or None: before the FIFO no tile matters."""
         return self.requests.request(self._asked())
 
     def accepts(self, granted: bool) -> bool:
@@ -80,6 +78,11 @@ class Load(Walker):
         self.words, self.claimable = config.load_words, claimable_word(config)
         self.index_in_tile, self.full, self.enough = 0, False, False
 
+    @property
+    def idle(self) -> bool:
+        """Nothing is pending or under way."""
+        return not (self.walking or self.descriptor.pending)
+
     def step(self, cycle, granted, swap, go, completed) -> bool:
         """Advance a cycle; returns whether a nest has finished."""
         burst = self.index_in_tile != 0 or (self.enough and not self.full)
@@ -109,15 +112,27 @@ class Stream(Walker):
         self.window = deque([None] * WINDOW_LATENCY, WINDOW_LATENCY)
         self.claimed = self.owes = False
         self.filled = deque()
+        self.leaving = self.entry = None
         self.entries = 0
         self.fill_latency = fill_latency(config)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is pending, under way, in the FIFO or in the window unit."""
+        return not (self.walking or self.descriptor.pending or self.fetch.ready or self.held)
 
     @property
     def held(self) -> bool:
         """Pixels are in the window unit."""
         return any(self.window)
 
-    def leaves(self, tile_ready: bool):
+    def swaps(self, tile_ready: bool, granted: bool) -> bool:
+        """Let the oldest vector in; return whether what enters the array claims the tile."""
+        self.leaving = self._leaves(tile_ready)
+        self.entry = self._enters(self.leaving)
+        return self.entry is not None and self.entry[1]
+
+    def _leaves(self, tile_ready: bool):
         """Return the tag of the vector that leaves the FIFO in this cycle, or None."""
         if not self.fetch.ready:
             return None
@@ -131,7 +146,7 @@ class Stream(Walker):
             waits = swap and self.claimed or self.held and (pixel[1] or swap and not clear)
         return None if waits else tag
 
-    def enters(self, tag):
+    def _enters(self, tag):
         """Return (valid, swap, end, address, store) of what enters the array, or None.
 
         It is the vector that leaves the FIFO, or the pixel at the end of the window unit.
@@ -145,8 +160,9 @@ class Stream(Walker):
         swap, self.owes = self.owes and complete, self.owes and not complete
         return complete, swap, last, address, store
 
-    def step(self, cycle, granted, tag, entry, released, go, completed) -> bool:
+    def step(self, cycle, granted, released, go, completed) -> bool:
         """Advance a cycle; returns whether a nest has finished."""
+        tag = self.leaving
         if self.accepts(granted):
             self.queue.append(self._tagged(self.nest.tags[self.loops.index]))
         store, pixel = self.store, None
@@ -163,7 +179,7 @@ class Stream(Walker):
                 self.owned[s] = True
             elif released == s:
                 self.owned[s] = False
-        self._enter(cycle, entry)
+        self._enter(cycle, self.entry)
         if pixel is not None and tag[0]:
             self.claimed = True
         return self.clock(cycle, granted, tag is not None, go, completed)

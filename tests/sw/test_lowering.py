@@ -261,7 +261,7 @@ def plan_of(weights, bias=0, left=0):
 
 def refused(plan, config):
     try:
-        plan.check(config, "conv1")
+        plan.checked(config, "conv1")
     except CapacityError:
         return True
     return False
@@ -283,7 +283,7 @@ def test_last_sum_that_fits():
     with pytest.raises(CapacityError, match=re.escape(
             "conv1: a sum of its 32 products can reach 524288, beyond accumulators of 20 bits; "
             "split the layer or use wider accumulators")):
-        plan_of([-128] * 32).check(NARROW, "conv1")
+        plan_of([-128] * 32).checked(NARROW, "conv1")
 
 
 @pytest.mark.parametrize("left", [0, 1, 7, 15])
@@ -294,7 +294,7 @@ def test_requantiser_holds_every_sum(left, sign):
     bias = sign * ((1 << 31 - left) - reach)
     with pytest.raises(CapacityError, match="conv1: output channel 6 can reach 2147483648 before "
                                             "rescaling, beyond 32 bits; its scales differ"):
-        plan_of([-1, 0, 0, 0], bias, left).check(WIDE, "conv1")
+        plan_of([-1, 0, 0, 0], bias, left).checked(WIDE, "conv1")
     assert not refused(plan_of([-1, 0, 0, 0], bias - sign, left), WIDE)
 
 
@@ -302,7 +302,7 @@ def test_columns_without_channel_do_not_count():
     """What lies beyond the last channel is never written."""
     plan = plan_of([1] * 4)
     plan.tiles[..., 1] = 1 << 20
-    plan.check(NARROW, "conv1")
+    plan.checked(NARROW, "conv1")
 
 
 def test_shared_tiles_count_for_every_group():
@@ -313,7 +313,7 @@ def test_shared_tiles_count_for_every_group():
     plan = replace(plan, groups=2, channels=4, channel=0,
                    parameters=Parameters(bias, ones << 30, 0 * ones, 0 * ones))
     with pytest.raises(CapacityError, match="output channel 3 can reach 2147483648"):
-        plan.check(WIDE, "conv1")
+        plan.checked(WIDE, "conv1")
 
 
 def test_compiler_refuses_by_name():
