@@ -60,44 +60,67 @@ class ShallowMemory(UnifiedMemory):
         return writing
 
     def _reads(self, m, banks, writing):
-        """Grant in order of priority; give each bank the address of its one winner."""
+        """Grant in order of priority; give each bank the address of its one winner.
+
+        Words are read one at a time, so that one way back is enough for all who ask for them.
+        """
         c = self.config
-        claims = []
-        for name, vector in self.readers.items():
+        words = [getattr(self, name) for name, vector in self.readers.items() if not vector]
+        vectors = {name: getattr(self, name) for name, vector in self.readers.items() if vector}
+        address, need = Signal(c.address_bits, name="word_read"), Signal(c.banks, name="word_need")
+        for port in reversed(words):
+            with m.If(port.valid):
+                m.d.comb += [address.eq(port.address), need.eq(port.need)]
+        claims, before = [], Const(0)
+        word_reader = self._reader(m, banks, "word", address, vector=False)
+        for port in words:
+            m.d.comb += [
+                port.grant.eq(port.valid & ~before & ~(port.need & writing).any()),
+                port.data.eq(word_reader.data),
+            ]
+            before |= port.valid
+        # a claim on one bank keeps others out even if it is refused: somebody has the bank
+        claims.append((before, need, address[c.lane_bits:], None))
+        for name, port in vectors.items():
+            reader = self._reader(m, banks, name, port.address, vector=True)
+            blocked = [(port.need & writing).any()]
+            blocked += [claim & (port.need & other).any() for claim, other, *_ in claims]
+            m.d.comb += [port.grant.eq(port.valid & ~Cat(blocked).any()),
+                         port.data.eq(reader.data)]
+            claims.append((port.grant, port.need, port.address[c.lane_bits:], reader.offset))
+        for name in self.readers:
             port = getattr(self, name)
-            bank, after, word, offset, straddle = self._split(m, port.address, name)
-            blocked = Signal(name=f"{name}_blocked")
-            m.d.comb += [
-                blocked.eq(Cat((port.need & writing).any(), *(
-                    claim & (port.need & other.need).any() for claim, other, *_ in claims)).any()),
-                port.grant.eq(port.valid & ~blocked),
-            ]
-            # a claim on one bank keeps others out even if it is refused: somebody has the bank;
-            # a word never takes the next one: its offset is 0
-            claims.append((port.grant if vector else port.valid, port, vector, word,
-                           offset if vector else Const(0)))
-            m.submodules[f"{name}_reader"] = reader = _Reader(c, vector=vector)
-            m.d.comb += [
-                reader.bank.eq(bank), reader.next_bank.eq(after), reader.offset.eq(offset),
-                reader.straddle.eq(straddle), port.data.eq(reader.data),
-                *(reader.banks[b].eq(bank_port.read_data) for b, bank_port in enumerate(banks)),
-            ]
             m.d.sync += port.data_valid.eq(port.grant)
+        wanted = [before, *(port.valid for port in vectors.values())]
         for b, bank_port in enumerate(banks):
+            m.d.comb += bank_port.read.eq(Cat(
+                want & need[b] for want, (_, need, *_) in zip(wanted, claims, strict=True)).any())
             self._pick(m, b, bank_port, claims)
+
+    def _reader(self, m, banks, name, address, *, vector):
+        """Return the way back of whoever reads ``address``."""
+        bank, after, _, offset, straddle = self._split(m, address, name)
+        m.submodules[f"{name}_reader"] = reader = _Reader(self.config, vector=vector)
+        m.d.comb += [
+            reader.bank.eq(bank), reader.next_bank.eq(after), reader.offset.eq(offset),
+            reader.straddle.eq(straddle),
+            *(reader.banks[b].eq(bank_port.read_data) for b, bank_port in enumerate(banks)),
+        ]
+        return reader
 
     def _pick(self, m, b, bank_port, claims):
         """Give a bank the address of the first in priority that claims it, else the last one's.
 
         That does not wait for the grants. The next word is added beside the arbiter.
         """
-        m.d.comb += bank_port.read.eq(Cat(
-            port.valid & port.need[b] for _, port, *_ in claims).any())
-        for claim, port, vector, word, offset in reversed(claims):
-            with m.If(1 if port is claims[-1][1] else claim & port.need[b]):
-                m.d.comb += [bank_port.read_address.eq(word),
-                             bank_port.read_wrap.eq(self._wrapped(offset))]
-                if vector:
+        for number, (claim, need, word, offset) in reversed(list(enumerate(claims))):
+            with m.If(1 if number == len(claims) - 1 else claim & need[b]):
+                m.d.comb += [
+                    bank_port.read_address.eq(word),
+                    # a word never takes the next one: its offset is 0
+                    bank_port.read_wrap.eq(0 if offset is None else self._wrapped(offset)),
+                ]
+                if offset is not None:
                     m.d.comb += bank_port.read_next.eq(word + 1)
 
 

@@ -166,6 +166,8 @@ class ShallowPost(wiring.Component):
     def _results(self, m, d, walker, accept):
         """Remember where each result goes until the lane delivers it."""
         lanes, control = self.lanes, d.view("CONTROL")
+        # bits that no instruction needs would cost the UP5K a block RAM of its program memory
+        filled = control.valid[:self.config.lane_bits + 1]
         # a step every second cycle: each place is good for so long
         target, step = walker.address, accept
         for place in range(0, post_latency(self.config), STEP_CYCLES):
@@ -176,7 +178,5 @@ class ShallowPost(wiring.Component):
         m.d.comb += [lanes.first.eq(walker.from_level >= control.pool_level),
                      lanes.last.eq(walker.ends(control.pool_level)),
                      self.write.data.eq(lanes.data), self.write.address.eq(target),
-                     # a fill writes a power of two of lanes
-                     *(self.write.mask[i].eq(
-                         lanes.valid & (control.fill & (control.valid > i) if i else 1))
+                     *(self.write.mask[i].eq(lanes.valid & (control.fill & (filled > i) | (i == 0)))
                        for i in range(self.config.lanes))]

@@ -105,7 +105,9 @@ def measure(config: Config, words: np.ndarray) -> Timing:
         taken = post.writing(cycle) if single else 0
         grants, asked = [], post.request()
         for banks in (shared.request(asked), load.request(), stream.request(load.full)):
-            grants.append(banks is not None and not banks & taken)
+            # shallow pipelines read one word in a cycle, POST's first
+            second = config.shallow and len(grants) == 1 and asked is not None
+            grants.append(banks is not None and not banks & taken and not second)
             if grants[-1]:
                 taken |= banks
         swap = stream.swaps(load.full, grants[2])
