@@ -70,13 +70,18 @@ class ShallowStream(wiring.Component):
         control, grant = d.view("CONTROL"), self.memory.grant
         store, group_open, first_pass = Signal(), Signal(), Signal()
         owned, clear, last, clash = Signal(2), Signal(), Signal(), Signal()
+        # loops inside the one that steps are at their first iteration then; known a cycle ahead,
+        # because a grant waits for it
+        with m.If(d.start):
+            m.d.sync += [swap.eq(1), first.eq(1)]
+        with m.Elif(grant):
+            m.d.sync += [swap.eq(walker.to_level >= control.pass_level),
+                         first.eq(walker.to_level >= control.group_level)]
         m.d.comb += [
-            # loops inside from_level are at their first, inside to_level at their last iteration
-            swap.eq(walker.from_level >= control.pass_level),
-            first.eq(walker.from_level >= control.group_level),
+            # loops inside to_level are at their last iteration
             clear.eq((first_pass & ~swap | first) & ~control.keep),
             last.eq(walker.ends(control.group_level) & ~(control.hold & walker.at_last.all())),
-            clash.eq(self.memory.data_valid & (entry.address == walker.acc) & ~clear),
+            clash.eq(self.memory.data_valid & walker.still & ~clear),
             allowed.eq((~swap | self.tile_ready) & ~clash
                        & (~first | group_open | ~owned.bit_select(store, 1))),
         ]
