@@ -11,7 +11,7 @@ __all__ = ["add", "add_all", "multiply_on_carries"]
 _ADD = 0x66AA                     # a + b, with d high
 _GATED_ADD = 0x7888               # a & b, and c & d
 _GATED_SUBTRACT = 0x8788          # a & b, and ~c & d
-_CARRY = 0x000A                   # nothing, and a as the carry, with c and d high
+_CARRY = 0x0008                   # nothing, and a & b as the carry, with c and d high
 _NOTHING = 0x0000
 
 
@@ -19,7 +19,8 @@ def add(m: Module, platform, x, y, *, bits: int, name: str):
     """Return the signed sum of ``x`` and ``y``, cut to ``bits``; not registered."""
     if family(platform) == "ecp5":
         x, y = _extended(x, bits), _extended(y, bits)
-        return _chain(m, [(_ADD, x[i], y[i], 0, 1) for i in range(bits)], name).as_signed()
+        above = _chain(m, x[0], y[0], [(_ADD, x[i], y[i], 0, 1) for i in range(1, bits)], name)
+        return Cat(x[0] ^ y[0], above).as_signed()
     total = Signal(signed(bits), name=name)
     m.d.comb += total.eq(x + y)
     return total
@@ -75,13 +76,9 @@ def _pair(m, platform, a, gates, subtract, name):
         m.d.comb += total.eq(first - second if subtract else first + second)
         return total
     a = _extended(a, bits)
-    kind = _GATED_SUBTRACT if subtract else _GATED_ADD
-    luts = [(kind, a[i], low, a[i - 1], high) for i in range(1, bits)]
-    if not subtract:
-        return _chain(m, [(_GATED_ADD, a[0], low, 0, 0), *luts], name).as_signed()
-    # the one that is added to ~a has the place of bit 0, which is beside the chain then
-    chain = _chain(m, [(_CARRY, high, 0, 1, 1), *luts], name)
-    return Cat(a[0] & low, chain[1:]).as_signed()
+    kind, one = (_GATED_SUBTRACT, high) if subtract else (_GATED_ADD, 0)
+    above = _chain(m, one, 1, [(kind, a[i], low, a[i - 1], high) for i in range(1, bits)], name)
+    return Cat(a[0] & low, above).as_signed()
 
 
 def _shifted_sum(m, platform, x, y, shift, name):
@@ -101,20 +98,25 @@ def _extended(value, bits):
     return Cat(value[min(i, len(value) - 1)] for i in range(bits))
 
 
-def _chain(m, luts, name):
-    """Return the sums of a chain of CCU2C, two LUTs each; a LUT is (function, a, b, c, d)."""
-    sums = Signal(len(luts) + len(luts) % 2, name=name)
-    luts = luts + [(_NOTHING, 0, 0, 0, 0)] * (len(luts) % 2)
-    carry = Const(0, 1)
-    for i in range(0, len(luts), 2):
-        ports, after = {}, Signal(name=f"{name}_carry{i // 2}")
-        for half in range(2):
-            function, *inputs = luts[i + half]
-            ports[f"p_INIT{half}"] = Const(function, 16)
-            ports[f"p_INJECT1_{half}"] = "NO"
-            ports[f"o_S{half}"] = sums[i + half]
+def _chain(m, first, second, luts, name):
+    """Return the sums of a chain of CCU2C, two LUTs each; a LUT is (function, a, b, c, d).
+
+    ``first & second`` is the carry into it, made by one LUT more. So the chain has no carry input,
+    nor output: place and route would spend two LUTs on each, even for a constant.
+    """
+    count = len(luts)
+    luts = [(_CARRY, first, second, 1, 1), *luts] + [(_NOTHING, 0, 0, 0, 0)] * ((count + 1) % 2)
+    sums, carries = Signal(len(luts), name=name), Signal(len(luts) // 2 - 1, name=f"{name}_carry")
+    for i in range(len(luts) // 2):
+        ports = {}
+        for half, (function, *inputs) in enumerate(luts[2 * i:2 * i + 2]):
+            ports |= {f"p_INIT{half}": Const(function, 16), f"p_INJECT1_{half}": "NO",
+                      f"o_S{half}": sums[2 * i + half]}
             ports |= {f"i_{pin}{half}": Const(value, 1) if isinstance(value, int) else value
                       for pin, value in zip("ABCD", inputs, strict=True)}
-        m.submodules[f"{name}_ccu{i // 2}"] = Instance("CCU2C", i_CIN=carry, o_COUT=after, **ports)
-        carry = after
-    return sums[:len(luts)]
+        if i > 0:
+            ports["i_CIN"] = carries[i - 1]
+        if i < len(carries):
+            ports["o_COUT"] = carries[i]
+        m.submodules[f"{name}_ccu{i}"] = Instance("CCU2C", **ports)
+    return sums[1:1 + count]
