@@ -110,6 +110,10 @@ def build(target: Target, directory: Path, *, seeds: range = range(1, 2),
     synthesis, route, pack = target.toolchain.tools
     # Its own log, because the ABC inside the WebAssembly Yosys leaves it without an output.
     run(synthesis, ["-q", "-L", "synthesis.log", "-s", "top.ys"], "synthesis.log")
+    if target.toolchain.amend:
+        netlist = json.loads((directory / "top.json").read_text(encoding="utf-8"))
+        target.toolchain.amend(netlist)
+        (directory / "top.json").write_text(json.dumps(netlist), encoding="utf-8")
     report = _route(target, directory, seeds,
                     lambda arguments: run(route, arguments, limit=ROUTE_SECONDS,
                                           progress=watch))
@@ -153,7 +157,8 @@ def _build_hash(target: Target, script: str, files: dict[str, str],
                 tools: dict[str, Tool]) -> int:
     """Return the 32-bit identity of a build: the design, the commands and the tools' versions."""
     chain = target.toolchain
-    identity = [sorted(files.items()), script, chain.route_arguments(0),
+    identity = [sorted(files.items()), script, chain.amend and chain.amend.__name__,
+                chain.route_arguments(0),
                 chain.packer_arguments, sorted(tool.version() for tool in tools.values())]
     digest = hashlib.sha256(json.dumps(identity).encode()).digest()
     return int.from_bytes(digest[:4], "little")

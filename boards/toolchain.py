@@ -1,8 +1,10 @@
 """The families of tools: how each is called, and what each calls its resources."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from systolith.boards.floorplan import Sites
+from systolith.boards.netlist import open_carry_ends
 from systolith.hw.replica import REPLICA
 
 __all__ = ["ICE40_UP5K", "Toolchain", "ecp5", "gowin"]
@@ -40,6 +42,8 @@ class Toolchain:
     #: Share by which the clock asked of the router lies above the target's: it takes a path that is
     #: too slow by a little for good enough.
     margin: float = 0.0
+    #: Changes the netlist, as Yosys's ``write_json`` has it, before place and route.
+    amend: Callable[[dict], None] | None = None
 
     @property
     def tools(self) -> tuple[str, str, str]:
@@ -98,6 +102,7 @@ def ecp5(die: str, package: str, *, speed: int, sites: Sites | None = None) -> T
         cells={},
         sites=sites,
         margin=0.01,
+        amend=open_carry_ends,
     )
 
 

@@ -4,15 +4,16 @@ from amaranth.hdl import Cat, Const, Instance, Module, Mux, Signal, signed
 
 from systolith.hw.family import family
 
-__all__ = ["add", "add_all", "multiply_on_carries"]
+__all__ = ["CARRY_IN", "add", "add_all", "multiply_on_carries"]
 
 #: What a LUT of ECP5's CCU2C makes of its inputs a, b, c, d. The sum is its exclusive or with the
 #: carry; where it is 0, the next carry is what the lowest four bits make of a and b.
 _ADD = 0x66AA                     # a + b, with d high
 _GATED_ADD = 0x7888               # a & b, and c & d
 _GATED_SUBTRACT = 0x8788          # a & b, and ~c & d
-_CARRY = 0x0008                   # nothing, and a & b as the carry, with c and d high
 _NOTHING = 0x0000
+#: The LUT a chain begins with: nothing, and a & b as the carry, with c and d high.
+CARRY_IN = 0x0008
 
 
 def add(m: Module, platform, x, y, *, bits: int, name: str):
@@ -105,7 +106,7 @@ def _chain(m, first, second, luts, name):
     nor output: place and route would spend two LUTs on each, even for a constant.
     """
     count = len(luts)
-    luts = [(_CARRY, first, second, 1, 1), *luts] + [(_NOTHING, 0, 0, 0, 0)] * ((count + 1) % 2)
+    luts = [(CARRY_IN, first, second, 1, 1), *luts] + [(_NOTHING, 0, 0, 0, 0)] * ((count + 1) % 2)
     sums, carries = Signal(len(luts), name=name), Signal(len(luts) // 2 - 1, name=f"{name}_carry")
     for i in range(len(luts) // 2):
         ports = {}
