@@ -21,7 +21,7 @@ def add(m: Module, platform, x, y, *, bits: int, name: str):
     if family(platform) == "ecp5":
         x, y = _extended(x, bits), _extended(y, bits)
         above = _chain(m, x[0], y[0], [(_ADD, x[i], y[i], 0, 1) for i in range(1, bits)], name)
-        return Cat(x[0] ^ y[0], above).as_signed()
+        return _named(m, Cat(x[0] ^ y[0], above), name)
     total = Signal(signed(bits), name=name)
     m.d.comb += total.eq(x + y)
     return total
@@ -79,13 +79,20 @@ def _pair(m, platform, a, gates, subtract, name):
     a = _extended(a, bits)
     kind, one = (_GATED_SUBTRACT, high) if subtract else (_GATED_ADD, 0)
     above = _chain(m, one, 1, [(kind, a[i], low, a[i - 1], high) for i in range(1, bits)], name)
-    return Cat(a[0] & low, above).as_signed()
+    return _named(m, Cat(a[0] & low, above), name)
 
 
 def _shifted_sum(m, platform, x, y, shift, name):
     """Return ``x + (y << shift)``, as wide as ``y`` shifted; the lowest bits are those of ``x``."""
     high = add(m, platform, x[shift:].as_signed(), y, bits=len(y), name=name)
-    return Cat(x[:shift], high).as_signed()
+    return _named(m, Cat(x[:shift], high), f"{name}_shifted")
+
+
+def _named(m, bits, name):
+    """Return bits as a signed signal: whatever reads a bit would repeat all their expression."""
+    named = Signal(signed(len(bits)), name=name)
+    m.d.comb += named.eq(bits)
+    return named
 
 
 def _later(m, value, name):
@@ -107,7 +114,8 @@ def _chain(m, first, second, luts, name):
     """
     count = len(luts)
     luts = [(CARRY_IN, first, second, 1, 1), *luts] + [(_NOTHING, 0, 0, 0, 0)] * ((count + 1) % 2)
-    sums, carries = Signal(len(luts), name=name), Signal(len(luts) // 2 - 1, name=f"{name}_carry")
+    sums = Signal(len(luts), name=f"{name}_chain")
+    carries = Signal(len(luts) // 2 - 1, name=f"{name}_carry")
     for i in range(len(luts) // 2):
         ports = {}
         for half, (function, *inputs) in enumerate(luts[2 * i:2 * i + 2]):
