@@ -1,5 +1,7 @@
 """ULX3S with an ECP5-85F: the large target."""
 
+from dataclasses import replace
+
 from amaranth_boards.ulx3s import ULX3S_85F_Platform
 
 from systolith.boards.floorplan import ECP5_85F_SITES
@@ -8,7 +10,7 @@ from systolith.boards.target import Target
 from systolith.boards.toolchain import ecp5
 from systolith.hw.config import Config
 
-__all__ = ["ULX3S_85F"]
+__all__ = ["ULX3S_85F", "ULX3S_85F_TRAIN"]
 
 ULX3S_85F = Target(
     config=Config(
@@ -26,4 +28,16 @@ ULX3S_85F = Target(
     reset_button=("button_pwr", 0),
     leds={"busy": ("led", 0), "fault": ("led", 1), "activity": ("led", 2)},
     loader_board="ulx3s",
+)
+
+#: The same board with an accelerator that trains.
+ULX3S_85F_TRAIN = replace(
+    ULX3S_85F,
+    config=Config(
+        name="ulx3s-85f-train", rows=16, columns=8, post_lanes=8, operand_bits=16, banks=10,
+        bank_words=1024, accumulator_bits=48, accumulator_depth=512, program_words=4096,
+        output_stationary=True, training=True,
+    ),
+    description="Radiona ULX3S, Lattice ECP5-85F: trains, 128 multipliers of 16 bits, 320 KiB",
+    clock_hz=90_000_000,
 )
