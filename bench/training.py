@@ -10,18 +10,17 @@ first steps, in which programs are made, do not count.
 """
 
 import argparse
-import math
 import time
 
 import numpy as np
 
+from systolith.boards.targets import find_config
 from systolith.examples.fixed_point import lenet
-from systolith.hw.config import Config
+from systolith.examples.training_step import BATCH, macs
 from systolith.sim.machine_device import MachineDevice
 from systolith.sw.timing import measure
 from systolith.sw.train.device import DeviceExecutor, micro_batch
-from systolith.sw.train.gradients import Plan, plan_training
-from systolith.sw.train.graph import Conv
+from systolith.sw.train.gradients import plan_training
 from systolith.sw.train.lowering.fusion import fused_steps
 from systolith.sw.train.lowering.lower import lower_items
 from systolith.sw.train.settings import Settings
@@ -47,14 +46,6 @@ def cycles(executor: DeviceExecutor) -> dict[str, int]:
         elif images in times:
             total[job] += times[images] * count
     return total
-
-
-def macs(plan: Plan) -> int:
-    """Return the multiply-accumulates of a step for an image: forward, data, weights."""
-    network = plan.network
-    layers = [math.prod(network.shapes[node.output][:2]) * network.parameters[node.weights].size
-              for node in network.nodes if isinstance(node, Conv)]
-    return 3 * sum(layers) - layers[0]           # nobody needs the gradient of the image
 
 
 def table(executor: DeviceExecutor) -> str:

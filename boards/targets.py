@@ -7,14 +7,14 @@ from systolith.boards.errors import BoardError
 from systolith.boards.icebreaker import ICEBREAKER
 from systolith.boards.orangecrab import ORANGECRAB_25F
 from systolith.boards.target import Target
-from systolith.boards.ulx3s import ULX3S_85F
+from systolith.boards.ulx3s import ULX3S_85F, ULX3S_85F_TRAIN
 from systolith.hw.config import Config, ConfigError
 
 __all__ = ["TARGETS", "find_config", "find_target"]
 
 #: Every board with a bitstream, by its name on the command line.
 TARGETS: dict[str, Target] = {target.name: target for target in (
-    ULX3S_85F, ORANGECRAB_25F, ICEBREAKER)}
+    ULX3S_85F, ULX3S_85F_TRAIN, ORANGECRAB_25F, ICEBREAKER)}
 
 
 def find_target(name: str) -> Target:

@@ -1,4 +1,4 @@
-"""``systolith bench``: cycles of networks, measured on the RTL, or images a second over a link."""
+"""``systolith bench``: cycles of networks and of training on the RTL, images a second of a link."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from systolith.cli.output import Json, Output
+from systolith.cli.training_bench import bench_training
 
 if TYPE_CHECKING:
     from systolith.examples.benchmark import Work
@@ -28,12 +29,13 @@ class Suite(StrEnum):
 
     CYCLES = "cycles"
     THROUGHPUT = "throughput"
+    TRAINING = "training"
 
 
 def command(
     target: Annotated[list[str] | None, typer.Option(
         "--target", "-t", help="Name of a board, or a configuration as a .json file; may be given "
-                               "again. ulx3s-85f, if left out.")] = None,
+                               "again. ulx3s-85f (for training ulx3s-85f-train), if left out.")] = None,
     everything: Annotated[bool, typer.Option(
         "--all", help="Every board, and what is compared with other projects.")] = False,
     network: Annotated[list[str] | None, typer.Option(
@@ -41,7 +43,8 @@ def command(
                                 "left out.")] = None,
     suite: Annotated[Suite, typer.Option(
         help="cycles: of one image, its input on chip. throughput: images a second, back to back "
-             "through links of several rates.")] = Suite.CYCLES,
+             "through links of several rates. training: cycles of a step of LeNet-5.")] = (
+                 Suite.CYCLES),
     batch: Annotated[int, typer.Option(
         min=1, help="Images that a job takes; cycles are an image's share of its job.")] = 1,
     check: Annotated[bool, typer.Option(
@@ -52,7 +55,7 @@ def command(
             None),
     as_json: Json = False,
 ) -> int:
-    """Run networks of the zoo on the compiled RTL and tell their cycles, or images a second.
+    """Run or train networks on the compiled RTL and tell their cycles, or images a second.
 
     Answers are checked against the golden model bit for bit. The exit code is 1 if --check finds a
     network that became slower.
@@ -60,8 +63,12 @@ def command(
     from systolith.examples.benchmark import WORKS, all_targets, bench_config, find_work
 
     out = Output(as_json)
-    names = list(all_targets()) if everything else target or ["ulx3s-85f"]
+    training = suite is Suite.TRAINING
+    names = list(all_targets(training=training)) if everything else target or [
+        "ulx3s-85f-train" if training else "ulx3s-85f"]
     configs = [bench_config(name) for name in names]
+    if training:
+        return bench_training(out, configs, check)
     works = [find_work(name) for name in network] if network else list(WORKS.values())
     strict = bool(network) and len(configs) == 1
     if suite is Suite.THROUGHPUT:

@@ -35,7 +35,8 @@ def command(
     with out.log.status(f"compiling {model}"):
         explanation = explain_model(model, config, calibration)
         fits = [] if explanation.runs else explanation.fits(
-            {name: other.config for name, other in TARGETS.items() if name != target})
+            {name: other.config for name, other in TARGETS.items()
+             if name != target and not other.config.training})
     _print_nodes(out, explanation)
     if explanation.runs:
         _print_costs(out, explanation)

@@ -47,6 +47,7 @@ BARS = (
     Bar("ulx3s-85f", "conv3x3-64-8x8", utilization=0.96),
     Bar("ulx3s-85f-mixed", "resnet8", 39_000),
     Bar("icebreaker", "dscnn", 185_000),
+    Bar("ulx3s-85f-train", "lenet5-train", 32 * 10_000),        # of a step of 32 images
 )
 
 #: NNgen 1.3.4 (d5ac0cc), its own RTL and test bench under Verilator 5.48, two input and four output

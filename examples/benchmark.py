@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from systolith.boards.targets import TARGETS, find_config
+from systolith.examples import training_step
 from systolith.examples.evaluate import random_inputs
 from systolith.examples.synthetic import conv3x3
 from systolith.examples.zoo import ZOO
@@ -89,9 +90,10 @@ def find_work(name: str) -> Work:
     return WORKS[public]
 
 
-def all_targets() -> dict[str, Config]:
-    """Return every board, and what is compared with others, by name."""
-    return {name: bench_config(name) for name in (*TARGETS, *_CONFIGS)}
+def all_targets(*, training: bool = False) -> dict[str, Config]:
+    """Return every board, and what is compared with others, by name; or those that train."""
+    configs = {name: bench_config(name) for name in (*TARGETS, *_CONFIGS)}
+    return {name: config for name, config in configs.items() if config.training is training}
 
 
 def bench_config(name: str) -> Config:
@@ -141,7 +143,10 @@ def check_answers(work: Work, config: Config, graph: Graph, images: np.ndarray,
 
 
 def predictions(config: Config) -> Iterator[tuple[str, int]]:
-    """Yield name and predicted cycles of everything that fits a target."""
+    """Yield name and predicted cycles of everything that fits a target, or of a step it trains."""
+    if config.training:
+        yield training_step.NETWORK, training_step.predict(config)
+        return
     for work in WORKS.values():
         try:
             yield work.name, compile_network(work.load(), config).predicted_cycles
@@ -165,7 +170,8 @@ def grown(target: str, network: str, cycles: int) -> str | None:
 
 def main() -> None:
     """Write the baseline."""
-    cycles = {name: dict(predictions(config)) for name, config in all_targets().items()}
+    targets = all_targets() | all_targets(training=True)
+    cycles = {name: dict(predictions(config)) for name, config in targets.items()}
     _BASELINE.write_text(json.dumps(cycles, indent=1) + "\n", encoding="utf-8")
 
 

@@ -35,8 +35,10 @@ from systolith.sw.program import Program
 
 __all__ = ["Answers", "Cost", "Report", "RtlRun", "evaluate", "random_inputs"]
 
+_INFERRING = {name: target for name, target in TARGETS.items() if not target.config.training}
 #: Targets whose cycles are told: of boards that carry the same accelerator the first.
-COSTED = sorted({target.config.hash: name for name, target in reversed(TARGETS.items())}.values(),
+COSTED = sorted({target.config.hash: name
+                 for name, target in reversed(_INFERRING.items())}.values(),
                 key=list(TARGETS).index)
 #: Samples where there is no data set.
 _RANDOM = 8
@@ -241,7 +243,7 @@ def main() -> int:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="networks; all if left out")
     parser.add_argument("--data", type=Path, help="folder of the data sets, see docs/zoo.md")
-    parser.add_argument("--target", default="ulx3s-85f", choices=TARGETS,
+    parser.add_argument("--target", default="ulx3s-85f", choices=_INFERRING,
                         help="whose answers are measured")
     parser.add_argument("--rtl", type=int, default=0, help="samples to run on the RTL")
     parser.add_argument("--json", action="store_true", help="print JSON")

@@ -11,22 +11,27 @@ from systolith.sim.machine import Machine
 from systolith.sim.training.machine import TrainingMachine
 from systolith.sw.backend import Backend, DeviceError
 from systolith.sw.program_view import IllegalInstruction
-from systolith.sw.timing import Standstill, measure
+from systolith.sw.timing import Standstill, Timing, measure, timed_form
 
 __all__ = ["MachineDevice", "open_device"]
+
+#: Timings of training programs that are kept: a step has a few.
+_KEPT = 32
 
 
 class MachineDevice(Backend):
     """A device that computes at once: every job is done when its submission returns.
 
-    Its CYCLES and ENTRIES are those of the cycle model, which is exact; 0 for training.
+    Its CYCLES and ENTRIES are those of the cycle model, which is exact.
     """
 
     def __init__(self, config: Config):
         self.config = config
         self.machine = TrainingMachine(config) if config.training else Machine(config)
         self._csrs = {csr.name: 0 for csr in CSRS} | identity(config, 0)
-        self._timing = None
+        self._timing: Timing | None = None
+        #: Of training programs, which come again with other seeds and shifts.
+        self._timings: dict[bytes, Timing] = {}
 
     def fetch_csrs(self, names: tuple[str, ...]) -> Callable[[], dict[str, int]]:
         """Read registers by name."""
@@ -75,11 +80,9 @@ class MachineDevice(Backend):
         odd, watchdog = self._csrs["DONE"] & 1, self._csrs["WATCHDOG"]
         self._csrs["DONE"] += 1
         try:
-            # a training step has other programs whenever an exponent changes, and the cycle model
-            # takes as long as a hundred images: its jobs count as 0
-            if self._timing is None and not self.config.training:
-                self._timing = measure(self.config, self.machine.words)
-            if self._timing and 0 < watchdog < self._timing.cycles - 1:
+            if self._timing is None:
+                self._timing = self._measured()
+            if 0 < watchdog < self._timing.cycles - 1:
                 self._stop(Fault.WATCHDOG, CYCLES=watchdog + 1)
                 return
             self.machine.run(input_delta=self._csrs["INPUT_DELTA"] * odd,
@@ -89,8 +92,20 @@ class MachineDevice(Backend):
         except Standstill:                        # a device would wait until its watchdog bites
             self._stop(Fault.WATCHDOG, CYCLES=watchdog + 1)
         else:
-            self._csrs["CYCLES"] = self._timing.cycles if self._timing else 0
-            self._csrs["ENTRIES"] = self._timing.entries if self._timing else 0
+            self._csrs["CYCLES"] = self._timing.cycles
+            self._csrs["ENTRIES"] = self._timing.entries
+
+    def _measured(self) -> Timing:
+        """Return the program's timing; that of an earlier one that differs in numbers only."""
+        words = self.machine.words
+        if not self.config.training:
+            return measure(self.config, words)
+        form = timed_form(words).tobytes()
+        if form not in self._timings:
+            if len(self._timings) > _KEPT:
+                self._timings.clear()
+            self._timings[form] = measure(self.config, words)
+        return self._timings[form]
 
     def _stop(self, fault: Fault, **figures: int) -> None:
         """End a job with a fault, which stays until reset."""

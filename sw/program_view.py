@@ -19,9 +19,11 @@ from systolith.hw.isa import (
     SetHeader,
     decode,
     engine_registers,
+    register_index,
 )
 
-__all__ = ["LOOPS", "IllegalInstruction", "Instruction", "NestView", "instructions"]
+__all__ = ["LOOPS", "IllegalInstruction", "Instruction", "NestView", "instructions",
+           "setting_words"]
 
 LOOPS = {Engine.LOAD: LOAD_LOOPS, Engine.STREAM: STREAM_LOOPS, Engine.POST: POST_LOOPS}
 
@@ -161,6 +163,33 @@ def instructions(words: np.ndarray, *, input_delta: int = 0, output_delta: int =
         result.append(Instruction(pc, Op.SET, engine, 1 + count))
         pc += 1 + count
     raise IllegalInstruction("the program has no END", pc)
+
+
+def setting_words(words: np.ndarray, program: list[Instruction], engine: Engine,
+                  register: str) -> list[int | None]:
+    """Return, for each nest of an engine, the place of the word that set a register, if any has.
+
+    Parameters
+    ----------
+    words : uint32[n]
+    program : list of Instruction
+        The same, taken apart.
+    engine : Engine
+        Whose nests.
+    register : str
+        Its name.
+    """
+    index, place, places = register_index(engine, register), None, []
+    for instruction in program:
+        if instruction.engine is not engine:
+            continue
+        if instruction.op is Op.GO:
+            places.append(place)
+        else:
+            first = decode(SetHeader, int(words[instruction.pc]))["first"]
+            if first <= index < first + instruction.length - 1:
+                place = instruction.pc + 1 + index - first
+    return places
 
 
 class _Registers(Mapping):

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from systolith.hw.isa import Engine, Op, SetHeader, decode, register_index
+from systolith.hw.isa import Engine
 from systolith.sim.machine import Machine
 from systolith.sim.training.batch import Batch, Range, batches
 from systolith.sim.training.schedule import Fill, Schedule
-from systolith.sw.program_view import Instruction, instructions
+from systolith.sw.program_view import instructions, setting_words
 
 __all__ = ["TrainingMachine"]
 
@@ -61,24 +61,10 @@ class TrainingMachine(Machine):
                 return program
         decoded = instructions(self.words, input_delta=deltas[0], output_delta=deltas[1],
                                training=True)
-        seeds = self._seeds(decoded)
+        seeds = setting_words(self.words, decoded, Engine.POST, "SEED")
         schedule = Schedule(self, decoded, seeds)
         schedule.run()
         program = _Program(self.words, deltas, sorted({*seeds} - {None}),
                            batches(schedule.steps, self._memory.shape[1]))
         self._programs = [program, *self._programs][:_KEPT]
         return program
-
-    def _seeds(self, program: list[Instruction]) -> list[int | None]:
-        """Return, for each of POST's nests, the word that sets its seed."""
-        register, place, places = register_index(Engine.POST, "SEED"), None, []
-        for instruction in program:
-            if instruction.engine is not Engine.POST:
-                continue
-            if instruction.op is Op.GO:
-                places.append(place)
-            else:
-                first = decode(SetHeader, int(self.words[instruction.pc]))["first"]
-                if first <= register < first + instruction.length - 1:
-                    place = instruction.pc + 1 + register - first
-        return places

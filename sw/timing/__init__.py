@@ -7,5 +7,6 @@ load,stream,post}.py`` one for one.
 
 from systolith.sw.timing.model import Standstill, measure
 from systolith.sw.timing.nests import NestTiming, Timing
+from systolith.sw.timing.training import timed_form
 
-__all__ = ["NestTiming", "Standstill", "Timing", "measure"]
+__all__ = ["NestTiming", "Standstill", "Timing", "measure", "timed_form"]

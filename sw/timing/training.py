@@ -2,8 +2,10 @@
 
 from collections import deque
 
+import numpy as np
+
 from systolith.hw.config import Config
-from systolith.hw.isa import LoadKind
+from systolith.hw.isa import Engine, LoadKind, Rounding, encode
 from systolith.hw.latency import (
     DRAIN_LATENCY,
     FLUSH_CYCLES,
@@ -12,9 +14,29 @@ from systolith.hw.latency import (
     take_latency,
 )
 from systolith.sw.timing.engines import Load, Stream
+from systolith.sw.program_view import instructions, setting_words
 from systolith.sw.timing.parts import Descriptor
 
-__all__ = ["TrainingLoad", "TrainingPost", "TrainingStream"]
+__all__ = ["TrainingLoad", "TrainingPost", "TrainingStream", "timed_form"]
+
+#: Bits of a setting that no cycle depends on.
+_NUMBERS = {"SEED": 0xFFFFFFFF,
+            "ROUNDING": encode(Rounding, left=31, right=31)}
+
+
+def timed_form(words: np.ndarray) -> np.ndarray:
+    """Return a training program without its seeds and shifts: what its cycles follow from.
+
+    Raises
+    ------
+    IllegalInstruction
+        If the words are no program.
+    """
+    program, form = instructions(words, training=True), words.copy()
+    for register, mask in _NUMBERS.items():
+        places = setting_words(words, program, Engine.POST, register)
+        form[sorted({*places} - {None})] &= np.uint32(~mask & 0xFFFFFFFF)
+    return form
 
 
 class TrainingLoad(Load):

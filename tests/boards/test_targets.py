@@ -12,6 +12,7 @@ from systolith.sw.device import BAUDS
 #: Pins of clock, link in, link out and reset, and the PLL.
 PINS = {
     "ulx3s-85f": (("clk25", "G2"), "M1", "L4", ("button_pwr", "D6"), "EHXPLLL"),
+    "ulx3s-85f-train": (("clk25", "G2"), "M1", "L4", ("button_pwr", "D6"), "EHXPLLL"),
     "orangecrab-25f": (("clk", "A9"), "N17", "M18", ("button", "J17"), "EHXPLLL"),
     "icebreaker": (("clk12", "35"), "6", "9", ("button", "10"), "SB_PLL40_PAD"),
 }

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from systolith.examples import benchmark, throughput
+from systolith.examples import benchmark, throughput, training_step
 from systolith.examples.benchmark import Row
 from systolith.sw.errors import CapacityError
 
@@ -93,6 +93,27 @@ def test_throughput(systolith, monkeypatch):
     (found,) = (SimpleNamespace(**r) for r in run.json["rows"])
     assert (found.link, found.bottleneck, found.images_per_second) == ("2 MB/s", "link", 5000)
     assert "95%" in run.err and "3.8 MB/s" in run.err
+
+
+def test_training(systolith, monkeypatch):
+    monkeypatch.setattr(training_step, "measure", lambda config: training_step.Row(
+        network="lenet5-train", target=config.name, macs=32_000_000, cycles=640_000, batch=32,
+        predicted_cycles=640_000, utilization=0.4, micro_batch=3))
+    run = systolith("bench", "--suite", "training", "--check", "--json")
+    (row,) = run.json["rows"]
+    assert run.code == 1 and "lenet5-train on ulx3s-85f-train takes 640,000" in run.out
+    assert (row["cycles_per_image"], row["macs_per_cycle"]) == (20_000, 50)
+    assert row["images_per_second"] == row["clock_hz"] / 20_000
+    assert not run.json["bars"][0]["met"] and "MISSED" in run.err
+    assert "FPGA trainer" in run.err and "14.75" in run.err and "10,650" in run.err
+
+
+@pytest.mark.slow
+def test_the_rtl_trains_in_the_predicted_cycles(systolith):
+    run = systolith("bench", "--suite", "training", "--check", "--json")
+    assert run.code == 0, run.err
+    (row,) = run.json["rows"]
+    assert row["cycles"] == row["predicted_cycles"] == 32 * row["cycles_per_image"]
 
 
 @pytest.mark.slow

@@ -1,0 +1,83 @@
+"""Executors side by side: what one returns and keeps must be what the others do, in every bit."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from systolith.sw.errors import SystolithError
+from systolith.sw.train.executor import Executor, Report, Rule
+
+__all__ = ["Compared", "Difference"]
+
+
+class Difference(SystolithError):
+    """Executors that must agree do not; the message says in what."""
+
+
+class Compared:
+    """Runs every job on all executors; an :class:`systolith.sw.train.executor.Executor`.
+
+    Reports are compared after every job, parameters and momentum after every update.
+
+    Parameters
+    ----------
+    **executors : Executor
+        By the names they have in messages; what the first one returns is returned.
+
+    Raises
+    ------
+    Difference
+        From any call, where they do not agree.
+    """
+
+    def __init__(self, **executors: Executor):
+        self.executors = executors
+
+    def upload(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Write parameters and momentum."""
+        self._all("upload", arrays)
+
+    def download(self) -> dict[str, np.ndarray]:
+        """Return parameters and momentum."""
+        first, *others = self._all("download").items()
+        for name, arrays in others:
+            for array, values in first[1].items():
+                if not np.array_equal(arrays[array], values):
+                    raise Difference(f"{array} differs between {first[0]} and {name}; please "
+                                     "report it")
+        return first[1]
+
+    def predict(self, x: np.ndarray, exponents: Mapping[str, int]) -> np.ndarray:
+        """Return the logits."""
+        first, *others = self._all("predict", x, exponents).items()
+        for name, logits in others:
+            if not np.array_equal(logits, first[1]):
+                raise Difference(f"logits differ between {first[0]} and {name}; please report it")
+        return first[1]
+
+    def accumulate(self, x: np.ndarray, targets: np.ndarray, exponents: Mapping[str, int],
+                   seed: int) -> Report:
+        """Run forward, loss and backward."""
+        return self._report("accumulate", x, targets, exponents, seed)
+
+    def update(self, rule: Rule, exponents: Mapping[str, int], seed: int) -> Report:
+        """Change momentum and parameters."""
+        report = self._report("update", rule, exponents, seed)
+        self.download()
+        return report
+
+    def rescale(self, name: str, by: int) -> None:
+        """Shift a parameter or momentum."""
+        self._all("rescale", name, by)
+
+    def _all(self, method: str, *arguments) -> dict:
+        return {name: getattr(executor, method)(*arguments)
+                for name, executor in self.executors.items()}
+
+    def _report(self, method: str, *arguments) -> Report:
+        first, *others = self._all(method, *arguments).items()
+        for name, report in others:
+            if report != first[1]:
+                raise Difference(f"{first[0]} and {name} report different ranges or losses of "
+                                 f"{method}; please report it")
+        return first[1]
