@@ -3,7 +3,7 @@
     python bench/training.py [--micro-batch N] [--banks 10] [--steps 6]
     python bench/training.py --items                       # what each item takes, run alone
 
-The device has 16 x 8 multipliers; 10 banks are 320 KiB. Cycles are those of the three jobs of a
+The device is ulx3s-85f-train, or one with another number of banks of 32 KiB. Cycles are those of the three jobs of a
 step, predicted, without what is transferred between them. Seconds are those of the processor, so
 other programs hardly matter; the images are noise, which makes no difference to the speed. The
 first steps, in which programs are made, do not count.
@@ -11,10 +11,10 @@ first steps, in which programs are made, do not count.
 
 import argparse
 import time
+from dataclasses import replace
 
 import numpy as np
 
-from systolith.boards.targets import find_config
 from systolith.examples.fixed_point import lenet
 from systolith.examples.training_step import BATCH, macs
 from systolith.sim.machine_device import MachineDevice
@@ -27,7 +27,7 @@ from systolith.sw.train.settings import Settings
 from systolith.sw.train.trainer import Trainer
 
 #: Most cycles an image of a step may take.
-BAR, BATCH = 10_000, 32
+BAR = 10_000
 #: Steps before counting.
 BEGINNING = 2
 
@@ -80,8 +80,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6, help="that count")
     parser.add_argument("--items", action="store_true", help="print what each item takes")
     options = parser.parse_args()
-    config = Config(operand_bits=16, accumulator_bits=48, output_stationary=True, training=True,
-                    banks=options.banks, bank_words=1024)
+    config = replace(find_config("ulx3s-85f-train"), name="custom", banks=options.banks)
     network = lenet(1)
     plan = plan_training(network)
     random, count = np.random.default_rng(1), BATCH * (options.steps + BEGINNING)

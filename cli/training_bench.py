@@ -65,8 +65,9 @@ def _print(out: Output, row: "Row") -> None:
     bar = bar_of(row.target, row.network)
     verdict = "" if bar is None else (
         f", to reach {bar}: {'met' if bar.met(row.cycles, row.utilization) else 'MISSED'}")
-    out.say(f"{row.network} on {row.target}: {row.cycles:,} cycles for a step of {row.batch} images "
-            f"in micro-batches of {row.micro_batch} ({row.predicted_cycles:,} predicted){verdict}")
+    out.say(f"{row.network} on {row.target}: {row.cycles:,} cycles for a step of {row.batch} "
+            f"images, in micro-batches of {row.micro_batch} ({row.predicted_cycles:,} predicted)"
+            f"{verdict}")
     out.say(f"{row.cycles_per_image:,.0f} cycles an image, {row.utilization:.1%} of the peak, "
             "equal to the golden model in every bit")
     numbers = ("MACs a cycle", "MHz", "GMAC/s", "images a second")

@@ -13,8 +13,8 @@ from systolith.hw.latency import (
     post_read_latency,
     take_latency,
 )
-from systolith.sw.timing.engines import Load, Stream
 from systolith.sw.program_view import instructions, setting_words
+from systolith.sw.timing.engines import Load, Stream
 from systolith.sw.timing.parts import Descriptor
 
 __all__ = ["TrainingLoad", "TrainingPost", "TrainingStream", "timed_form"]
