@@ -3,7 +3,7 @@
     python bench/training.py [--micro-batch N] [--banks 10] [--steps 6]
     python bench/training.py --items                       # what each item takes, run alone
 
-The device is ulx3s-85f-train, or one with another number of banks of 32 KiB. Cycles are those of the three jobs of a
+The device is ulx3s-85f-train, or one with more banks of 32 KiB. Cycles are those of all jobs of a
 step, predicted, without what is transferred between them. Seconds are those of the processor, so
 other programs hardly matter; the images are noise, which makes no difference to the speed. The
 first steps, in which programs are made, do not count.
@@ -15,6 +15,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from systolith.boards.targets import find_config
 from systolith.examples.fixed_point import lenet
 from systolith.examples.training_step import BATCH, macs
 from systolith.sim.machine_device import MachineDevice

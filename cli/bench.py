@@ -35,7 +35,7 @@ class Suite(StrEnum):
 def command(
     target: Annotated[list[str] | None, typer.Option(
         "--target", "-t", help="Name of a board, or a configuration as a .json file; may be given "
-                               "again. If left out ulx3s-85f, for training ulx3s-85f-train.")] = None,
+                               "again. If left out ulx3s-85f, or ulx3s-85f-train.")] = None,
     everything: Annotated[bool, typer.Option(
         "--all", help="Every board, and what is compared with other projects.")] = False,
     network: Annotated[list[str] | None, typer.Option(
