@@ -145,15 +145,19 @@ class Core(wiring.Component):
             shared.dma.valid.eq(host.read.valid), host.read.ready.eq(shared.dma.grant),
             shared.dma.address.eq(host.read.payload << self.config.lane_bits),
             shared.dma.need.eq(banks_needed(self.config, shared.dma.address, vector=False)),
-            host.read_data.valid.eq(shared.dma.data_valid),
-            host.read_data.payload.eq(shared.dma.data.as_value()),
-            sequencer.program.eq(host.program.payload),
-            sequencer.program_valid.eq(host.program.valid),
             sequencer.start.eq(host.start), sequencer.parity.eq(host.parity),
             sequencer.input_delta.eq(host.input_delta),
             sequencer.output_delta.eq(host.output_delta),
             host.done.eq(sequencer.done), host.bad.eq(sequencer.bad), host.pc.eq(sequencer.pc),
             host.entered.eq(stream.entry.valid),
+        ]
+        # what DMA reads and writes has time, and far to go
+        domain = m.d.comb if self.config.shallow else m.d.sync
+        domain += [
+            host.read_data.valid.eq(shared.dma.data_valid),
+            host.read_data.payload.eq(shared.dma.data.as_value()),
+            sequencer.program.eq(host.program.payload),
+            sequencer.program_valid.eq(host.program.valid),
         ]
 
     def _control(self, m, sequencer, engines):

@@ -8,13 +8,14 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from systolith.hw.config import Config
 from systolith.hw.descriptor import Descriptor, descriptor_port
 from systolith.hw.isa import POST_LOOPS, Engine
-from systolith.hw.latency import RESIDUAL_CYCLES, post_latency
+from systolith.hw.latency import RESIDUAL_CYCLES, post_latency, shared_cycles
 from systolith.hw.memory import banks_needed, read_port, vector_write_port
 from systolith.hw.memory_nest import MemoryNest
 from systolith.hw.multiplier import delayed
 from systolith.hw.nest import NestWalker
 from systolith.hw.parameters import ParameterStore
 from systolith.hw.post_lanes import PostLanes
+from systolith.hw.replica import copy_of
 from systolith.hw.shallow_lanes import ShallowLanes
 
 __all__ = ["PostEngine"]
@@ -118,7 +119,8 @@ class PostEngine(wiring.Component):
         m.d.comb += [
             parameters.rewind.eq(walker.start),
             parameters.base.eq(d.view("PARAM_BASE").address[c.lane_bits:]),
-            parameters.granted.eq(self.memory.grant),
+            # the registered port refuses nothing
+            parameters.granted.eq(1 if shared_cycles(c) else self.memory.grant),
             parameters.word.eq(self.memory.data.as_value()),
             self.memory.valid.eq(parameters.asking),
             self.memory.address.eq(parameters.address << c.lane_bits),
@@ -145,13 +147,14 @@ class PostEngine(wiring.Component):
             *(lanes.residual[i].eq(self.memory.data[i]) for i in range(self.config.post_lanes)),
         ]
         slots = Signal(RESIDUAL_CYCLES, init=1)
-        m.d.comb += lanes.next_slots.eq(Mux(control.residual & ~walker.start,
-                                            slots.rotate_left(1), 1))
+        adds = copy_of(m, control.residual, name="adds")    # the lanes are far: they have their own
+        m.d.comb += lanes.next_slots.eq(Mux(adds & ~walker.start, slots.rotate_left(1), 1))
         m.d.sync += slots.eq(lanes.next_slots)
+        granted = True if shared_cycles(self.config) else self.memory.grant
         with m.If(running):
-            m.d.comb += [self.memory.valid.eq(control.residual & slots[0]),
+            m.d.comb += [self.memory.valid.eq(adds & slots[0]),
                          self.memory.address.eq(walker.residual),
-                         accept.eq(slots[0] & (~control.residual | self.memory.grant))]
+                         accept.eq(slots[0] & (~adds | granted))]
 
     def _control(self, m, d, walker, parameters, running, accept, outstanding):
         """Sequence nests and groups."""
