@@ -6,10 +6,11 @@ VENV := .venv
 INSTALLED := $(VENV)/.installed
 SYSTOLITH := $(VENV)/bin/systolith
 
-.PHONY: help demo test fast lint docs doctor build-ulx3s build-icebreaker clean toolchain
+.PHONY: help demo demo-train test fast lint docs doctor build-ulx3s build-icebreaker clean toolchain
 
 help:
 	@echo "make demo              classify handwritten digits on the simulated hardware"
+	@echo "make demo-train        train a network on the simulated hardware"
 	@echo "make test              run all tests"
 	@echo "make fast              run the tests that take seconds"
 	@echo "make lint              check the style of the code"
@@ -21,6 +22,9 @@ help:
 
 demo: toolchain $(INSTALLED)
 	@$(SYSTOLITH) demo
+
+demo-train: toolchain $(INSTALLED)
+	@$(SYSTOLITH) demo-train
 
 test: toolchain $(INSTALLED)
 	$(VENV)/bin/pytest -n 2

@@ -17,7 +17,7 @@ import numpy as np
 
 from systolith.boards.targets import find_config
 from systolith.examples.fixed_point import lenet
-from systolith.examples.training_step import BATCH, macs
+from systolith.examples.training_step import BATCH
 from systolith.sim.machine_device import MachineDevice
 from systolith.sw.timing import measure
 from systolith.sw.train.device import DeviceExecutor, micro_batch
@@ -53,7 +53,7 @@ def table(executor: DeviceExecutor) -> str:
     """Return the cycles of a step as text."""
     config, name, jobs = executor.config, executor.plan.network.name, cycles(executor)
     total = sum(jobs.values()) / BATCH
-    share = macs(executor.plan) / config.multipliers / total
+    share = executor.plan.macs / config.multipliers / total
     parts = ", ".join(f"{job} {count:,}" for job, count in jobs.items())
     missed = "" if total <= BAR else ": MISSED"
     return (f"{name} on {config.describe()}, micro-batches of {executor.images}: {total:,.0f} "

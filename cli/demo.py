@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from systolith.sw.device import Run
     from systolith.sw.program import Program
 
-__all__ = ["EXAMPLE", "Outcome", "command"]
+__all__ = ["EXAMPLE", "Outcome", "command", "digits"]
 
 EXAMPLE = "Example: systolith demo --images 200"
 
@@ -75,7 +75,7 @@ def command(
 
     out = Output(as_json)
     target = find_target("ulx3s-85f")
-    pictures, labels, inputs = _digits(images)
+    pictures, labels, inputs = digits(images)
     out.say(f"Network    {LENET.name}, {images} of its MNIST test digits")
     graph = load_model(LENET / "lenet_int8.onnx")
     program = compile_graph(graph, target.config)
@@ -92,7 +92,7 @@ def command(
         raise typer.Exit(1)
 
 
-def _digits(count: int) -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
+def digits(count: int) -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
     """Return pictures uint8[n, 28, 28], labels uint8[n] and inputs float32[n, 1, 28, 28]."""
     import numpy as np
 

@@ -15,6 +15,7 @@ from systolith.cli import (
     compile,
     conformance,
     demo,
+    demo_train,
     devices,
     doctor,
     explain,
@@ -31,6 +32,7 @@ __all__ = ["COMMANDS", "app", "execute", "main"]
 #: Name -> module with a ``command`` and an ``EXAMPLE``.
 COMMANDS: dict[str, ModuleType] = {
     "demo": demo,
+    "demo-train": demo_train,
     "compile": compile,
     "explain": explain,
     "run": run,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from systolith.cli.curves import curve
 from systolith.cli.output import Json, Output
 
 if TYPE_CHECKING:
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["EXAMPLE", "Loss", "Schedule", "command"]
 
 EXAMPLE = "Example: systolith train model.onnx --data samples.npz --epochs 10 -o trained.onnx"
-
-#: Heights of a learning curve's columns.
-_BARS = "▁▂▃▄▅▆▇█"
 
 
 class Loss(StrEnum):
@@ -166,28 +164,75 @@ def _samples(path: Path) -> "dict[str, np.ndarray]":
     return arrays
 
 
-def _run(out: Output, trainer: "Trainer", steps: int) -> float:
-    """Train with progress on stderr; return the samples a second."""
+def _run(out: Output, trainer: "Trainer", steps: int) -> "_Speed":
+    """Train with progress on stderr."""
     import time
 
-    begin, before = time.perf_counter(), len(trainer.history)
+    begin, speed = time.perf_counter(), _Speed(trainer)
     with out.progress() as progress:
         task = progress.add_task("training", total=steps)
 
         def step(done) -> None:
+            speed.step()
             progress.update(task, advance=1, description=(
                 f"epoch {done.epoch + 1}  loss {done.loss:.4f}  accuracy {done.accuracy:.1%}"))
 
         def epoch(done) -> None:
+            speed.rest()
             progress.reset(task, total=steps)
             validation = "" if done.validation is None else f"  validation {done.validation:.2%}"
             out.say(f"Epoch {done.number + 1:3}  loss {done.loss:.4f}  accuracy "
                     f"{done.accuracy:.2%}{validation}  {done.saturated} saturated")
 
         trainer.on_step, trainer.on_epoch = step, epoch
-        history = trainer.run()
-    samples = (len(history) - before) * steps * trainer.settings.batch
-    return samples / (time.perf_counter() - begin)
+        trainer.run()
+    speed.seconds = time.perf_counter() - begin
+    return speed
+
+
+class _Speed:
+    """What the steps of a run take; validation is not among them, but for the seconds.
+
+    Attributes
+    ----------
+    seconds : float
+        Of the whole run.
+    """
+
+    def __init__(self, trainer: "Trainer"):
+        self.trainer, self.seconds = trainer, 0.0
+        self._samples = self._cycles = 0
+        self.rest()
+
+    def _counted(self) -> int:
+        return getattr(self.trainer.executor, "cycles", 0)
+
+    def rest(self) -> None:
+        """Leave out all cycles since the last step."""
+        self._before = self._counted()
+
+    def step(self) -> None:
+        """Count a step that has just been done."""
+        self._samples += self.trainer.settings.batch
+        self._cycles += self._counted() - self._before
+        self.rest()
+
+    @property
+    def samples_per_second(self) -> float:
+        """Samples trained in a second of the run."""
+        return self._samples / self.seconds
+
+    @property
+    def cycles_per_image(self) -> float | None:
+        """Clock cycles of the device's jobs for a sample; None where it does not count them."""
+        return self._cycles / self._samples if self._cycles else None
+
+    @property
+    def utilization(self) -> float | None:
+        """Share of all multiply-accumulates the device could have done in these cycles."""
+        cycles = self.cycles_per_image
+        return cycles and self.trainer.plan.macs / (
+            cycles * self.trainer.executor.config.multipliers)
 
 
 def _write(path: Path, model) -> None:
@@ -197,22 +242,19 @@ def _write(path: Path, model) -> None:
         temporary.write_bytes(model.SerializeToString())
 
 
-def _report(out: Output, trainer: "Trainer", speed: float, output: Path) -> None:
+def _report(out: Output, trainer: "Trainer", speed: _Speed, output: Path) -> None:
     from dataclasses import asdict
 
     history = trainer.history
-    out.say(f"Loss     {_curve([epoch.loss for epoch in history])}")
+    out.say(f"Loss     {curve([epoch.loss for epoch in history])}")
     if history[-1].validation is not None:
-        out.say(f"Correct  {_curve([epoch.validation for epoch in history])}")
-    out.say(f"Stopped  {trainer.stopped}; {speed:,.0f} samples a second")
+        out.say(f"Correct  {curve([epoch.validation for epoch in history])}")
+    out.say(f"Stopped  {trainer.stopped}; {speed.samples_per_second:,.0f} samples a second")
+    if speed.cycles_per_image is not None:
+        out.say(f"Cycles   {speed.cycles_per_image:,.0f} a sample, {speed.utilization:.1%} of the "
+                "multiply-accumulates used")
     out.say(f"Output   {output}")
     out.result({"history": [asdict(epoch) for epoch in history], "stopped": trainer.stopped,
-                "samples_per_second": round(speed, 1), "output": str(output)})
-
-
-def _curve(values: list[float]) -> str:
-    """Return a learning curve of one line: columns between the least and the greatest value."""
-    low, high = min(values), max(values)
-    scale = (len(_BARS) - 1) / (high - low) if high > low else 0
-    columns = "".join(_BARS[round((value - low) * scale)] for value in values[-60:])
-    return f"{columns}  {values[0]:.4f} to {values[-1]:.4f}"
+                "samples_per_second": round(speed.samples_per_second, 1),
+                "cycles_per_image": speed.cycles_per_image, "utilization": speed.utilization,
+                "output": str(output)})

@@ -1,6 +1,5 @@
 """Cycles of one whole step of training LeNet-5 on the compiled RTL, beside what others report."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,12 +10,11 @@ from systolith.sim.training.compared import Compared
 from systolith.sim.training.golden import GoldenExecutor
 from systolith.sw import device
 from systolith.sw.train.device import DeviceExecutor, micro_batch
-from systolith.sw.train.gradients import Plan, plan_training
-from systolith.sw.train.graph import Conv
+from systolith.sw.train.gradients import plan_training
 from systolith.sw.train.settings import Settings
 from systolith.sw.train.trainer import Trainer
 
-__all__ = ["BATCH", "NETWORK", "PEERS", "Peer", "Row", "macs", "measure", "predict"]
+__all__ = ["BATCH", "NETWORK", "PEERS", "Peer", "Row", "measure", "predict"]
 
 #: What is trained, by its name in tables, and the images of an update.
 NETWORK, BATCH = "lenet5-train", 32
@@ -73,14 +71,6 @@ PEERS = (
 )
 
 
-def macs(plan: Plan) -> int:
-    """Return the multiply-accumulates of a training image: forward, data, weights."""
-    network = plan.network
-    layers = [math.prod(network.shapes[node.output][:2]) * network.parameters[node.weights].size
-              for node in network.nodes if isinstance(node, Conv)]
-    return 3 * sum(layers) - layers[0]           # nobody needs the gradient of the image
-
-
 def measure(config: Config, batch: int = BATCH) -> Row:
     """Train LeNet-5 for one step on the RTL; images are noise, which makes no difference.
 
@@ -95,7 +85,7 @@ def measure(config: Config, batch: int = BATCH) -> Row:
     """
     with device.open("sim:", config) as simulated, device.open("machine:", config) as model:
         rtl, machine = _train(config, batch, rtl=simulated, machine=model)
-    done = macs(rtl.plan) * batch
+    done = rtl.plan.macs * batch
     return Row(network=NETWORK, target=config.name, macs=done, cycles=rtl.cycles,
                predicted_cycles=machine.cycles, batch=batch, micro_batch=rtl.images,
                utilization=done / (config.multipliers * rtl.cycles))

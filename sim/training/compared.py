@@ -17,7 +17,7 @@ class Difference(SystolithError):
 class Compared:
     """Runs every job on all executors; an :class:`systolith.sw.train.executor.Executor`.
 
-    Reports are compared after every job, parameters and momentum after every update.
+    Reports are compared after every job, parameters and momentum when they are downloaded.
 
     Parameters
     ----------
@@ -62,9 +62,7 @@ class Compared:
 
     def update(self, rule: Rule, exponents: Mapping[str, int], seed: int) -> Report:
         """Change momentum and parameters."""
-        report = self._report("update", rule, exponents, seed)
-        self.download()
-        return report
+        return self._report("update", rule, exponents, seed)
 
     def rescale(self, name: str, by: int) -> None:
         """Shift a parameter or momentum."""

@@ -4,6 +4,7 @@ Walks the operations backward. Every reader of a tensor contributes one gradient
 reached from a trained parameter gets none.
 """
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 
@@ -48,6 +49,16 @@ class Plan:
     def items(self) -> tuple[Item, ...]:
         """Forward, loss and backward."""
         return (*self.forward, self.loss, *self.backward)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of a sample: forward, gradients of maps and of weights."""
+        network = self.network
+        return sum(math.prod(network.shapes[item.node.output][:2])
+                   * network.parameters[item.node.weights].size
+                   for item in self.items
+                   if isinstance(item, Forward | ConvData | ConvWeights)
+                   and isinstance(item.node, Conv))
 
 
 def plan_training(network: Network, loss: str = "cross-entropy",

@@ -10,7 +10,7 @@ from systolith.hw.config import ConfigError
 from systolith.sw.errors import DataError, Refusal, UnsupportedError
 
 COMMANDS = {"bench", "compile", "run", "demo", "build", "program", "verilog", "targets", "devices",
-            "doctor", "explain", "isa", "train", "conformance"}
+            "doctor", "explain", "isa", "train", "conformance", "demo-train"}
 
 
 def test_every_command_is_there():

@@ -39,6 +39,7 @@ def test_it_learns_and_writes_the_model(systolith, files):
     assert run.code == 0, run.err
     history = run.json["history"]
     assert len(history) == 6 and history[-1]["loss"] < 0.3 * history[0]["loss"]
+    assert run.json["cycles_per_image"] is None is run.json["utilization"]
     assert run.json["samples_per_second"] > 0 and run.json["stopped"] == "6 epochs"
     assert "Epoch   6" in run.err and "Stopped  6 epochs" in run.err
     x, y = patches(seed=1)
@@ -56,6 +57,10 @@ def test_on_the_machine(systolith, files):
     assert run.code == 0, run.err
     history = run.json["history"]
     assert history[-1]["loss"] < 0.6 * history[0]["loss"]
+    # forward, data but of the image, weights: 6 outputs of 3 x 3 at 36 pixels, 54 of 3 classes
+    macs = 2 * 36 * 54 + 3 * 3 * 54
+    assert run.json["utilization"] == pytest.approx(macs / 32 / run.json["cycles_per_image"])
+    assert 0.02 < run.json["utilization"] < 0.5
     as_asked = systolith(*arguments(files, "--epochs", "3", *on, "--micro-batch", "4", "--json"))
     assert as_asked.code == 0, as_asked.err
     assert as_asked.json["history"] == history
