@@ -37,7 +37,7 @@ def cycles(executor: DeviceExecutor) -> dict[str, int]:
     """Return the cycles of each kind of job in a step, of all its micro-batches together."""
     whole, rest = divmod(BATCH, executor.images)
     times = {executor.images: whole, rest: 1}
-    total = dict.fromkeys(("forward", "backward", "update"), 0)
+    total = dict.fromkeys(("accumulate", "update"), 0)
     # what was made last, by kind and images (an update's number is its rule)
     programs = {key[:2]: program for key, program in executor.programs.items()}
     for (job, images), program in programs.items():
@@ -64,7 +64,7 @@ def table(executor: DeviceExecutor) -> str:
 def items(executor: DeviceExecutor, exponents: dict[str, int]) -> str:
     """Return the cycles of every item of a micro-batch, run alone, and its vectors as text."""
     plan, lines = executor.stacking.plan, []
-    for step in fused_steps((*plan.forward, *plan.backward), plan.network, executor.config):
+    for step in fused_steps(plan.items, plan.network, executor.config):
         program = lower_items(list(step), plan.network, executor.config, executor.memory,
                               exponents, executor.images)
         timing = measure(executor.config, program.words)

@@ -11,7 +11,8 @@ from amaranth.hdl import signed, unsigned
 from amaranth.lib import data, enum
 
 __all__ = [
-    "CSRS", "ENGINE_REGISTERS", "ISA_VERSION", "LOAD_LOOPS", "MAGIC", "POST_LOOPS", "STREAM_LOOPS",
+    "CSRS", "ENGINE_REGISTERS", "ISA_VERSION", "LOAD_LOOPS", "LOSS_CLASSES", "MAGIC", "POST_LOOPS",
+    "STREAM_LOOPS",
     "TRAINING_LOAD_LOOPS", "TRAINING_REGISTERS", "Csr", "Engine", "EngineRegister", "Fault",
     "GoHeader", "LoadKind", "Op", "Relocate", "SetHeader", "csr_address", "decode", "encode",
     "engine_registers", "register_index",
@@ -26,6 +27,8 @@ LOAD_LOOPS = 3
 POST_LOOPS = 6
 #: With ``Config.training``.
 TRAINING_LOAD_LOOPS = 6
+#: Most classes of a sample whose loss the device computes.
+LOSS_CLASSES = 1024
 
 
 class Op(enum.Enum, shape=2):
@@ -205,7 +208,9 @@ class Rounding(data.Struct):
     counted: unsigned(1)
     report: unsigned(1)
     turn: unsigned(8)
-    reserved: unsigned(7)
+    #: 1: no results of sums, but the loss of samples by their logits, the operands.
+    loss: unsigned(1)
+    reserved: unsigned(6)
 
 
 class Word(data.Struct):

@@ -13,9 +13,9 @@ __all__ = [
     "RESULT_WAIT", "ROUNDING_LATENCY", "SCALED_LATENCY", "SHALLOW_PRODUCT", "SHARED_REQUEST",
     "SUM_INPUT", "TOTAL_WAIT", "TRAINING_LATENCY", "VECTOR_LATENCY", "WIDE_STAGES",
     "WINDOW_LATENCY", "WRITE_LATENCY", "accumulate_cycles", "array_latency", "claim_latency",
-    "claimable_word", "drain_latency", "fill_latency", "load_cycle", "part_delay", "post_latency",
-    "post_read_latency", "read_latency", "requantize_latency", "shared_cycles", "softmax_cycles",
-    "take_latency",
+    "claimable_word", "drain_latency", "fill_latency", "load_cycle", "loss_latency", "part_delay",
+    "post_latency", "post_read_latency", "read_latency", "requantize_latency", "shared_cycles",
+    "softmax_cycles", "take_latency",
 ]
 
 #: From a grant to the banks' reading: the winner, its copies, the banks' registers.
@@ -202,6 +202,11 @@ def softmax_cycles(classes: int) -> int:
     powers = SCALED_LATENCY + EXPONENTIAL_LATENCY
     gradients = SCALED_LATENCY + 1 + 2           # rounding; the queue
     return 3 * classes + powers + RECIPROCAL_CYCLES + 1 + gradients
+
+
+def loss_latency(classes: int) -> int:
+    """Return the cycles from a sample's last logit to what its loss is made of, in POST."""
+    return softmax_cycles(classes) - classes + 1
 
 
 def post_latency(config: Config) -> int:

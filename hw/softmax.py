@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from systolith.hw.block_ram import BlockRam
 from systolith.hw.exp2 import FRACTION_BITS, LOG2E
 from systolith.hw.exponential import Exponential
+from systolith.hw.isa import LOSS_CLASSES
 from systolith.hw.latency import EXPONENTIAL_LATENCY, RECIPROCAL_CYCLES, SCALED_LATENCY
 from systolith.hw.multiplier import multiply_wide, part_bits
 from systolith.hw.reciprocal import Reciprocal
@@ -57,13 +58,16 @@ class Softmax(wiring.Component):
     behind : :py:`Out(16)`
         The largest logit less the right one: with ``sum`` what the loss is made of. There with
         the gradients.
+    right : :py:`Out(1)`
+        The first of the largest logits is the right one. There with the gradients.
     """
 
-    def __init__(self, classes: int = 1024):
+    def __init__(self, classes: int = LOSS_CLASSES):
         self.classes = classes
         super().__init__({
             "i": In(stream.Signature(ClassValue)), "o": Out(stream.Signature(ClassValue)),
             "shift": In(5), "label": In(range(classes)), "sum": Out(32), "behind": Out(16),
+            "right": Out(1),
         })
 
     def elaborate(self, platform) -> Module:
@@ -129,7 +133,7 @@ class Softmax(wiring.Component):
         value, right = self.i.payload.value, Signal(signed(_ELEMENT), reset_less=True)
         taken = self.i.valid & self.i.ready
         with m.If(taken & ((arrived == 0) | (value > largest))):
-            m.d.sync += largest.eq(value)
+            m.d.sync += [largest.eq(value), self.right.eq(arrived == self.label)]
         with m.If(taken & (arrived == self.label)):
             m.d.sync += right.eq(value)
         m.d.comb += self.behind.eq(largest - right)

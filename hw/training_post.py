@@ -1,4 +1,7 @@
-"""The POST engine of a training device: an operand and a mask from memory, a record, a range."""
+"""The POST engine of a training device: an operand and a mask from memory, a record, a range.
+
+A nest of losses has the same loops, reads and results, and the loss unit where others have lanes.
+"""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
@@ -12,6 +15,7 @@ from systolith.hw.latency import DRAIN_LATENCY, FLUSH_CYCLES, PLACE_LEAD, post_r
 from systolith.hw.memory import banks_needed, read_port, vector_write_port
 from systolith.hw.multiplier import delayed
 from systolith.hw.nest import NestWalker
+from systolith.hw.softmax import Softmax
 from systolith.hw.training_lanes import TrainingLanes
 
 __all__ = ["TrainingPost"]
@@ -60,10 +64,13 @@ class TrainingPost(wiring.Component):
         accept, running = Signal(), Signal()
         m.d.comb += [d.completed.eq(self.completed), self.idle.eq(d.idle & ~d.pending),
                      walker.step.eq(accept)]
-        self._operands(m, d, walker, running, accept)
-        outstanding = self._results(m, d, walker, accept)
+        m.submodules.loss = loss = Softmax()
+        delivered = Signal()                     # the loss unit's last gradient of a sample was
+        m.d.sync += delivered.eq(loss.o.valid & loss.o.payload.last)
+        self._operands(m, d, walker, running, accept, delivered)
+        outstanding = self._results(m, d, walker, accept, loss, delivered)
         self._control(m, d, walker, running, accept, outstanding)
-        self._step(m, d, walker, accept)
+        self._step(m, d, walker, accept, loss)
         return m
 
     def _walker(self, m, d):
@@ -85,7 +92,7 @@ class TrainingPost(wiring.Component):
                 walker.jump_residual[i].eq(d.view(f"RESIDUAL_JUMP{i}").jump)]
         return walker
 
-    def _operands(self, m, d, walker, running, accept):
+    def _operands(self, m, d, walker, running, accept, delivered):
         """Read what a step needs, one after the other; the step is accepted with the last read."""
         control, form, memory = d.view("CONTROL"), d.view("ROUNDING"), self.memory
         both, second, paused = Signal(), Signal(), Signal()
@@ -99,9 +106,12 @@ class TrainingPost(wiring.Component):
         ]
         with m.If(memory.valid & memory.grant):
             m.d.sync += second.eq(both & ~second)
-        # a record is written in the cycle behind its result: windows of one step leave it room
-        single = (walker.from_level >= control.pool_level) & walker.ends(control.pool_level)
-        m.d.sync += paused.eq(accept & form.recording & single)
+        # a record is written in the cycle behind its result: windows of one step leave it room;
+        # and the loss unit takes the next sample when it has delivered one
+        ends = walker.ends(control.pool_level)
+        single = (walker.from_level >= control.pool_level) & ends
+        m.d.sync += paused.eq(Mux(form.loss, (paused & ~delivered) | (accept & ends),
+                                  accept & form.recording & single))
 
         for name, asked in (("operand", ~masks), ("mask", masks)):
             comes = delayed(m, memory.valid & memory.grant & asked, post_read_latency(self.config),
@@ -109,8 +119,8 @@ class TrainingPost(wiring.Component):
             with m.If(comes):
                 m.d.sync += getattr(self.lanes, name).eq(memory.data)
 
-    def _step(self, m, d, walker, accept):
-        """Hand a step to the lanes when its operands are there."""
+    def _step(self, m, d, walker, accept, loss):
+        """Hand a step to the lanes or to the loss unit when its operands are there."""
         lanes = self.lanes
         control, form = d.view("CONTROL"), d.view("ROUNDING")
         m.d.comb += [
@@ -119,12 +129,15 @@ class TrainingPost(wiring.Component):
             lanes.comparing.eq(form.comparing), lanes.adding.eq(control.residual & ~form.comparing),
             lanes.turn.eq(form.turn), lanes.seed.eq(d.view("SEED").word),
             lanes.place.eq(delayed(m, walker.address, self.age - PLACE_LEAD, "place")),
-            lanes.start.eq(delayed(m, accept, self.age, "accepted")),
+            lanes.start.eq(delayed(m, accept & ~form.loss, self.age, "accepted")),
             lanes.first.eq(delayed(m, walker.from_level >= control.pool_level, self.age, "first")),
             lanes.last.eq(delayed(m, self._written(d, walker), self.age, "last")),
             lanes.counted.eq(delayed(m, self._counted(d, walker), self.age, "counted")),
             self.drain_address.eq(delayed(m, walker.acc, self.age - DRAIN_LATENCY, "acc")),
             lanes.sums.eq(self.drained),
+            loss.i.valid.eq(delayed(m, accept & form.loss, self.age, "offered")),
+            loss.i.payload.value.eq(lanes.operand[0]), loss.i.payload.last.eq(lanes.last),
+            loss.label.eq(lanes.mask[0]), loss.shift.eq(form.right), loss.o.ready.eq(1),
         ]
 
     def _written(self, d, walker):
@@ -197,23 +210,30 @@ class TrainingPost(wiring.Component):
                 m.d.comb += self.finished.eq(1)
                 m.next = "IDLE"
 
-    def _results(self, m, d, walker, accept):
-        """Remember where each result goes until the lanes deliver it, its record behind it.
+    def _results(self, m, d, walker, accept, loss, delivered):
+        """Remember where each result goes until it is delivered, its record behind it.
 
-        Returns how many are under way.
+        The result of a sample is what its loss is made of, its record the gradient, which is
+        there before it. Returns how many are under way.
         """
         c, lanes, form = self.config, self.lanes, d.view("ROUNDING")
-        outstanding, written = Signal(range(_WRITE_QUEUE + 1)), Signal()
+        outstanding, written, comes = Signal(range(_WRITE_QUEUE + 1)), Signal(), Signal()
         target = Cat(walker.address, self._mask(d, walker))
         m.submodules.targets = targets = SyncFIFOBuffered(width=len(target),
                                                           depth=_WRITE_QUEUE + 1)
         entering = Signal.like(targets.w_data, reset_less=True)
-        m.d.comb += written.eq(accept & self._written(d, walker))
+        m.d.comb += [written.eq(accept & self._written(d, walker)),
+                     comes.eq(lanes.valid | delivered)]
         m.d.sync += [targets.w_en.eq(written), entering.eq(target),
-                     outstanding.eq(outstanding + written - lanes.valid)]
-        m.d.comb += [targets.w_data.eq(entering), targets.r_en.eq(lanes.valid)]
+                     outstanding.eq(outstanding + written - comes)]
+        m.d.comb += [targets.w_data.eq(entering), targets.r_en.eq(comes)]
         address, mask = targets.r_data[:c.address_bits], targets.r_data[c.address_bits:]
 
+        gradient = Signal(c.address_bits, reset_less=True)
+        with m.If(d.start):
+            m.d.sync += gradient.eq(d.view("WRITE_BASE").address + d.view("RECORD_DELTA").jump)
+        with m.Elif(loss.o.valid):
+            m.d.sync += gradient.eq(gradient + 1)
         beside, record = Signal(), Signal(c.address_bits, reset_less=True)
         marked, taps = (Signal.like(value, reset_less=True) for value in (mask, lanes.record))
         m.d.sync += [beside.eq(lanes.valid & form.recording), marked.eq(mask),
@@ -223,6 +243,11 @@ class TrainingPost(wiring.Component):
                                            for element in lanes.data])
         with m.Elif(beside):
             self._write(m, record, marked, taps)
+        with m.Elif(delivered):
+            self._write(m, address, mask, (loss.sum[:16], Cat(loss.sum[16:31], loss.right),
+                                           loss.behind))
+        with m.Elif(loss.o.valid):
+            self._write(m, gradient, 1, (loss.o.payload.value,))
         return outstanding
 
     def _write(self, m, address, mask, elements):

@@ -121,6 +121,8 @@ FIELDS: dict[_Layout, dict[str, str]] = {
         "counted": "1: results enter the range.",
         "report": "1: at the nest's end the range is written, and begins anew.",
         "turn": "Times the job has written these elements before.",
+        "loss": "1: no results of sums, but the loss of samples: the gradient of the "
+                "cross-entropy by their logits.",
     },
     Word: {"word": "32 bits."},
 }

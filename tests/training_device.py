@@ -39,9 +39,9 @@ def everything():
 class Timed(DeviceExecutor):
     """A device whose every job takes as many cycles as predicted."""
 
-    def _run(self, program, seed):
+    def run(self, program, seed):
         before = self.cycles
-        super()._run(program, seed)
+        super().run(program, seed)
         assert self.cycles - before == measure(self.config, program.words).cycles
 
 

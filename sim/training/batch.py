@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from systolith.sim.training.schedule import Fill, Group, Passes
+from systolith.sim.training.schedule import Fill, Group, Losses, Passes
 from systolith.sw.train import numerics
 
 __all__ = ["Batch", "Range", "batches"]
@@ -154,17 +154,18 @@ def _sums(groups: list[Group]) -> tuple[int, list[_Sums], np.ndarray]:
     return len(used), added, np.searchsorted(used, groups[0].accumulators)
 
 
-def batches(steps: Iterable[Group | Fill], elements: int) -> list[Batch | Fill]:
+def batches(steps: Iterable[Group | Fill | Losses],
+            elements: int) -> list[Batch | Fill | Losses]:
     """Put groups that follow one another together where nothing can tell.
 
     Parameters
     ----------
-    steps : iterable of Group or Fill
+    steps : iterable of Group, Fill or Losses
         A job.
     elements : int
         Of the memory and what lies beyond it.
     """
-    result: list[Batch | Fill] = []
+    result: list[Batch | Fill | Losses] = []
     together: list[Group] = []
     written = np.zeros(elements, bool)
     kind: tuple = ()
@@ -176,7 +177,7 @@ def batches(steps: Iterable[Group | Fill], elements: int) -> list[Batch | Fill]:
             written[:] = False
 
     for step in steps:
-        if isinstance(step, Fill):
+        if not isinstance(step, Group):
             end()
             result.append(step)
             continue

@@ -246,7 +246,9 @@ def _loss(job: _Job, item: Loss) -> None:
     mask = None if item.mask is None else job.values[item.mask]
     found = evaluate(item, job.values[item.logits], job.targets, job.exponents, mask)
     job.report.loss, job.report.correct = found.total, found.correct
-    job.values[item.result], job.report.ranges[item.result] = found.gradient, found.range
+    job.values[item.result] = found.gradient
+    if found.range is not None:
+        job.report.ranges[item.result] = found.range
 
 
 def _conv_data(job: _Job, item: ConvData) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from systolith.hw.isa import Engine
 from systolith.sim.machine import Machine
 from systolith.sim.training.batch import Batch, Range, batches
-from systolith.sim.training.schedule import Fill, Schedule
+from systolith.sim.training.schedule import Fill, Losses, Schedule
 from systolith.sw.program_view import instructions, setting_words
 
 __all__ = ["TrainingMachine"]
@@ -23,7 +23,7 @@ class _Program:
     words: np.ndarray
     deltas: tuple[int, int]
     seeds: list[int]
-    steps: list[Batch | Fill]
+    steps: list[Batch | Fill | Losses]
 
     def is_for(self, words: np.ndarray, deltas: tuple[int, int]) -> bool:
         """Whether ``words`` does the same."""
@@ -50,10 +50,10 @@ class TrainingMachine(Machine):
         program = self._program((input_delta, output_delta))
         memory, measured = self._memory[0], Range()
         for step in program.steps:
-            if isinstance(step, Fill):
-                memory[step.places] = 0
-            else:
+            if isinstance(step, Batch):
                 step.run(memory, self.words, measured)
+            else:
+                step.run(memory)
 
     def _program(self, deltas: tuple[int, int]) -> _Program:
         for program in self._programs:

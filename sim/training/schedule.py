@@ -12,8 +12,9 @@ import numpy as np
 from systolith.hw.isa import Engine, LoadKind
 from systolith.sim.machine import Machine, MachineJob
 from systolith.sw.program_view import IllegalInstruction, Instruction, NestView
+from systolith.sw.train import numerics
 
-__all__ = ["Fill", "Group", "Passes", "Schedule"]
+__all__ = ["Fill", "Group", "Losses", "Passes", "Schedule"]
 
 
 @dataclass(slots=True)
@@ -79,6 +80,45 @@ class Fill:
 
     places: np.ndarray
 
+    def run(self, memory: np.ndarray) -> None:
+        """Do it."""
+        memory[self.places] = 0
+
+
+@dataclass(slots=True)
+class Losses:
+    """Samples that go through the loss unit.
+
+    Attributes
+    ----------
+    exponent : int
+        Of the logits, 5 at most.
+    logits, gradients : int64[samples, classes]
+        Addresses.
+    labels : int64[samples]
+    results : int64[samples, RESULT_ELEMENTS]
+    """
+
+    exponent: int
+    logits: np.ndarray
+    gradients: np.ndarray
+    labels: np.ndarray
+    results: np.ndarray
+
+    def run(self, memory: np.ndarray) -> None:
+        """Do it.
+
+        Raises
+        ------
+        IllegalInstruction
+            If a label is none of the classes.
+        """
+        logits, labels = memory[self.logits], memory[self.labels]
+        if labels.min() < 0 or labels.max() >= logits.shape[1]:
+            raise IllegalInstruction(f"a label is outside 0..{logits.shape[1] - 1}")
+        found = numerics.cross_entropy(logits, self.exponent, labels)
+        memory[self.gradients], memory[self.results] = found.gradient, found.results()
+
 
 class Schedule(MachineJob):
     """Goes through a program as the engines do and notes what they would do, in POST's order.
@@ -88,14 +128,14 @@ class Schedule(MachineJob):
 
     Attributes
     ----------
-    steps : list of Group or Fill
+    steps : list of Group, Fill or Losses
     """
 
     def __init__(self, machine: Machine, program: list[Instruction], seeds: Sequence[int | None]):
         super().__init__(machine, program)
         #: Of each of POST's nests the word of the program that has its seed.
         self.seeds = seeds
-        self.steps: list[Group | Fill] = []
+        self.steps: list[Group | Fill | Losses] = []
         self.operands: deque[np.ndarray] = deque()
         #: Sums of the open group; others hold what some group left there.
         self.written = np.zeros(self.config.accumulator_depth, bool)
@@ -210,8 +250,22 @@ class Schedule(MachineJob):
 
     def _fill(self, nest: NestView) -> None:
         addresses = nest.track(nest["WRITE_BASE"]["address"], "WRITE_JUMP")
+        if nest["ROUNDING"]["loss"]:
+            self.steps.append(self._losses(nest, addresses))
+            return
         self.steps.append(Fill(self._places(
             addresses, min(nest["CONTROL"]["valid"], self.config.columns))))
+
+    def _losses(self, nest: NestView, addresses: np.ndarray) -> Losses:
+        ends = np.flatnonzero(nest.levels()[1] >= nest["CONTROL"]["pool_level"])
+        logits = nest.track(nest["RESIDUAL_BASE"]["address"], "RESIDUAL_JUMP") % self.size
+        first = nest["WRITE_BASE"]["address"] + nest["RECORD_DELTA"]["jump"]
+        gradients = (first + np.arange(len(logits))) % self.size
+        shape = len(ends), -1
+        return Losses(
+            numerics.COARSEST - nest["ROUNDING"]["right"], logits.reshape(shape),
+            gradients.reshape(shape), (addresses[ends] + nest["MASK_DELTA"]["jump"]) % self.size,
+            self._places(addresses[ends], nest["CONTROL"]["valid"]))
 
     def _places(self, addresses: np.ndarray, columns: int) -> np.ndarray:
         """Return the addresses of elements that are written: they begin anew behind the last."""

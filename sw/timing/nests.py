@@ -1,5 +1,6 @@
 """A job's nests laid out: what the control needs to know of every iteration."""
 
+import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -7,7 +8,7 @@ import numpy as np
 
 from systolith.hw.config import Config
 from systolith.hw.isa import Engine, LoadKind
-from systolith.hw.latency import WINDOW_LATENCY
+from systolith.hw.latency import TRAINING_LATENCY, WINDOW_LATENCY, loss_latency
 from systolith.sw.program_view import NestView
 
 __all__ = ["NestRun", "NestTiming", "Timing", "Vector"]
@@ -105,11 +106,17 @@ class NestRun:
         if form["masked"]:
             base = view["WRITE_BASE"]["address"] + view["MASK_DELTA"]["jump"]
             self.reads.append(bank_masks(config, view.track(base, "WRITE_JUMP"), True))
+        self.loss = bool(form["loss"])
+        sample = math.prod(last + 1 for last in view.lasts[:control["pool_level"]])
+        #: From a step's operands to its result.
+        self.delay = loss_latency(sample) if self.loss else TRAINING_LATENCY
         self.written = [end or bool(form["comparing"]) for end in self.pool_end]
-        #: A record is written in the cycle behind its result, for which windows of one step pause.
+        #: A record is written in the cycle behind its result, for which windows of one step pause;
+        #: behind a sample the loss unit is waited for.
         begins = [True, *self.pool_end[:-1]]
-        self.paused = [begin and end and bool(form["recording"])
-                       for begin, end in zip(begins, self.pool_end, strict=True)]
+        self.paused = self.pool_end if self.loss else [
+            begin and end and bool(form["recording"])
+            for begin, end in zip(begins, self.pool_end, strict=True)]
 
     def _writes(self, config, view, control):
         """Return per iteration whether any lane is written: valid columns of the last group."""

@@ -9,7 +9,6 @@ from systolith.hw.isa import Engine, LoadKind, Rounding, encode
 from systolith.hw.latency import (
     DRAIN_LATENCY,
     FLUSH_CYCLES,
-    TRAINING_LATENCY,
     post_read_latency,
     take_latency,
 )
@@ -144,6 +143,8 @@ class TrainingPost:
         if self.results and self.results[0] == cycle:
             self.results.popleft()
             self.outstanding -= 1
+        elif paused:
+            self.paused = nest.loss
         if state == "IDLE":
             take = self.descriptor.pending and self.descriptor.satisfied
             if take:
@@ -190,7 +191,7 @@ class TrainingPost:
                 return None
         index, released = self.index, None
         if nest.written[index]:
-            self.results.append(cycle + self.age + TRAINING_LATENCY)
+            self.results.append(cycle + self.age + nest.delay)
             self.outstanding += 1
         self.paused = nest.paused[index]
         if nest.group_end[index]:

@@ -1,6 +1,6 @@
-"""The executor that trains on a device: forward, backward and update are jobs of its own."""
+"""The executor that trains on a device: a micro-batch is a job, and an update."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from systolith.hw.isa import Fault
 from systolith.sw.backend import PROGRESS, Backend, DeviceError
 from systolith.sw.train.executor import Report, Rule
 from systolith.sw.train.gradients import Plan
-from systolith.sw.train.loss import evaluate
+from systolith.sw.train.loss import value, written
 from systolith.sw.train.lowering.job import Program
 from systolith.sw.train.lowering.lower import lower_items, lower_update
 from systolith.sw.train.lowering.memory import (
@@ -22,7 +22,7 @@ from systolith.sw.train.lowering.memory import (
 )
 from systolith.sw.train.lowering.stacking import stack
 from systolith.sw.train.numerics import Range, finish
-from systolith.sw.train.steps import gradient_of
+from systolith.sw.train.steps import Item, gradient_of
 
 __all__ = ["DeviceExecutor", "micro_batch"]
 
@@ -38,8 +38,6 @@ def micro_batch(plan: Plan, config: Config, batch: int) -> int:
 
 class DeviceExecutor:
     """Runs a plan on a device; an :class:`systolith.sw.train.executor.Executor`.
-
-    The loss is computed by the host, between the jobs of forward and backward.
 
     Parameters
     ----------
@@ -57,7 +55,7 @@ class DeviceExecutor:
     cycles : int
         Clock cycles of all jobs so far; 0 where the device does not count them.
     programs : dict of tuple to Program
-        The latest that have been made, by job (``forward``, ``backward``, ``update``), its images
+        The latest that have been made, by job (``forward``, ``accumulate``, ``update``), its images
         or rule, and the exponents.
 
     Raises
@@ -122,27 +120,21 @@ class DeviceExecutor:
 
     def predict(self, x: np.ndarray, exponents: Mapping[str, int]) -> np.ndarray:
         """Return the logits int16[n, h, w, c] of int16[n, h, w, c]."""
-        parts = [self._forward(x[start:start + self.images], exponents)[0]
-                 for start in range(0, len(x), self.images)]
+        plan, parts = self.stacking.plan, []
+        for start in range(0, len(x), self.images):
+            part = x[start:start + self.images]
+            self._items("forward", plan.forward, part, exponents, 0)
+            parts.append(self._load_map(plan.network.output, len(part)))
         return np.concatenate(parts)
 
     def accumulate(self, x: np.ndarray, targets: np.ndarray, exponents: Mapping[str, int],
                    seed: int) -> Report:
         """Run forward, loss and backward on a micro-batch and add to the gradients."""
         plan = self.stacking.plan
-        logits, forward = self._forward(x, exponents)
-        report = Report(samples=len(x))
-        report.ranges |= self._ranges(forward)
-        mask = None if plan.loss.mask is None else self._load_map(plan.loss.mask, len(x))
-        loss = evaluate(plan.loss, logits, targets, exponents, mask)
-        report.loss, report.correct = loss.total, loss.correct
-        report.ranges[plan.loss.result] = loss.range
-        self._store_map(plan.loss.result, loss.gradient)
-        backward = self._program(("backward", len(x)), exponents, lambda: lower_items(
-            plan.backward, plan.network, self.config, self.memory, exponents, len(x)))
-        self.run(backward, seed)
-        report.ranges |= self._ranges(backward)
-        return report
+        self._store_map(plan.loss.targets, written(plan.loss, targets))
+        program = self._items("accumulate", plan.items, x, exponents, seed)
+        loss, correct = value(plan.loss, self._load_map(plan.loss.kept, len(x)), targets, exponents)
+        return Report(len(x), loss, correct, self._ranges(program))
 
     def update(self, rule: Rule, exponents: Mapping[str, int], seed: int) -> Report:
         """Change momentum and parameters by the gradients, and set the gradients to 0."""
@@ -151,14 +143,15 @@ class DeviceExecutor:
         self.run(program, seed)
         return Report(ranges=self._ranges(program))
 
-    def _forward(self, x: np.ndarray,
-                 exponents: Mapping[str, int]) -> tuple[np.ndarray, Program]:
+    def _items(self, job: str, items: Sequence[Item], x: np.ndarray, exponents: Mapping[str, int],
+               seed: int) -> Program:
+        """Run items on some images; return their program."""
         plan = self.stacking.plan
-        program = self._program(("forward", len(x)), exponents, lambda: lower_items(
-            plan.forward, plan.network, self.config, self.memory, exponents, len(x)))
+        program = self._program((job, len(x)), exponents, lambda: lower_items(
+            items, plan.network, self.config, self.memory, exponents, len(x)))
         self._store_map(plan.network.input, self.stacking.input(x))
-        self.run(program, 0)
-        return self._load_map(plan.network.output, len(x)), program
+        self.run(program, seed)
+        return program
 
     def _program(self, key: tuple, exponents: Mapping[str, int], make) -> Program:
         """Return a program, made only once for the same numbers."""

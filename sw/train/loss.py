@@ -1,15 +1,21 @@
-"""Losses of a micro-batch: the gradient by the logits, what is reported, the range."""
+"""Losses of a micro-batch: the gradient by the logits, its range, what host and device exchange."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from systolith.sw.train import numerics
-from systolith.sw.train.numerics import Range, coefficient, finish
+from systolith.sw.train.numerics import (
+    RESULT_ELEMENTS,
+    Range,
+    coefficient,
+    cross_entropy,
+    entropy,
+    finish,
+)
 from systolith.sw.train.steps import CrossEntropy, Loss, SquaredError
 
-__all__ = ["LossResult", "evaluate"]
+__all__ = ["LossResult", "evaluate", "value", "written"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +23,8 @@ class LossResult:
     """A loss: int16 gradient by the logits, sum over the samples, samples that are right."""
 
     gradient: np.ndarray
-    range: Range
+    #: None where the gradient's exponent is fixed.
+    range: Range | None
     total: float
     correct: int = 0
 
@@ -42,22 +49,51 @@ def evaluate(loss: Loss, logits: np.ndarray, targets: np.ndarray, exponents: Map
     return _LOSSES[type(loss)](loss, logits, targets, exponents, mask)
 
 
+def written(loss: Loss, targets: np.ndarray) -> np.ndarray:
+    """Return the elements of the map ``loss.targets``: the host writes them before a step."""
+    if isinstance(loss, SquaredError):
+        return targets.astype(np.int16)
+    elements = np.zeros((len(targets), 1, 1, RESULT_ELEMENTS + 1), np.int16)
+    elements[..., RESULT_ELEMENTS] = targets[:, None, None]
+    return elements
+
+
+def value(loss: Loss, kept: np.ndarray, targets: np.ndarray,
+          exponents: Mapping[str, int]) -> tuple[float, int]:
+    """Return the sum over the samples, and how many are right, of what a step left behind.
+
+    Parameters
+    ----------
+    loss : Loss
+        Which one.
+    kept : int16[n, h, w, c]
+        The map ``loss.kept``.
+    targets : int[n] or int16[n, h, w, c]
+        As for :func:`evaluate`.
+    exponents : mapping of name to int
+        Of the logits.
+    """
+    exponent = exponents[loss.logits]
+    if isinstance(loss, SquaredError):
+        distance = np.ldexp((kept.astype(np.int64) - targets).astype(np.float64), exponent)
+        return float(np.square(distance).sum() / kept[0].size), 0
+    each, right = entropy(np.ascontiguousarray(kept[:, 0, 0, :RESULT_ELEMENTS]), exponent)
+    return float(each.sum()), int(right.sum())
+
+
 def _cross_entropy(loss: CrossEntropy, logits, labels, exponents, mask) -> LossResult:
-    flat = logits.reshape(len(logits), -1)
-    gradient, total = numerics.cross_entropy(flat, exponents[loss.logits], labels)
-    right = exponents[loss.result] - loss.sums(exponents)
-    elements, found = finish(gradient.reshape(logits.shape), right, mask=mask)
-    return LossResult(elements, found, float(total.sum()),
-                      int((flat.argmax(axis=1) == labels).sum()))
+    found = cross_entropy(logits.reshape(len(logits), -1), exponents[loss.logits], labels)
+    elements, _ = finish(found.gradient.reshape(logits.shape), 0, mask=mask)
+    each, right = entropy(found.results(), exponents[loss.logits])
+    return LossResult(elements, None, float(each.sum()), int(right.sum()))
 
 
 def _squared_error(loss: SquaredError, logits, targets, exponents, mask) -> LossResult:
-    exponent, outputs = exponents[loss.logits], logits[0].size
-    scale = coefficient(2 / outputs, operand=exponent, result=exponents[loss.result])
-    distance = logits.astype(np.int64) - targets
-    squares = np.square(np.ldexp(distance.astype(np.float64), exponent))
-    elements, found = finish(scale.factor * distance, scale.right, mask=mask)
-    return LossResult(elements, found, float(squares.sum() / outputs))
+    scale = coefficient(2 / logits[0].size, operand=exponents[loss.logits],
+                        result=exponents[loss.result])
+    elements, found = finish(scale.factor * (logits.astype(np.int64) - targets), scale.right,
+                             mask=mask)
+    return LossResult(elements, found, *value(loss, logits, targets, exponents))
 
 
 _LOSSES = {CrossEntropy: _cross_entropy, SquaredError: _squared_error}

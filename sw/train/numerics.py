@@ -12,6 +12,7 @@ Marsaglia 2003, "Xorshift RNGs" (the seed).
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,9 +20,10 @@ from systolith.hw.exp2 import FRACTION_BITS, INDEX_BITS, LOG2E, TABLE
 from systolith.hw.latency import RANDOM_LATENCY
 
 __all__ = [
-    "ACCUMULATOR_BITS", "EXP2", "FRACTION_BITS", "HIGH", "LOW", "MAX_SHIFT", "MAX_TERMS",
-    "MAX_TURNS", "ROUNDS", "Range", "Scaling", "coefficient", "cross_entropy", "draw", "finish",
-    "next_seed", "shift", "softmax",
+    "ACCUMULATOR_BITS", "COARSEST", "EXP2", "FRACTION_BITS", "HIGH", "LOW", "MAX_SHIFT",
+    "MAX_TERMS", "MAX_TURNS", "RESULT_ELEMENTS", "ROUNDS", "Classified", "Range", "Scaling",
+    "coefficient", "cross_entropy", "draw", "entropy", "exponential_shift", "finish", "next_seed",
+    "shift", "softmax",
 ]
 
 #: Least and greatest value of an element.
@@ -34,6 +36,10 @@ MAX_TERMS = (1 << ACCUMULATOR_BITS - 2) // (1 << 30)
 MAX_SHIFT = 31
 #: Rounds of Speck32 behind a random number: the hardware does one a cycle.
 ROUNDS = RANDOM_LATENCY
+#: Exponent of logits from which on the softmax takes them as if they had this one.
+COARSEST = 15 - INDEX_BITS
+#: Elements the loss unit writes for each sample.
+RESULT_ELEMENTS = 3
 #: Times a job may round an element stochastically.
 MAX_TURNS = 256
 
@@ -196,6 +202,21 @@ def draw(places: np.ndarray, seed: int, turn: int = 0) -> np.ndarray:
     return x
 
 
+def exponential_shift(exponent: int) -> int:
+    """Return how far a distance between logits is shifted right, of the logits' exponent.
+
+    Raises
+    ------
+    ValueError
+        If the exponent is below -26.
+    """
+    right = COARSEST - min(exponent, COARSEST)
+    if right > MAX_SHIFT:
+        raise ValueError(f"logits in steps of 2**{exponent} are too fine for the softmax: "
+                         f"2**{COARSEST - MAX_SHIFT} at least")
+    return right
+
+
 def softmax(logits: np.ndarray, exponent: int) -> tuple[np.ndarray, np.ndarray]:
     """Return probabilities, and the sums they were divided by.
 
@@ -218,7 +239,7 @@ def softmax(logits: np.ndarray, exponent: int) -> tuple[np.ndarray, np.ndarray]:
     """
     wide = logits.astype(np.int64)
     distance = (wide.max(axis=1, keepdims=True) - wide) * LOG2E
-    distance = shift(distance, 15 - INDEX_BITS - min(exponent, 15 - INDEX_BITS))
+    distance = shift(distance, exponential_shift(exponent))
     powers = EXP2[distance & (1 << INDEX_BITS) - 1].astype(np.int64)
     powers >>= np.minimum(distance >> INDEX_BITS, FRACTION_BITS + 1)
     sums = powers.sum(axis=1)
@@ -226,9 +247,46 @@ def softmax(logits: np.ndarray, exponent: int) -> tuple[np.ndarray, np.ndarray]:
     return shift(powers * reciprocals[:, None], 31), sums
 
 
-def cross_entropy(logits: np.ndarray, exponent: int,
-                  labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the gradient of the cross-entropy by the logits, and each sample's loss.
+class Classified(NamedTuple):
+    """What the loss unit makes of some samples.
+
+    Attributes
+    ----------
+    gradient : int64[n, k]
+        ``softmax - onehot`` with 15 fraction bits; one step less than 1 at most.
+    sums : int64[n]
+        ``2**15`` times the sum of ``exp(logit - largest)``.
+    behind : int64[n]
+        The largest logit less the right one.
+    right : bool[n]
+        The first of the largest logits is the right one.
+    """
+
+    gradient: np.ndarray
+    sums: np.ndarray
+    behind: np.ndarray
+    right: np.ndarray
+
+    def results(self) -> np.ndarray:
+        """Return int16[n, RESULT_ELEMENTS]: sum (lower half first), right on top of it, behind."""
+        halves = self.sums & 0xFFFF, self.sums >> 16 | self.right.astype(np.int64) << 15
+        return np.stack((*halves, self.behind), axis=1).astype(np.uint16).view(np.int16)
+
+
+def entropy(results: np.ndarray, exponent: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return each sample's cross-entropy, and whether it is right: of ``Classified.results``.
+
+    Returns
+    -------
+    float64[n], bool[n]
+    """
+    low, high, behind = results.view(np.uint16).astype(np.int64).T
+    sums = low | (high & 0x7FFF) << 16
+    return np.log(sums / (1 << FRACTION_BITS)) + np.ldexp(behind, exponent), high >= 0x8000
+
+
+def cross_entropy(logits: np.ndarray, exponent: int, labels: np.ndarray) -> Classified:
+    """Return the gradient of the cross-entropy by the logits, and what its value is made of.
 
     Parameters
     ----------
@@ -238,17 +296,10 @@ def cross_entropy(logits: np.ndarray, exponent: int,
         At least -26.
     labels : int[n]
         The right class of each sample.
-
-    Returns
-    -------
-    gradient : int64[n, k]
-        ``softmax - onehot`` with 15 fraction bits; one step less than 1 at most.
-    loss : float64[n]
-        From the integers the device returns: the sum and two logits.
     """
     gradient, sums = softmax(logits, exponent)
     samples = np.arange(len(labels))
     gradient[samples, labels] -= 1 << FRACTION_BITS
     np.minimum(gradient, HIGH, out=gradient)
     behind = logits.max(axis=1).astype(np.int64) - logits[samples, labels]
-    return gradient, np.log(sums / (1 << FRACTION_BITS)) + np.ldexp(behind, exponent)
+    return Classified(gradient, sums, behind, logits.argmax(axis=1) == labels)

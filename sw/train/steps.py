@@ -95,12 +95,25 @@ class Loss(Item):
 
     logits: str
 
+    #: Map of what the samples should give: the host writes it before the step.
+    targets: ClassVar[str] = "targets of the loss"
+
+    @property
+    @abstractmethod
+    def kept(self) -> str:
+        """Map of what the loss's value is made of: the host reads it after the step."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrossEntropy(Loss):
     """Of the softmax; the gradient has 15 fraction bits, always: it is less than 1."""
 
     fixed: ClassVar[bool] = True
+
+    @property
+    def kept(self):
+        """Return the map of the labels: results of the loss unit lie beside them."""
+        return self.targets
 
     def sums(self, exponents):
         """Return that of fifteen fraction bits."""
@@ -110,6 +123,11 @@ class CrossEntropy(Loss):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SquaredError(Loss):
     """The mean over a sample's outputs of the squared distance to its target."""
+
+    @property
+    def kept(self):
+        """Return the logits."""
+        return self.logits
 
     def sums(self, exponents):
         """Return that of the logits."""

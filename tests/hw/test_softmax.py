@@ -110,7 +110,7 @@ def run(work, exponent, *, offer=1.0, take=1.0, seed=0):
 
     async def sink(ctx):
         for logits, label in work:
-            gradient, loss = numerics.cross_entropy(logits[None], exponent, np.array([label]))
+            expected = numerics.cross_entropy(logits[None], exponent, np.array([label]))
             got, last = [], False
             while not last:
                 while rng.random() >= take:
@@ -124,12 +124,12 @@ def run(work, exponent, *, offer=1.0, take=1.0, seed=0):
                 got.append(ctx.get(dut.o.payload.value))
                 last = ctx.get(dut.o.payload.last)
                 if last:
-                    behind, total = ctx.get(dut.behind), ctx.get(dut.sum)
+                    made_of = (ctx.get(dut.sum), ctx.get(dut.behind), ctx.get(dut.right))
                 await ctx.tick()
                 ctx.set(dut.o.ready, 0)
             ended.append(now)
-            assert got == gradient[0].tolist()
-            assert np.log(total / 2 ** 15) + np.ldexp(float(behind), exponent) == loss[0]
+            assert got == expected.gradient[0].tolist()
+            assert made_of == (expected.sums[0], expected.behind[0], expected.right[0])
 
     simulate(dut, clock, source, sink)
     return [end - begin for begin, end in zip(begun, ended, strict=True)]

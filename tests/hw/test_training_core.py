@@ -18,21 +18,27 @@ IMAGES = 2
 RULE = Rule(rate=0.02, batch=4, momentum=0.9, decay=5e-4)
 
 
-def jobs(network, device=CONFIG):
-    """Return the programs of a step, with gradients of finer steps than the rest."""
-    plan = plan_training(network)
+def jobs(network, device=CONFIG, loss="cross-entropy"):
+    """Return the programs of a step, with gradients of finer steps than the rest, and memory."""
+    plan = plan_training(network, loss)
     memory = plan_memory(plan, device, IMAGES)
     exponents = {name: -16 if "gradient" in name else -10
                  for name in (*network.shapes, *memory.maps, *memory.arrays)}
-    return {"forward": lower_items(plan.forward, network, device, memory, exponents, IMAGES),
-            "backward": lower_items(plan.backward, network, device, memory, exponents, IMAGES),
-            "update": lower_update(plan, device, memory, exponents, RULE)}
+    parts = {"forward": plan.forward, "loss": [plan.loss], "backward": plan.backward,
+             "accumulate": plan.items}
+    programs = {name: lower_items(items, network, device, memory, exponents, IMAGES)
+                for name, items in parts.items()}
+    programs["update"] = lower_update(plan, device, memory, exponents, RULE)
+    targets = memory.maps[plan.loss.targets]
+    return programs, targets if loss == "cross-entropy" else None
 
 
-def compare(program, device=CONFIG):
-    """Run a job on noise; memory afterwards and cycles are those of the models."""
+def compare(program, labels=None, device=CONFIG):
+    """Run a job on noise, but labels; memory afterwards and cycles are those of the models."""
     random = np.random.default_rng(len(program.words))
     memory = random.integers(-3000, 3000, device.memory_elements).astype(np.int16)
+    if labels is not None:
+        memory[labels.base:labels.base + IMAGES * labels.image] = 1
     for address, values in program.constants.items():
         memory[address:address + len(values)] = values
     words = program.seeded(int(random.integers(1, 1 << 32)))
@@ -45,6 +51,12 @@ def compare(program, device=CONFIG):
     assert cycles == [measure(device, words).cycles]
 
 
-@pytest.mark.parametrize("job", ["forward", "backward", "update"])
+@pytest.mark.parametrize("job", ["forward", "loss", "backward", "accumulate", "update"])
 def test_a_step(job):
-    compare(jobs(small())[job])
+    programs, labels = jobs(small())
+    compare(programs[job], labels)
+
+
+def test_squared_error():
+    programs, _ = jobs(small(), loss="mse")
+    compare(programs["loss"])

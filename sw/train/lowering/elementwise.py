@@ -23,8 +23,8 @@ from systolith.sw.train.steps import (
     momentum_of,
 )
 
-__all__ = ["addition", "average", "average_backward", "gradient_sum", "maximum", "maximum_backward",
-           "rectification", "update"]
+__all__ = ["addition", "average", "average_backward", "gradient_sum", "mask_delta", "maximum",
+           "maximum_backward", "rectification", "update", "walk"]
 
 
 def _unsupported(name: str, what: str) -> UnsupportedError:
@@ -78,7 +78,7 @@ def maximum_backward(job: Job, item: MaxBackward) -> None:
             job.add(job.diagonal_tiles())
             job.add(_pixels(dy, (image, images, row, rows), first, job), ResultNest(
                 base=dx.at(image, row * sy) + first, pool_level=2, comparing=True,
-                operand=record.at(image, row) + first, mask=_mask(job, item),
+                operand=record.at(image, row) + first, mask=mask_delta(job, item),
                 right=job.exponents[item.result] - item.sums(job.exponents),
                 valid=min(c.columns, channels - first),
                 loops=[Loop(kw, channels), Loop(kh, dx.row),
@@ -88,7 +88,8 @@ def maximum_backward(job: Job, item: MaxBackward) -> None:
     job.complete(item.result)
 
 
-def _mask(job: Job, item: Item) -> int | None:
+def mask_delta(job: Job, item: Item) -> int | None:
+    """Return how far an item's mask lies from its result, or None without one."""
     maps = job.memory.maps
     return None if item.mask is None else maps[item.mask].base - maps[item.result].base
 
@@ -155,7 +156,7 @@ def gradient_sum(job: Job, item: GradientSum) -> None:
 def rectification(job: Job, item: Forward) -> None:
     """Write the positive elements of a tensor, zero for the others."""
     assert isinstance(item.node, Rectify)
-    _walk(job, item, item.node.x, ResultNest(
+    walk(job, item, item.node.x, ResultNest(
         base=0, loops=[], valid=1, rectify=True, counted=False))
     job.complete(item.result, report=False)
 
@@ -167,17 +168,17 @@ def _sum(job: Job, item: Forward | GradientSum, names: tuple[str, ...], *, recti
                   key=lambda name: job.exponents[name])
     if len(kept) > 2:
         raise _unsupported(item.result, "a sum of more than two tensors")
-    form = ResultNest(base=0, loops=[], valid=1, rectify=rectify, mask=_mask(job, item),
+    form = ResultNest(base=0, loops=[], valid=1, rectify=rectify, mask=mask_delta(job, item),
                       right=job.exponents[item.result] - scale)
     form.left = job.exponents[kept[-1]] - scale
     alone = len(kept) == 1 and form.left > 0     # the other one is far below its steps
     if alone:
         kept = kept * 2
-    _walk(job, item, *kept, form, empty=alone)
+    walk(job, item, *kept, form, empty=alone)
     job.complete(item.result)
 
 
-def _walk(job: Job, item: Item, *operands, empty: bool = False) -> None:
+def walk(job: Job, item: Item, *operands, empty: bool = False) -> None:
     """Stream a map (or zeros) past an identity tile; a second one is the addend of its results."""
     *names, form = operands
     c, y = job.config, job.memory.maps[item.result]

@@ -6,7 +6,7 @@ from systolith.hw.config import Config
 from systolith.sw.train.executor import Rule
 from systolith.sw.train.gradients import Plan
 from systolith.sw.train.graph import Add, AveragePool, Conv, MaxPool, Network, Rectify
-from systolith.sw.train.lowering import convolution, elementwise
+from systolith.sw.train.lowering import convolution, elementwise, loss
 from systolith.sw.train.lowering.fusion import fused_steps
 from systolith.sw.train.lowering.job import Job, Program
 from systolith.sw.train.lowering.memory import MemoryPlan
@@ -15,10 +15,12 @@ from systolith.sw.train.steps import (
     BiasGradient,
     ConvData,
     ConvWeights,
+    CrossEntropy,
     Forward,
     GradientSum,
     Item,
     MaxBackward,
+    SquaredError,
 )
 
 __all__ = ["lower_items", "lower_update"]
@@ -26,7 +28,8 @@ __all__ = ["lower_items", "lower_update"]
 _FORWARD: dict[type, Callable[..., None]] = {
     Conv: convolution.convolution, MaxPool: elementwise.maximum, Add: elementwise.addition,
     AveragePool: elementwise.average, Rectify: elementwise.rectification}
-_BACKWARD: dict[type, Callable] = {
+_OTHERS: dict[type, Callable] = {
+    CrossEntropy: loss.cross_entropy, SquaredError: loss.squared_error,
     ConvData: convolution.conv_data, ConvWeights: convolution.conv_weights,
     BiasGradient: convolution.bias_gradient, MaxBackward: elementwise.maximum_backward,
     AverageBackward: elementwise.average_backward, GradientSum: elementwise.gradient_sum}
@@ -34,7 +37,7 @@ _BACKWARD: dict[type, Callable] = {
 
 def lower_items(items: Sequence[Item], network: Network, config: Config, memory: MemoryPlan,
                 exponents: Mapping[str, int], images: int) -> Program:
-    """Return the job that runs items of a network (any but the loss) on some images.
+    """Return the job that runs items of a network on some images.
 
     Raises
     ------
@@ -49,7 +52,7 @@ def lower_items(items: Sequence[Item], network: Network, config: Config, memory:
         if isinstance(first, Forward):
             _FORWARD[type(first.node)](job, *step)
         else:
-            _BACKWARD[type(first)](job, first)
+            _OTHERS[type(first)](job, first)
     return job.program()
 
 

@@ -12,9 +12,11 @@ from systolith.sw.errors import CapacityError
 from systolith.sw.train.gradients import Plan
 from systolith.sw.train.graph import Network, Windowed
 from systolith.sw.train.lowering.fusion import fused_steps
+from systolith.sw.train.numerics import RESULT_ELEMENTS
 from systolith.sw.train.steps import (
     Backward,
     ConvWeights,
+    CrossEntropy,
     Forward,
     GradientSum,
     Item,
@@ -168,12 +170,13 @@ def _place_maps(plan: Plan, config: Config, images: int,
     the same bank.
     """
     shapes = _map_shapes(plan)
-    lives: dict[str, tuple[int, int]] = {plan.network.input: (0, 0)}
+    lives = {plan.network.input: (0, 0), plan.loss.targets: (0, 0)}
     for number, step in enumerate(fused_steps(plan.items, plan.network, config)):
         between = {item.result for item in step[:-1]}    # what is never written
         for name in (name for item in step for name in (*_reads(item), *_writes(item))):
             if name in shapes and name not in between:
                 lives[name] = lives.get(name, (number, number))[0], number
+    lives[plan.loss.kept] = 0, number
     sizes = {name: images * Map(0, *shapes[name]).image for name in lives}
     gradients = {item.result for item in (plan.loss, *plan.backward)}
     places, end = _fit(sizes, lives, bottom)
@@ -186,13 +189,14 @@ def _place_maps(plan: Plan, config: Config, images: int,
 
 def _fit(sizes: dict[str, int], lives: dict[str, tuple[int, int]], bottom: int,
          tops: Mapping[str, int] = MappingProxyType({})) -> tuple[dict[str, int], int]:
-    """Place each, the largest first, where all of it is free while it lives.
+    """Place each where all of it is free while it lives, what always lives and the largest first.
 
     That is as low as possible, for those in ``tops`` as high as possible below their top. Returned
     are the places and the end of the highest.
     """
     places: dict[str, int] = {}
-    for name in sorted(sizes, key=lambda name: -sizes[name]):
+    always = min(first for first, _ in lives.values()), max(last for _, last in lives.values())
+    for name in sorted(sizes, key=lambda name: (lives[name] != always, -sizes[name])):
         first, last = lives[name]
         spans = sorted((places[other], places[other] + sizes[other]) for other in places
                        if lives[other][0] <= last and first <= lives[other][1])
@@ -220,12 +224,15 @@ def _map_shapes(plan: Plan) -> dict[str, tuple[tuple[int, int, int], tuple[int, 
             if item.record is not None:
                 of[item.record] = item.node.output
         elif isinstance(item, Loss):
-            of[item.result] = item.logits
+            of[item.result] = of[item.targets] = item.logits
         elif isinstance(item, GradientSum):
             of[item.result] = item.node.output
         elif item.result not in map(gradient_of, plan.trained):
             of[item.result] = item.node.x
-    return shapes | {name: shapes[tensor] for name, tensor in of.items()}
+    shapes |= {name: shapes[tensor] for name, tensor in of.items()}
+    if isinstance(plan.loss, CrossEntropy):
+        shapes[plan.loss.targets] = (1, 1, RESULT_ELEMENTS + 1), (0, 0, 0, 0)
+    return shapes
 
 
 def _halo(network: Network, tensor: str) -> tuple[int, int, int, int]:
@@ -238,7 +245,7 @@ def _reads(item: Item) -> tuple[str, ...]:
     if isinstance(item, Forward):
         names += item.node.inputs
     elif isinstance(item, Loss):
-        names += (item.logits,)
+        names += (item.logits, item.targets)
     elif isinstance(item, GradientSum):
         names += item.parts
     elif isinstance(item, Backward):

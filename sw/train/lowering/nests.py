@@ -72,6 +72,10 @@ class ResultNest(Nest):
     mask: int | None = None
     record: int | None = None
     comparing: bool = False
+    #: The loss unit instead of sums. Operands are logits, loops below ``pool_level`` a sample's;
+    #: its label is the mask, its result what the loss is made of; records are gradients, one
+    #: sample's after the other's.
+    loss: bool = False
     #: Results belong to the range.
     counted: bool = True
     #: Where the range of this nest and those since the last report is written.
@@ -93,7 +97,7 @@ class ResultNest(Nest):
                 isa.Rounding, left=self.left, right=self.right, rectify=self.rectify,
                 stochastic=self.stochastic, masked=self.mask is not None,
                 recording=self.record is not None, comparing=self.comparing, counted=self.counted,
-                report=self.report is not None, turn=self.turn),
+                report=self.report is not None, turn=self.turn, loss=self.loss),
         }
         for register, layout, field, value in (
                 ("RESIDUAL_BASE", isa.Address, "address", self.operand),

@@ -51,6 +51,38 @@ def test_a_network_with_everything():
     train(everything(), config(accumulator_depth=128), decay=1e-3, epochs=3)
 
 
+@pytest.mark.parametrize("loss", ["cross-entropy", "mse"])
+def test_rectified_logits(loss):
+    """Their mask is applied to the loss's gradient."""
+    builder = NetworkBuilder("rectified", (4, 4, 2))
+    builder.conv(9, (3, 3), rectify=True)
+    train(finished(builder), config(), loss=loss, epochs=1)
+
+
+def test_too_many_classes():
+    builder = NetworkBuilder("classes", (1, 1, 1))
+    builder.dense(1025)
+    with pytest.raises(UnsupportedError, match="1,025 classes"):
+        train(finished(builder), config(banks=8))
+
+
+def test_a_step_is_a_job_and_an_update():
+    """The host is not asked between the forward and the backward pass."""
+    class Counting(MachineDevice):
+        jobs = 0
+
+        def submit(self):
+            self.jobs += 1
+            super().submit()
+
+    plan, device = plan_training(small()), Counting(config())
+    executor = DeviceExecutor(plan, device, config(), 4)
+    trainer = Trainer(plan, executor, Settings(epochs=1, batch=4, rate=0.01), *patches())
+    before = device.jobs
+    trainer.run()
+    assert device.jobs - before == 2 * (len(patches()[0]) // 4)
+
+
 def test_it_learns():
     trainer = train(small(), config(), micro=4, epochs=12, data=patches())
     assert trainer.history[-1].loss < 0.6 * trainer.history[0].loss
