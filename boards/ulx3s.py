@@ -30,7 +30,7 @@ ULX3S_85F = Target(
     loader_board="ulx3s",
 )
 
-#: The same board with an accelerator that trains.
+#: The same board with an accelerator that trains; not placed and routed yet, see docs/results.md.
 ULX3S_85F_TRAIN = replace(
     ULX3S_85F,
     config=Config(
