@@ -1,7 +1,7 @@
 """The graph while it is being read: feature maps, their order in memory, and operation drafts."""
 
 import math
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -132,6 +132,17 @@ class Builder:
         result = self.add_draft(draft, picked.shape, 3, like=x)
         return replace(x, tensor=result.tensor, elements=picked.elements, exclusive=True)
 
+    def distinct(self, node: Node, x: Activation) -> Activation:
+        """Return x or, where it reads elements of its map more than once, a map of its own."""
+        if _distinct(x):
+            return x
+        for shape in (x.shape, *_triples(x.elements.size)):  # it may have been flattened
+            y = self.whole(node, x.rearranged(x.elements.reshape(shape)))
+            if _distinct(y):
+                return y.rearranged(y.elements.reshape(x.shape))
+        node.refuse(f"it reads elements of {self.slot(x).name!r} more than once, and not as whole "
+                    "rows, columns and channels", "repeat those, without a Pad between")
+
     def pin(self, node: Node, x: Activation, inner: np.ndarray) -> tuple[int, int, int]:
         """Require that elements int64[h, w, c] are a whole feature map in memory order."""
         slot = self.slot(x)
@@ -224,6 +235,20 @@ class Builder:
             except RefusedError as refused:
                 problems.append(refused.refusal)
         return tensors, ops, problems
+
+
+def _distinct(x: Activation) -> bool:
+    real = x.elements[x.elements != PADDING]
+    return np.unique(real).size == real.size
+
+
+def _triples(size: int) -> Iterator[tuple[int, int, int]]:
+    """Yield the shapes of three axes that hold so many elements."""
+    divisors = [n for n in range(1, size + 1) if size % n == 0]
+    for first in divisors:
+        for second in divisors:
+            if size // first % second == 0:
+                yield first, second, size // first // second
 
 
 def _unique(name: str, taken: Container[str]) -> str:

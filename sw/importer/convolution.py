@@ -12,7 +12,7 @@ from systolith.sw.importer.quantization import binary_operator, weighted_operato
 from systolith.sw.importer.values import PADDING, Activation, Constant, QuantizedConstant, Value
 from systolith.sw.importer.weights import channel_scales, integer_bias, integer_weights
 
-__all__ = ["HANDLERS", "flat_weights", "input_scale"]
+__all__ = ["HANDLERS", "flat_weights", "input_scale", "pixels"]
 
 
 def input_scale(builder: Builder, x: Activation) -> float:
@@ -84,11 +84,11 @@ def _dense(builder: Builder, node: Node, transposed: bool) -> Value:
                     "correct the model")
     bias = integer_bias(node, node.operand(2), scale)
     if x.elements.size == x.shape[-1]:
+        x = builder.distinct(node, x)
         levels, shape = flat_weights(builder, node, x, levels), (1, 1, len(levels))
     else:
-        h, w, _ = builder.pin(node, x, x.elements.reshape(
-            builder.slot(x).shape or (1, -1, x.shape[-1])))
-        levels, shape = levels[:, None, None], (h, w, len(levels))
+        x, size = pixels(builder, node, x)
+        levels, shape = levels[:, None, None], (*size, len(levels))
     draft = ConvDraft(**builder.labels(node, x.tensor), weights=levels, scale=scale, bias=bias,
                       lift=True)
     result = builder.add_draft(draft, shape, 1)
@@ -96,7 +96,7 @@ def _dense(builder: Builder, node: Node, transposed: bool) -> Value:
 
 
 def flat_weights(builder: Builder, node: Node, x: Activation, levels: np.ndarray) -> np.ndarray:
-    """Return int8[o, h, w, c]: a matrix [o, k] over a whole map, in the map's order."""
+    """Return int8[o, h, w, c]: a matrix [o, k] over a map of distinct elements, in its order."""
     slot = builder.slot(x)
     if slot.places is None and x.exclusive and np.array_equal(
             x.elements.ravel(), np.arange(slot.natural.size)):
@@ -107,6 +107,23 @@ def flat_weights(builder: Builder, node: Node, x: Activation, levels: np.ndarray
     ordered = np.zeros((len(levels), int(np.prod(slot.shape))), np.int8)
     ordered[:, slot.places[elements[real]]] = levels[:, real]
     return ordered.reshape(-1, *slot.shape)
+
+
+def pixels(builder: Builder, node: Node, x: Activation) -> tuple[Activation, tuple[int, int]]:
+    """Return x as a map whose pixels are its last axis, in order, and that map's height and width.
+
+    Raises
+    ------
+    RefusedError
+        If there is no such map.
+    """
+    x = builder.whole(node, x)
+    rows = x.elements.reshape(-1, x.shape[-1])
+    h, w, _ = builder.slot(x).shape or (1, *rows.shape)
+    if h * w != len(rows):
+        h, w = 1, len(rows)
+    builder.pin(node, x, rows.reshape(h, w, -1))
+    return x, (h, w)
 
 
 def _sum(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, int, int, int]:

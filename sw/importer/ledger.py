@@ -51,6 +51,13 @@ class Ledger:
                     break
         self._new()
 
+    def written(self, output: Node) -> None:
+        """Record the operations added for an output of the model, if any."""
+        made = self._new()
+        if made:
+            self.origins.append(Origin(name=output.name, op=output.op, fate=Fate.OPERATION,
+                                       ops=made))
+
     def _new(self) -> tuple[str, ...]:
         names = tuple(draft.name for draft in self.builder.drafts[self._seen:])
         self._seen = len(self.builder.drafts)

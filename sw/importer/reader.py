@@ -120,8 +120,8 @@ class _Reader:
         if problems:
             raise UnsupportedError(self.name, problems, self.ledger.origins)
         if not ops:
-            raise ModelError(f"{self.name}: the model computes nothing: its outputs are its inputs "
-                             "or constants; check that the right graph was exported")
+            raise ModelError(f"{self.name}: the model computes nothing: it has no outputs; check "
+                             "that the right graph was exported")
         inputs = [input_port(name, self.builder.slots[name], shape, dtype)
                   for name, (_, shape, dtype) in self.inputs.items() if self.uses[name]]
         graph = Graph(name=self.name, tensors=tensors, ops=ops, inputs=inputs, outputs=outputs,
@@ -220,7 +220,9 @@ class _Reader:
         if isinstance(value, Activation) and value.tensor in self.builder.stand_ins:
             return []
         label = Node(name=info.name, op="model output", opset=0, inputs=(), output=info.name)
-        return [output_port(label.on(value), self.builder)]
+        port = output_port(label.on(value), self.builder)
+        self.ledger.written(label)
+        return [port]
 
 
 def _text(value: Any) -> Any:

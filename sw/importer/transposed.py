@@ -65,6 +65,9 @@ def _geometry(node: Node, lengths: tuple[int, int], kernel: tuple[int, ...],
         full = (length - 1) * stride + dilation * (kernel[2 - rank + i] - 1) + 1 + extra
         if mode in ("SAME_UPPER", "SAME_LOWER"):
             wanted = wanted or length * stride
+            if full < wanted:
+                node.refuse(f"its auto_pad asks for {wanted} results of a window that makes {full}",
+                            "onnxruntime and ONNX's specification differ there: give it pads")
         before, after = (0, 0) if mode == "VALID" else (begin[i], end[i])
         if wanted:
             total = max(0, full - wanted)

@@ -31,7 +31,8 @@ def verify(graph: Graph) -> None:
         If operations are out of order, shapes, types or channel counts disagree, or a number is
         out of the range its field allows: a defect of what made the graph.
     """
-    known = {port.tensor for port in graph.inputs}
+    given = {port.tensor for port in graph.inputs}
+    known = set(given)
     for op in graph.ops:
         _require(set(op.inputs) <= known, op, "reads what nothing wrote before")
         _require(op.output not in known, op, f"writes {op.output!r} again")
@@ -46,6 +47,9 @@ def verify(graph: Graph) -> None:
         elements = np.prod(graph.tensors[port.tensor].shape) if port.tensor in known else -1
         if sorted(port.permutation) != [0, 1, 2] or np.prod(port.shape) != elements:
             raise ValueError(f"port {port.name!r} does not fit {port.tensor!r}: {port}")
+    for port in graph.outputs:
+        if port.tensor in given:
+            raise ValueError(f"output {port.name!r} is the input {port.tensor!r} as it is")
 
 
 def result_shape(op: Op, inputs: list[Tensor]) -> tuple[int, int, int]:

@@ -250,6 +250,7 @@ def test_every_layer_of_random_networks_is_within_one_step(seed):
     theirs = {port.tensor: ports.encode(port, graph.tensors[port.tensor], array)
               for port, array in zip(graph.outputs, reference(shown, x), strict=True)
               if port.dtype == "int8"}
+    theirs |= {op.x: theirs[op.output] for op in graph.ops if op.kind == "Copy"}
     for op in graph.ops:
         ours = golden.run_op(graph, op, [theirs[name] for name in op.inputs])
         off = np.abs(ours.astype(int) - theirs[op.output])

@@ -495,6 +495,7 @@ def test_every_layer_of_random_networks_is_within_one_step(seed):
     for port, array in zip(graph.outputs, reference(shown, x), strict=True):
         if port.dtype == "int8":
             theirs[port.tensor] = ports.encode(port, graph.tensors[port.tensor], array)
+    theirs |= {op.x: theirs[op.output] for op in graph.ops if op.kind == "Copy"}
     for op in graph.ops:
         ours[op.output] = golden.run_op(graph, op, [
             theirs.get(name, ours.get(name)) for name in op.inputs])

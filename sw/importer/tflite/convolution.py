@@ -14,13 +14,13 @@ from dataclasses import replace
 import numpy as np
 
 from systolith.sw.importer.builder import Builder
-from systolith.sw.importer.convolution import flat_weights
+from systolith.sw.importer.convolution import flat_weights, pixels
 from systolith.sw.importer.drafts import ConvDraft, TransposedDraft
 from systolith.sw.importer.geometry import read_geometry
 from systolith.sw.importer.tflite.drafts import FullyConnectedDraft
 from systolith.sw.importer.tflite.layout import whole
 from systolith.sw.importer.tflite.operation import Operation, add_draft, as_map
-from systolith.sw.importer.values import Activation, Value
+from systolith.sw.importer.values import Value
 
 __all__ = ["HANDLERS", "window"]
 
@@ -123,21 +123,16 @@ def fully_connected(builder: Builder, node: Operation) -> Value:
     scale = builder.slot(x).cell.value.scale * scales
     rows = x.rearranged(x.elements.reshape(-1, depth))
     if rows.shape[0] == 1:
+        rows = builder.distinct(node, rows)
         levels, shape = flat_weights(builder, node, rows, levels), (1, 1, outputs)
     else:
-        levels, shape = levels[:, None, None], (*_pixels(builder, node, rows), outputs)
-    draft = FullyConnectedDraft(**builder.labels(node, x.tensor), weights=levels, scale=scale,
-                                bias=node.bias(2, outputs), clamps=node.clamps())
+        rows, size = pixels(builder, node, rows)
+        levels, shape = levels[:, None, None], (*size, outputs)
+    draft = FullyConnectedDraft(**builder.labels(node, rows.tensor), weights=levels,
+                                scale=scale, bias=node.bias(2, outputs), clamps=node.clamps())
     result = add_draft(builder, node, draft, shape)
     axes = x.shape[:-1] if node.attribute("KeepNumDims") else ()
     return result.rearranged(result.elements.reshape(*axes, outputs))
-
-
-def _pixels(builder: Builder, node: Operation, rows: Activation) -> tuple[int, int]:
-    """Return the height and width of a map whose pixels are the rows int64[n, k]."""
-    shape = builder.slot(rows).shape or (1, *rows.shape)
-    h, w, _ = builder.pin(node, rows, rows.elements.reshape(*shape[:2], rows.shape[1]))
-    return h, w
 
 
 HANDLERS = {"CONV_2D": conv_2d, "DEPTHWISE_CONV_2D": depthwise_conv_2d,

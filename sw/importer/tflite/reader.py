@@ -121,9 +121,9 @@ class _Reader:
         problems = [*self.problems, *problems]
         if problems:
             raise UnsupportedError(self.name, problems, self.ledger.origins)
-        if not ops:
-            raise ModelError(f"{self.name}: the model computes nothing: its outputs are its "
-                             "inputs or constants; check that the right function was converted")
+        if not ops or not self.operators:
+            raise ModelError(f"{self.name}: the model computes nothing: it has no operators or no "
+                             "outputs; check that the right function was converted")
         inputs = [self._input_port(self.file.tensors[i]) for i in self.file.inputs if self.uses[i]]
         graph = Graph(name=self.name, tensors=tensors, ops=ops, inputs=inputs, outputs=outputs,
                       origins=self.ledger.origins)
@@ -264,7 +264,9 @@ class _Reader:
             self.builder.pin_naturally(label, value)
         if isinstance(value, Activation) and value.state is State.INTEGER:
             label = label.on(layout.whole(self.builder, label, value))
-        return [output_port(label, self.builder)]
+        port = output_port(label, self.builder)
+        self.ledger.written(label)
+        return [port]
 
 
 def _channels_last(elements: np.ndarray) -> np.ndarray:
