@@ -5,14 +5,14 @@ The one place that executes a :class:`systolith.sw.ir.HostOp`: golden model and 
 References
 ----------
 TensorFlow Lite ``reference/integer_ops/{lut,mul}.h``, ``reference/resize_bilinear.h``; softmax:
-:mod:`systolith.sw.ports`.
+:mod:`systolith.sw.softmax`.
 """
 
 import numpy as np
 
 from systolith.sw.ir import Bilinear, Extreme, HostOp, Mul, Softmax, Table, Tensor
 from systolith.sw.numerics import requantize, saturate
-from systolith.sw.ports import softmax_int8
+from systolith.sw.softmax import softmax_int8
 
 __all__ = ["run"]
 
@@ -44,8 +44,7 @@ def run(op: HostOp, operands: list[np.ndarray], inputs: list[Tensor],
         case Bilinear():
             result = _resize(op, operands[0].astype(np.int64))
         case Softmax():
-            result = softmax_int8(operands[0], inputs[0].scale, op.beta, output.scale,
-                                  output.zero_point)
+            result = softmax_int8(operands[0], inputs[0].scale, op.beta)
         case _:
             raise TypeError(f"the host does not know {type(op).__name__}")
     return saturate(result, op.low, op.high).astype(np.int8)

@@ -197,7 +197,7 @@ class Bilinear(HostOp):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Softmax(HostOp):
-    """TFLite's int8 softmax of ``beta * x`` over the channels."""
+    """TFLite's int8 softmax of ``beta * x`` over the channels, on the scale 1/256 around -128."""
 
     beta: float
 
@@ -211,8 +211,8 @@ class HostStep:
     ``attributes`` for quantize: ``ties_away`` (1: from zero, as TFLite rounds; else to even, as
     ONNX does); for softmax: ``axis`` (in the port's own batchless shape, negative); for
     hard_sigmoid: ``alpha`` and ``beta`` of ``alpha * x + beta``, cut off at 0 and 1; for
-    softmax_int8, which reads and writes integers: ``beta``, ``scale`` and ``zero_point`` of the
-    result; for table, which does so too: ``levels``, the results of -128 to 127.
+    softmax_int8, which reads and writes integers: ``beta``; for table, which does so too:
+    ``levels``, the results of -128 to 127.
     """
 
     kind: str

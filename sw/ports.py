@@ -12,8 +12,9 @@ import numpy as np
 
 from systolith.sw.errors import DataError
 from systolith.sw.ir import HostStep, Port, Tensor
+from systolith.sw.softmax import softmax_int8
 
-__all__ = ["apply", "decode", "encode", "softmax_int8"]
+__all__ = ["apply", "decode", "encode"]
 
 
 def encode(port: Port, tensor: Tensor, array: np.ndarray) -> np.ndarray:
@@ -135,36 +136,7 @@ def _table(values: np.ndarray, attributes: Mapping[str, Any], tensor: Tensor) ->
 
 def _softmax_int8(values: np.ndarray, attributes: Mapping[str, Any],
                   tensor: Tensor) -> np.ndarray:
-    return softmax_int8(values, tensor.scale, attributes["beta"], attributes["scale"],
-                        attributes["zero_point"])
-
-
-def softmax_int8(values: np.ndarray, source_scale: float, beta: float, scale: float,
-                 zero_point: int) -> np.ndarray:
-    """TFLite's int8 softmax over the last axis: a table of powers, sums in float32, in order.
-
-    Source: ``PopulateSoftmaxLookupTable`` and ``Softmax`` in
-    ``tensorflow/lite/kernels/internal/optimized/optimized_ops.h``, which the reference resolver
-    uses too. The table is right but for ``expf`` of the C library, which is not always the nearest
-    float32.
-
-    Parameters
-    ----------
-    values : int8[...]
-        Levels on ``source_scale``.
-    source_scale, beta : float
-        The exponent of level q is ``source_scale * beta * q``.
-    scale, zero_point : float, int
-        Of the result.
-    """
-    step = np.float32(-np.float32(source_scale) * np.float32(beta))
-    table = np.exp((step * np.arange(256, dtype=np.float32)).astype(np.float64)).astype(np.float32)
-    wide = values.astype(np.int32)
-    powers = table[wide.max(axis=-1, keepdims=True) - wide]
-    total = np.cumsum(powers, axis=-1, dtype=np.float32)[..., -1:]
-    inverse = np.float32(1) / (total * np.float32(scale))
-    levels = _round_away(powers * inverse) + np.int32(zero_point)
-    return np.clip(levels, -128, 127).astype(np.int8)
+    return softmax_int8(values, tensor.scale, attributes["beta"])
 
 
 def _round_away(values: np.ndarray) -> np.ndarray:

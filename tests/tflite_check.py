@@ -15,8 +15,9 @@ __all__ = ["check", "inputs", "result_size", "spread", "window"]
 IMAGES = 12
 
 
-def inputs(model, numbers, images=IMAGES):
-    """Return random inputs of a model, extreme ones among them."""
+def inputs(model, numbers, images=None):
+    """Return random inputs of a model, extreme ones among them; as many as its batch of several."""
+    images = images or (model.batch if model.batch > 1 else IMAGES)
     arrays = []
     for i in numbers:
         tensor = model.tensors[i]
@@ -38,7 +39,7 @@ def check(model, xs, ys, arrays=None, machine=False):
     graph = import_tflite(data, "m.tflite")
     feed = {model.tensors[i].name: array for i, array in zip(xs, arrays, strict=True)}
     outputs = golden.run_model(graph, feed)
-    for got, expected in zip(outputs, reference(data, *arrays), strict=True):
+    for got, expected in zip(outputs, reference(data, *arrays, whole=model.batch > 1), strict=True):
         assert got.dtype == expected.dtype
         np.testing.assert_array_equal(got, expected)
     if machine:

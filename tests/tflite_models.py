@@ -31,6 +31,7 @@ class Model:
     rng: np.random.Generator
     tensors: list = field(default_factory=list)
     operators: list = field(default_factory=list)
+    batch: int = 1
 
     def tensor(self, shape, dtype="int8", scale=(), zero_point=0, axis=0, data=None, name=None):
         """Add a tensor; a scale that is one number is one for all."""
@@ -46,7 +47,7 @@ class Model:
             scale, zero_point = self.tensors[like].scale[0], self.tensors[like].zero_point[0]
         scale = float(np.exp(self.rng.uniform(-5, -1))) if scale is None else scale
         zero_point = int(self.rng.integers(-128, 128)) if zero_point is None else zero_point
-        return self.tensor((1, *shape), "int8", scale, zero_point)
+        return self.tensor((self.batch, *shape), "int8", scale, zero_point)
 
     def constant(self, array, **options):
         """Add a constant."""

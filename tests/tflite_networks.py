@@ -21,9 +21,9 @@ def transpose_conv(m, x, outputs, kernel, stride, padding, size=None, activation
         size = [n * s if padding == SAME else (n - 1) * s + k
                 for n, k, s in zip((h, w), kernel, stride, strict=True)]
     weights = m.weights((outputs, *kernel, c), 0, per_channel)
-    y = m.tensor((1, *size, outputs), scale=spread(m, x, weights, np.prod(kernel) * c),
-                 zero_point=int(m.rng.integers(-128, 128)))
-    operands = [ints(m, 1, *size, outputs), weights, x] + ([m.bias(x, weights)] if bias else [])
+    y = m.map((*size, outputs), scale=spread(m, x, weights, np.prod(kernel) * c))
+    operands = [ints(m, m.batch, *size, outputs), weights, x]
+    operands += [m.bias(x, weights)] if bias else []
     return m.op("TRANSPOSE_CONV", operands, y, "TransposeConvOptions", Padding=padding,
                 StrideH=stride[0], StrideW=stride[1], FusedActivationFunction=activation)
 

@@ -27,7 +27,7 @@ def clip(builder: Builder, node: Node) -> Value:
     for index, name, default in ((1, "min", -np.inf), (2, "max", np.inf)):
         value = node.attribute(name, default)
         if node.operand(index) is not None:
-            value = node.constant(index, name).item()
+            value = node.number(index, name)
         bounds.append(float(value))
     return _clamp(builder, node, *bounds)
 
@@ -46,6 +46,8 @@ def _clamp(builder: Builder, node: Node, low: float, high: float) -> Activation:
         clamp = Clamp(max(low + offset, -128), min(high + offset, 127), real=False)
     else:
         clamp = Clamp(low, high, real=True)
+    if x.state is State.REAL and node.told not in (None, builder.slot(x).cell.value):
+        return builder.unary(node, x, "average", clamps=[clamp])  # bounds on the new scale
     return builder.clamp(node, x, clamp)
 
 
@@ -62,8 +64,6 @@ def p_relu(builder: Builder, node: Node) -> Value:
 def _leaky(builder: Builder, node: Node, slopes: np.ndarray) -> Value:
     """Return the sum of the positive and the negative half, one of them always zero."""
     x = builder.whole(node, node.quantized())
-    if (x.elements == PADDING).any():
-        node.refuse("it follows a Pad", "put the Pad behind it")
     slopes = per_channel(builder, node, x, slopes)
     if not np.isfinite(slopes).all():
         node.refuse("a slope is not a finite number", "correct the model")

@@ -8,9 +8,16 @@ from typing import Any
 import numpy as np
 
 from systolith.sw.errors import Refusal
-from systolith.sw.importer.drafts import Clamp, Draft, PoolDraft, SelectDraft
+from systolith.sw.importer.drafts import (
+    Clamp,
+    ConvDraft,
+    Draft,
+    PoolDraft,
+    SelectDraft,
+    pass_through,
+)
 from systolith.sw.importer.node import Node, RefusedError
-from systolith.sw.importer.separation import separate
+from systolith.sw.importer.separation import separate, transposition
 from systolith.sw.importer.values import PADDING, Activation, Cell, Quantization, State
 from systolith.sw.ir import Op, Tensor
 
@@ -44,7 +51,7 @@ class Map:
     shape: tuple[int, int, int]
     #: Top, left, bottom, right, from Pad nodes.
     pads: tuple[int, int, int, int]
-    #: Rank of the ONNX value without the batch: 3 for (c, h, w), 2 for (c, l).
+    #: Rank of the value without the batch: 3 for (c, h, w), 2 for (c, l).
     rank: int
 
 
@@ -54,6 +61,8 @@ class Builder:
 
     #: The model's batch; 1 where it is symbolic.
     batch: int
+    #: Where the axis of channels is in the model's own arrays: last, or behind the batch.
+    channels_last: bool = False
     slots: dict[str, Slot] = field(default_factory=dict)
     drafts: list[Draft] = field(default_factory=list)
     #: Maps that stand in for what refused nodes should make.
@@ -66,9 +75,7 @@ class Builder:
     def add_input(self, name: str, shape: tuple[int, ...], dtype: str) -> Activation:
         """Add a model input of batchless ``shape``, its order in memory open."""
         elements = np.arange(math.prod(shape)).reshape(shape)
-        natural = elements.reshape(1, 1, -1)
-        if len(shape) in (2, 3):
-            natural = np.moveaxis(elements, 0, -1).reshape(-1, *shape[-1:], shape[0])
+        natural = self._hwc(elements) if len(shape) <= 3 else elements.reshape(1, 1, -1)
         self.slots[name] = Slot(name, Cell(), None, None, natural=natural)
         state = State.RAW if dtype == "float32" else State.INTEGER
         return Activation(name, elements, state, dtype)
@@ -88,7 +95,7 @@ class Builder:
         return self.slots[x.tensor]
 
     def as_map(self, node: Node, x: Activation) -> Map:
-        """Return an activation of shape (c, h, w) or (c, l) as a feature map with padding.
+        """Return an activation of two or three axes as a feature map with padding.
 
         Raises
         ------
@@ -98,39 +105,90 @@ class Builder:
         if len(x.shape) not in (2, 3):
             node.refuse(f"its input has {len(x.shape)} dimensions beside the batch",
                         "2-D operators take 4-D tensors, 1-D operators 3-D tensors")
-        channels, *spatial = x.shape
-        hwc = x.elements.reshape(channels, *([1] if len(spatial) == 1 else []), *spatial)
-        hwc = hwc.transpose(1, 2, 0)
-        inside = (hwc != PADDING).any(axis=2)
-        rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
-        if not rows.size:
+        if (x.elements == PADDING).all():
             node.refuse("its input is nothing but padding", "remove the node")
-        top, left = int(rows[0]), int(columns[0])
-        inner = hwc[top:rows[-1] + 1, left:columns[-1] + 1]
-        x = self.whole(node, x.rearranged(inner))
-        inner, tensor = x.elements, x.tensor
-        pads = (top, left, hwc.shape[0] - 1 - int(rows[-1]), hwc.shape[1] - 1 - int(columns[-1]))
-        return Map(tensor, self.pin(node, x, inner), pads, 1 + len(spatial))
+        box = self._inside(x)
+        if box[2] != slice(0, self._hwc(x.elements).shape[2]):
+            x = self.whole(node, x)              # channels cannot be padded while they are read
+            box = self._inside(x)
+        rows, columns, _ = box
+        h, w, _ = self._hwc(x.elements).shape
+        x = self.whole(node, self._cut(x, box))
+        pads = (rows.start, columns.start, h - rows.stop, w - columns.stop)
+        return Map(x.tensor, self.pin(node, x, self._hwc(x.elements)), pads, len(x.shape))
 
     def whole(self, node: Node, x: Activation) -> Activation:
         """Return x or, where it is not all rows, columns and channels in order, a map of its own.
 
-        What does not pick rows, columns and channels one by one stays as it is.
+        That has the zeros of Pad nodes in it. What does not pick rows, columns and channels one by
+        one stays as it is.
         """
+        if (x.elements == PADDING).any():
+            return self._filled(node, x)
         slot = self.slot(x)
-        complete = slot.shape is None and np.array_equal(
-            np.sort(x.elements, axis=None), np.arange(slot.natural.size))
-        if complete or (x.elements == PADDING).any():
+        if _complete(slot, x.elements) and (
+                len(x.shape) > 3 or _may_lie(slot, self._hwc(x.elements))):
             return x
         self.pin_naturally(node, x)
-        picked = separate(slot.places[x.elements], slot.shape)
+        picked = separate(self._channels_to_end(slot.places[x.elements]), slot.shape)
         if picked is None or (picked.rows, picked.columns, picked.channels) == tuple(
                 tuple(range(length)) for length in slot.shape):
             return x
         draft = SelectDraft(**self.labels(node, slot.name) | {"kind": "Select"}, rows=picked.rows,
                             columns=picked.columns, channels=picked.channels)
         result = self.add_draft(draft, picked.shape, 3, like=x)
-        return replace(x, tensor=result.tensor, elements=picked.elements, exclusive=True)
+        return replace(x, tensor=result.tensor, exclusive=True,
+                       elements=self._channels_from_end(picked.elements))
+
+    def _filled(self, node: Node, x: Activation) -> Activation:
+        """Return a map of its own that has the zeros around x in it: a convolution of 1 x 1."""
+        box = self._inside(x) if len(x.shape) <= 3 else None
+        core = self._cut(x, box) if box else x
+        known = self.slot(x).cell.value
+        if not core.elements.size or (core.elements == PADDING).any():
+            node.refuse("the zeros of a Pad before it are not around a map of height, width and "
+                        "channels", "put the Pad behind the layout changes")
+        if known is None:
+            node.refuse("it needs the zeros of the Pad before it on a scale, and none is known yet",
+                        "quantise the Pad's input (QuantizeLinear, DequantizeLinear)")
+        core = self.whole(node, core)
+        h, w, c = self.pin(node, core, self._hwc(core.elements))
+        shape = self._hwc(x.elements).shape
+        (top, left, front), (bottom, right, back) = zip(*(
+            (part.start, n - part.stop) for part, n in zip(box, shape, strict=True)), strict=True)
+        fields = pass_through(c, known.scale)
+        if front or back:
+            fields = {"weights": np.eye(shape[2], c, -front, np.int8)[:, None, None],
+                      "bias": np.zeros(shape[2], np.int64), "scale": np.full(shape[2], known.scale)}
+        draft = ConvDraft(**self.labels(node, core.tensor) | {"kind": "Pad"}, **fields,
+                          pads=(top, left, bottom, right))
+        result = self.add_draft(draft, shape, 3, like=core)
+        return replace(x, tensor=result.tensor, elements=result.elements.reshape(x.shape),
+                       exclusive=True)
+
+    def _inside(self, x: Activation) -> tuple[slice, slice, slice]:
+        """Return the rows, columns and channels of x that are not padding all over."""
+        real = self._hwc(x.elements) != PADDING
+        spans = [np.flatnonzero(real.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+        return tuple(slice(int(span[0]), int(span[-1]) + 1) if span.size else slice(0, 0)
+                     for span in spans)
+
+    def _cut(self, x: Activation, box: tuple[slice, slice, slice]) -> Activation:
+        """Return only some rows, columns and channels of x."""
+        spatial = box[3 - x.elements.ndim:2]
+        own = (*spatial, box[2]) if self.channels_last else (box[2], *spatial)
+        return x.rearranged(x.elements[own])
+
+    def _hwc(self, elements: np.ndarray) -> np.ndarray:
+        """Return an array of up to three axes as (h, w, c), those that lack of length 1."""
+        last = self._channels_to_end(elements)
+        return last.reshape((1,) * (3 - last.ndim) + last.shape)
+
+    def _channels_to_end(self, elements: np.ndarray) -> np.ndarray:
+        return elements if self.channels_last or elements.ndim < 2 else np.moveaxis(elements, 0, -1)
+
+    def _channels_from_end(self, elements: np.ndarray) -> np.ndarray:
+        return elements if self.channels_last or elements.ndim < 2 else np.moveaxis(elements, -1, 0)
 
     def distinct(self, node: Node, x: Activation) -> Activation:
         """Return x or, where it reads elements of its map more than once, a map of its own."""
@@ -146,8 +204,7 @@ class Builder:
     def pin(self, node: Node, x: Activation, inner: np.ndarray) -> tuple[int, int, int]:
         """Require that elements int64[h, w, c] are a whole feature map in memory order."""
         slot = self.slot(x)
-        if slot.places is None and np.array_equal(
-                np.sort(inner, axis=None), np.arange(slot.natural.size)):
+        if _may_lie(slot, inner):
             slot.places = np.argsort(inner, axis=None)
             slot.shape = inner.shape
         if slot.shape != inner.shape or (inner == PADDING).any() or not np.array_equal(
@@ -170,7 +227,7 @@ class Builder:
 
     def add_draft(self, draft: Draft, shape: tuple[int, int, int], rank: int,
                   like: Activation | None = None) -> Activation:
-        """Add an operation; return its result as an ONNX value of a rank (without the batch).
+        """Add an operation; return its result as a value of a rank (without the batch).
 
         With ``like`` the result shares that value's quantisation, known or still to come.
         """
@@ -178,9 +235,9 @@ class Builder:
         cell = self.slot(like).cell if like else Cell()
         self.slots[draft.output] = Slot(draft.output, cell, shape, np.arange(size), draft)
         self.drafts.append(draft)
-        elements = np.arange(size).reshape(shape).transpose(2, 0, 1)
-        onnx_shape = {1: (size,), 2: (shape[2], shape[1]), 3: elements.shape}[rank]
-        return Activation(draft.output, elements.reshape(onnx_shape),
+        elements = self._channels_from_end(np.arange(size).reshape(
+            size if rank == 1 else shape[3 - rank:]))
+        return Activation(draft.output, elements,
                           like.state if like else State.PENDING, like.dtype if like else "float32")
 
     def labels(self, node: Node, *inputs: str) -> dict[str, Any]:
@@ -235,6 +292,18 @@ class Builder:
             except RefusedError as refused:
                 problems.append(refused.refusal)
         return tensors, ops, problems
+
+
+def _complete(slot: Slot, elements: np.ndarray) -> bool:
+    """Tell whether elements are all of a model input whose order is open."""
+    return slot.places is None and np.array_equal(
+        np.sort(elements, axis=None), np.arange(slot.natural.size))
+
+
+def _may_lie(slot: Slot, hwc: np.ndarray) -> bool:
+    """Tell whether a model input whose order is open may get that of elements int64[h, w, c]."""
+    return _complete(slot, hwc) and transposition(
+        hwc.shape, np.argsort(hwc, axis=None)) is not None
 
 
 def _distinct(x: Activation) -> bool:

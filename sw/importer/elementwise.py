@@ -38,8 +38,7 @@ def subtract(builder: Builder, node: Node) -> Value:
     negative = builder.add_draft(draft, slot.shape, 3)
     # exactly: ~q is -q - 1
     builder.slot(negative).cell = Cell(Quantization(known.scale, -1 - known.zero_point))
-    places = np.where(b.elements == PADDING, PADDING, slot.places[b.elements])
-    return _sum(builder, node, a, negative.rearranged(places))
+    return _sum(builder, node, a, negative.rearranged(slot.places[b.elements]))
 
 
 def multiply(builder: Builder, node: Node) -> Value:
@@ -79,23 +78,16 @@ def _pair(builder: Builder, node: Node) -> list[Activation]:
         shape = np.broadcast_shapes(a.shape, b.shape)
     except ValueError:
         node.refuse(f"its operands have the shapes {a.shape} and {b.shape}", advice)
-    if not shape:
-        return [a, b]
-    pair = []
-    for x in (a, b):
-        last = np.moveaxis(np.broadcast_to(x.elements, shape), 0, -1)
-        x = builder.whole(node, x.rearranged(last))
-        pair.append(x.rearranged(np.moveaxis(x.elements, -1, 0)))
-    return pair
+    return [builder.whole(node, x.rearranged(np.broadcast_to(x.elements, shape)))
+            for x in (a, b)]
 
 
 def _sum(builder: Builder, node: Node, a: Activation, b: Activation) -> Activation:
     slots = [builder.pin_naturally(node, x) for x in (a, b)]
-    places = [np.where(x.elements == PADDING, PADDING, slot.places[x.elements])
-              for x, slot in zip((a, b), slots, strict=True)]
+    places = [slot.places[x.elements] for x, slot in zip((a, b), slots, strict=True)]
     if slots[0].shape != slots[1].shape or not np.array_equal(*places):
         node.refuse("its operands lie in memory in different orders",
-                    "remove the Reshape, Transpose or Pad before one of them")
+                    "remove the Reshape or Transpose before one of them")
     draft = AddDraft(**builder.labels(node, slots[0].name, slots[1].name))
     return builder.add_draft(draft, slots[0].shape, 3).rearranged(places[0])
 
@@ -108,9 +100,11 @@ def batch_normalization(builder: Builder, node: Node) -> Value:
     scale, shift, mean, variance = (
         node.constant(i, what).astype(np.float64)
         for i, what in ((1, "scale"), (2, "bias"), (3, "mean"), (4, "variance")))
+    sizes = {array.size for array in (scale, shift, mean, variance)}
+    if sizes != set(x.shape[:1]):
+        node.refuse(f"it has {sorted(sizes)} factors for an input of {x.shape}",
+                    "correct the model")
     factor = scale / np.sqrt(variance + node.attribute("epsilon", 1e-5))
-    if not x.shape or factor.size != x.shape[0]:
-        node.refuse(f"it has {factor.size} factors for an input of {x.shape}", "correct the model")
     axes = (-1, *[1] * (len(x.shape) - 1))
     return _affine(builder, node, x, factor.reshape(axes), (shift - mean * factor).reshape(axes))
 
@@ -120,7 +114,7 @@ def _affine(builder: Builder, node: Node, x: Activation, factor: np.ndarray,
     """Return ``factor * x + shift``, constants that broadcast to one number a channel."""
     draft = builder.slot(x).draft
     folds = x.state is State.PENDING and isinstance(draft, ConvDraft) and (
-        x.exclusive and not draft.clamps)
+        x.exclusive and not draft.clamps and not (x.elements == PADDING).any())
     if not folds:
         x = builder.whole(node, node.on(x).quantized())
     factor, shift = (per_channel(builder, node, x, numbers) for numbers in (factor, shift))
@@ -128,8 +122,6 @@ def _affine(builder: Builder, node: Node, x: Activation, factor: np.ndarray,
         draft.scale_channels(factor, shift)
         draft.absorbed.append(node.name)
         return x
-    if (x.elements == PADDING).any():
-        node.refuse("it changes the zeros of the Pad before it", "put the Pad behind it")
     return scaled(builder, node, x, factor, shift)
 
 
@@ -157,11 +149,10 @@ def per_channel(builder: Builder, node: Node, x: Activation, numbers: np.ndarray
         full = np.broadcast_to(numbers, (1, *x.shape))[0].astype(np.float64)
     except ValueError:
         node.refuse(f"a constant of shape {numbers.shape} does not broadcast to {x.shape}", advice)
-    inside = x.elements != PADDING
-    channel = slot.places[x.elements[inside]] % slot.shape[2]
+    channel = slot.places[x.elements] % slot.shape[2]
     values = np.zeros(slot.shape[2])
-    values[channel] = full[inside]
-    if not np.array_equal(values[channel], full[inside]):
+    values[channel] = full
+    if not np.array_equal(values[channel], full):
         node.refuse("its constant differs from pixel to pixel", advice)
     return values
 

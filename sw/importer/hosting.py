@@ -45,9 +45,9 @@ class Continuation:
         return Activation(result.tensor, result.elements, State.REAL, "float32", x.exclusive)
 
     def _table(self, node: Node, x: Activation) -> Activation:
-        if (x.elements == PADDING).any():
-            node.refuse("it reads a function of a Pad's zeros", "put the Pad behind the function")
         steps, builder = x.steps[:3], self.builder
+        if (x.elements == PADDING).any():
+            x = builder.whole(node, x)
         slot, attributes = builder.pin_naturally(node, x), steps[2].attributes
         offset = OFFSETS["uint8" if attributes["high"] > 127 else "int8"]
         source = Tensor(name=slot.name, shape=slot.shape, scale=slot.cell.value.scale,
@@ -67,8 +67,6 @@ def product(builder: Builder, node: Node) -> Activation:
     """Import Mul of two maps of one number of dimensions, axes of length 1 repeated."""
     a, b = (builder.whole(node, node.quantized(i)) for i in (0, 1))
     advice = "maps of the same number of dimensions can be multiplied where axes agree or are 1"
-    if any((x.elements == PADDING).any() for x in (a, b)):
-        node.refuse("it follows a Pad", "put the Pad behind it")
     rank = len(a.shape)
     if rank != len(b.shape) or rank > 3 or any(
             1 not in pair and pair[0] != pair[1] for pair in zip(a.shape, b.shape, strict=True)):

@@ -34,9 +34,7 @@ def _join(builder: Builder, node: Node, parts: list[Activation], axis: int,
     rank = len(parts[0].shape)
     # a vector is a map of one pixel
     maps = [builder.as_map(node, x.rearranged(x.elements.reshape(
-        x.shape if rank > 1 else (-1, 1)))) for x in parts]
-    if any(any(source.pads) for source in maps):
-        node.refuse("it joins a map that a Pad node made larger", "put the Pad behind it")
+        x.shape if rank > 1 else (-1, 1)))) for x in (builder.whole(node, x) for x in parts)]
     place = {0: 2, 1: 0, 2: 1}[axis] if rank == 3 else {0: 2, 1: 1}[axis]
     draft = ConcatDraft(**builder.labels(node, *(source.tensor for source in maps)), axis=place)
     shape = list(maps[0].shape)
@@ -77,9 +75,9 @@ def depth_to_space(builder: Builder, node: Node) -> Value:
     """Import DepthToSpace: a transposed convolution that picks a channel for each phase."""
     node.quantized()
     x, block = _blocks(node)
-    source = builder.as_map(node, x)
+    source = builder.as_map(node, builder.whole(node, x))
     h, w, channels = source.shape
-    if channels % block ** 2 or any(source.pads):
+    if channels % block ** 2:
         node.refuse(f"its {channels} channels do not fill blocks of {block} x {block}",
                     "correct the model")
     outputs = channels // block ** 2

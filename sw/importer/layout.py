@@ -121,7 +121,7 @@ def pad(builder: Builder, node: Node) -> Value:
 
 def _check_zero(builder: Builder, node: Node, x: Activation) -> None:
     value = node.operand(2)
-    number = 0 if value is None else node.constant(2, "padding value").item()
+    number = 0 if value is None else node.number(2, "padding value")
     zero = 0
     if x.state is State.INTEGER:
         known = builder.slot(x).cell.value

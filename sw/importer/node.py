@@ -6,7 +6,14 @@ from typing import Any, NoReturn
 import numpy as np
 
 from systolith.sw.errors import Refusal
-from systolith.sw.importer.values import Activation, Constant, QuantizedConstant, State, Value
+from systolith.sw.importer.values import (
+    Activation,
+    Constant,
+    Quantization,
+    QuantizedConstant,
+    State,
+    Value,
+)
 
 __all__ = ["Node", "RefusedError"]
 
@@ -33,6 +40,8 @@ class Node:
     attributes: dict[str, Any] = field(default_factory=dict)
     #: How many outputs the model names.
     outputs: int = 1
+    #: What the QuantizeLinear tells that alone reads the result, if one does.
+    told: Quantization | None = None
 
     def refuse(self, reason: str, advice: str) -> NoReturn:
         """Raise the refusal of this node: why, and what the user can do."""
@@ -58,10 +67,18 @@ class Node:
         self.refuse(f"its {what} is not a constant", "fold it into the model's initializers "
                     "(onnxruntime's offline optimisation does)")
 
+    def number(self, index: int, what: str) -> float:
+        """Return a constant operand that is one number."""
+        array = self.constant(index, what)
+        if array.size != 1:
+            self.refuse(f"its {what} has {array.size} elements", "it must be one number: correct "
+                        "the model")
+        return float(array.item())
+
     def integers(self, index: int, attribute: str, what: str) -> list[int] | None:
         """Return integers that are an attribute in old opsets and an operand in new ones."""
         if self.operand(index) is not None:
-            return [int(n) for n in np.atleast_1d(self.constant(index, what))]
+            return [int(n) for n in self.constant(index, what).ravel()]
         value = self.attribute(attribute)
         return None if value is None else [int(n) for n in np.atleast_1d(value)]
 

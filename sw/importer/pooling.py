@@ -27,8 +27,7 @@ def max_pool(builder: Builder, node: Node) -> Value:
     if geometry.dilation != (1, 1):
         node.refuse("it is dilated", "pool without dilation")
     if any(source.pads) and not _never_below_zero(builder, x):
-        node.refuse("the Pad before it adds zeros that may exceed the largest element",
-                    "put the padding into the MaxPool's own pads, or a Relu before the Pad")
+        source = builder.as_map(node, builder.whole(node, x))  # zeros may be the largest
     pads = tuple(p + q for p, q in zip(source.pads, _all_pads(geometry), strict=True))
     draft = PoolDraft(**builder.labels(node, source.tensor), mode="max", kernel=geometry.kernel,
                       stride=geometry.stride, pads=pads)
@@ -45,9 +44,10 @@ def average_pool(builder: Builder, node: Node) -> Value:
     if not counted and not dilated and not any(source.pads):
         return _average(builder, node, source, geometry)
     if any(geometry.excess) or (any(geometry.pads) and not counted):
-        node.refuse("it counts some padding and leaves out other (a Pad before it, or ceil_mode "
-                    "with count_include_pad, or dilation)", "use one kind of padding, and "
-                    "ceil_mode=0")
+        if any(source.pads):
+            return average_pool(builder, node.on(builder.whole(node, x)))
+        node.refuse("it counts some padding and leaves out other (ceil_mode with "
+                    "count_include_pad, or dilation)", "use one kind of padding, and ceil_mode=0")
     pads = tuple(p + q for p, q in zip(source.pads, geometry.pads, strict=True))
     return _sum_conv(builder, node, x, source, replace(geometry, pads=pads))
 
@@ -78,9 +78,7 @@ def reduce_mean(builder: Builder, node: Node) -> Value:
     elif axes == list(range(2, rank)):
         result = global_average_pool(builder, node)
     else:
-        source = builder.as_map(node, x)
-        if any(source.pads):
-            node.refuse("it follows a Pad", "average over all of height and width, or without it")
+        source = builder.as_map(node, builder.whole(node, x))
         kernel = tuple(n if axis in axes else 1 for axis, n in ((2, source.shape[0]),
                                                                (3, source.shape[1])))
         size = tuple(n - k + 1 for n, k in zip(source.shape, kernel, strict=False))
@@ -93,12 +91,10 @@ def reduce_mean(builder: Builder, node: Node) -> Value:
 
 def _channel_mean(builder: Builder, node: Node, x: Activation, axes: list[int]) -> Activation:
     """Average over the channels, and over height and width if they are among the axes."""
-    rank = len(x.shape)
+    rank, x = len(x.shape), builder.whole(node, x)
     # a vector is a map of one pixel
     source = builder.as_map(node, x.rearranged(x.elements.reshape(
         x.shape if rank > 1 else (-1, 1))))
-    if any(source.pads):
-        node.refuse("it follows a Pad", "put the Pad behind it")
     spatial = [axis + 3 - rank for axis in axes if axis > 1]     # 2: height, 3: width
     kernel = tuple(n if axis in spatial else 1
                    for axis, n in zip((2, 3), source.shape, strict=False))

@@ -1,27 +1,22 @@
 """The model's inputs and outputs as ports: layout, type, the host's steps."""
 
 from dataclasses import replace
-from itertools import permutations
-
-import numpy as np
 
 from systolith.sw.importer.builder import Builder, Slot
 from systolith.sw.importer.node import Node
 from systolith.sw.importer.quantization import OFFSETS
-from systolith.sw.importer.values import PADDING, Activation, State
+from systolith.sw.importer.separation import transposition
+from systolith.sw.importer.values import Activation, State
 from systolith.sw.ir import HostStep, Port
 
 __all__ = ["input_port", "output_port"]
-
-#: Orders of the axes to try; the usual ones first: (c, h, w) and (h, w, c).
-_ORDERS = sorted(permutations(range(3)), key=lambda p: (p != (1, 2, 0), p))
 
 
 def input_port(name: str, slot: Slot, shape: tuple[int, ...], dtype: str) -> Port:
     """Return the port of a model input of batchless ``shape``."""
     steps = (HostStep(kind="quantize"),) if dtype == "float32" else ()
     return Port(name=name, tensor=slot.name, shape=shape, dtype=dtype, steps=steps,
-                permutation=_permutation(slot.shape, slot.places), offset=OFFSETS.get(dtype, 0))
+                permutation=transposition(slot.shape, slot.places), offset=OFFSETS.get(dtype, 0))
 
 
 def output_port(node: Node, builder: Builder) -> Port:
@@ -43,27 +38,10 @@ def output_port(node: Node, builder: Builder) -> Port:
     if builder.slot(x).draft is None:  # buffers of inputs and of outputs take turns differently
         x = builder.unary(replace(node, op="Copy"), x, "max", like=x)
     slot = builder.slot(x)
-    places = None
-    if not (x.elements == PADDING).any():
-        places = _permutation(slot.shape, slot.places[x.elements.ravel()])
+    places = transposition(slot.shape, slot.places[x.elements.ravel()])
     if places is None:
         node.refuse(f"it is {slot.name!r} rearranged or in part",
-                    "remove the Reshape, Transpose or Pad before it and do it on the host")
+                    "remove the Reshape or Transpose before it and do it on the host")
     offset = OFFSETS[x.dtype] if x.state is State.INTEGER else 0
     return Port(name=node.name, tensor=slot.name, shape=x.shape, dtype=x.dtype, steps=steps,
                 permutation=places, offset=offset)
-
-
-def _permutation(shape: tuple[int, int, int], places: np.ndarray) -> tuple[int, ...] | None:
-    """Return the axes of the model's array, seen with three, that give (h, w, c).
-
-    Parameters
-    ----------
-    shape : tuple of int
-        The feature map's (h, w, c).
-    places : int64[n]
-        Where each element of the model's array lies in it.
-    """
-    flat = np.arange(np.prod(shape)).reshape(shape)
-    return next((order for order in _ORDERS if np.array_equal(
-        flat.transpose(np.argsort(order)).ravel(), places)), None)

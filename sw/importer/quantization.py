@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from systolith.sw.importer.builder import Builder
-from systolith.sw.importer.node import Node
+from systolith.sw.importer.node import Node, RefusedError
 from systolith.sw.importer.values import (
     Activation,
     Constant,
@@ -17,7 +17,7 @@ from systolith.sw.importer.values import (
 )
 from systolith.sw.ir import HostStep
 
-__all__ = ["HANDLERS", "dequantize", "quantize"]
+__all__ = ["HANDLERS", "dequantize", "quantize", "told"]
 
 #: Type of a quantised activation -> what makes it int8.
 OFFSETS = {"int8": 0, "uint8": -128}
@@ -94,6 +94,14 @@ def dequantize(builder: Builder, node: Node, value: Value | None, scale: Value |
                     f"{value.tensor!r} was written with {cell.value.scale:g} and "
                     f"{cell.value.zero_point}", "correct the model: both ends must agree")
     return replace(value, state=State.REAL, dtype="float32")
+
+
+def told(node: Node, scale: Value | None, zero_point: Value | None) -> Quantization | None:
+    """Return what a QuantizeLinear with these operands tells of a map; None if it is refused."""
+    try:
+        return _single(node, *_parameters(node, scale, zero_point, np.dtype(np.uint8)))
+    except RefusedError:
+        return None
 
 
 def _rescale(builder: Builder, node: Node, x: Activation, target: Quantization) -> Activation:

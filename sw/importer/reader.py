@@ -25,7 +25,7 @@ from systolith.sw.importer.hosting import Continuation
 from systolith.sw.importer.ledger import Ledger
 from systolith.sw.importer.node import Node, RefusedError
 from systolith.sw.importer.ports import input_port, output_port
-from systolith.sw.importer.values import Activation, QuantizedConstant, Value
+from systolith.sw.importer.values import Activation, Quantization, QuantizedConstant, State, Value
 from systolith.sw.ir import Graph, Port
 from systolith.sw.origin import Fate
 from systolith.sw.passes.verify import verify
@@ -97,6 +97,8 @@ class _Reader:
             self.values[input_name] = self.builder.add_input(input_name, shape, dtype)
         self.uses = Counter(name for node in model.graph.node for name in node.input)
         self.uses.update(info.name for info in model.graph.output)
+        self.quantizers = {node.input[0]: node for node in model.graph.node
+                           if node.op_type == "QuantizeLinear"}
 
     def read(self) -> Graph:
         """Return the graph."""
@@ -123,7 +125,8 @@ class _Reader:
             raise ModelError(f"{self.name}: the model computes nothing: it has no outputs; check "
                              "that the right graph was exported")
         inputs = [input_port(name, self.builder.slots[name], shape, dtype)
-                  for name, (_, shape, dtype) in self.inputs.items() if self.uses[name]]
+                  for name, (_, shape, dtype) in self.inputs.items()
+                  if self.builder.slots[name].shape]            # else nobody needs its numbers
         graph = Graph(name=self.name, tensors=tensors, ops=ops, inputs=inputs, outputs=outputs,
                       origins=self.ledger.origins)
         verify(graph)
@@ -154,7 +157,7 @@ class _Reader:
             return
         attributes = {a.name: _text(helper.get_attribute_value(a)) for a in proto.attribute}
         node = replace(label, inputs=tuple(inputs), attributes=attributes,
-                       outputs=len(proto.output))
+                       outputs=len(proto.output), told=self._told(label))
         if proto.op_type not in quantization.HANDLERS:
             node = node.on(*(self.continuation(label, value) if isinstance(value, Activation)
                              else value for value in inputs))
@@ -167,6 +170,13 @@ class _Reader:
         self.ledger.imported(node, found)
         self.values.update((name, value) for name, value in zip(
             proto.output, found, strict=False) if name)
+
+    def _told(self, label: Node) -> Quantization | None:
+        reader = self.quantizers.get(label.output)
+        if reader is None or self.uses[label.output] != 1:
+            return None
+        scale, zero_point = (*(self.values.get(name) for name in reader.input[1:3]), None)[:2]
+        return quantization.told(label, scale, zero_point)
 
     def _swallow(self, proto: NodeProto) -> None:
         """Note the maps that a node reads which is not imported."""
@@ -213,11 +223,13 @@ class _Reader:
         return True
 
     def _output(self, info: ValueInfoProto) -> list[Port]:
-        """Return the port of an output; none if a refused node should have computed it."""
+        """Return the port of an output; none if what should have computed it is refused."""
         if info.name not in self.values:
             return []
         value = self.values[info.name]
-        if isinstance(value, Activation) and value.tensor in self.builder.stand_ins:
+        if isinstance(value, Activation) and (
+                value.tensor in self.builder.stand_ins or (
+                    value.state is State.PENDING and self.builder.slot(value).cell.value is None)):
             return []
         label = Node(name=info.name, op="model output", opset=0, inputs=(), output=info.name)
         port = output_port(label.on(value), self.builder)

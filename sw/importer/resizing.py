@@ -26,10 +26,8 @@ def resize_linearly(builder: Builder, node: Node, x: Activation, factors: list[i
                     "resize height and width only")
     tents = [_tent(node, factor) for factor in factors[1:]]
     edges = [(0, 0), *((int(factor > 1),) * 2 for factor in factors[1:])]
-    wide = x.rearranged(np.pad(x.elements, edges, mode="edge"))
-    source = builder.as_map(node, wide)
-    if any(source.pads):
-        node.refuse("it follows a Pad", "put the Pad behind it")
+    x = builder.whole(node, x)
+    source = builder.as_map(node, x.rearranged(np.pad(x.elements, edges, mode="edge")))
     if len(factors) == 2:
         factors, tents = [1, *factors], [_tent(node, 1), *tents]
     _, high, wide_by = factors

@@ -1,10 +1,14 @@
-"""Which rows, columns and channels of a feature map a rearrangement of its elements picks."""
+"""Rearrangements of a feature map: which rows, columns and channels they pick, transpositions."""
 
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 
-__all__ = ["Separation", "separate"]
+__all__ = ["Separation", "separate", "transposition"]
+
+#: Orders of the axes to try; the usual ones first: (c, h, w) and (h, w, c).
+_ORDERS = sorted(permutations(range(3)), key=lambda p: (p != (1, 2, 0), p))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,3 +65,18 @@ def separate(places: np.ndarray, shape: tuple[int, int, int]) -> Separation | No
             [-1 if k == axis else 1 for k in range(places.ndim)])
         places_new = places_new * len(along) + index
     return Separation(*picked, places_new)
+
+
+def transposition(shape: tuple[int, int, int], places: np.ndarray) -> tuple[int, ...] | None:
+    """Return the axes of a model's array, seen with three, that give (h, w, c); None if none do.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        The feature map's (h, w, c).
+    places : int64[n]
+        Where each element of the model's array lies in it.
+    """
+    flat = np.arange(np.prod(shape)).reshape(shape)
+    return next((order for order in _ORDERS if np.array_equal(
+        flat.transpose(np.argsort(order)).ravel(), places)), None)

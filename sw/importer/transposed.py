@@ -14,15 +14,13 @@ __all__ = ["HANDLERS"]
 
 def conv_transpose(builder: Builder, node: Node) -> Value:
     """Import ConvTranspose; weights [i, o / groups, kh, kw]."""
-    x = node.quantized()
+    x = builder.whole(node, node.quantized())
     weights = integer_weights(node, 1)
     source = builder.as_map(node, x)
     levels, groups = weights.levels, node.attribute("group", 1)
     if levels.ndim != source.rank + 1:
         node.refuse(f"its weights have {levels.ndim} dimensions, its input {source.rank + 1}",
                     "1-D takes (n, c, l), 2-D (n, c, h, w)")
-    if any(source.pads):
-        node.refuse("it follows a Pad", "put the padding into the operator before, or crop less")
     if levels.shape[0] != source.shape[2] or levels.shape[0] % groups:
         node.refuse(f"its weights are for {levels.shape[0]} input channels in {groups} groups, its "
                     f"input has {source.shape[2]}", "correct the model")

@@ -214,10 +214,64 @@ def test_padding_with_another_value_is_refused():
     refused(m, m.conv(x, 4, 4, (3, 3)), "pads with 1; only padding with 0")
 
 
-def test_zeros_before_a_maximum_of_anything_are_refused():
+def test_zeros_before_a_maximum_of_anything_take_part():
     m = Model((4, 5, 5))
     x = m.node("Pad", m.conv("x", 4, 4, (1, 1)), m.integers(0, 0, 1, 0, 0, 0, 1, 0))
-    refused(m, m.node("MaxPool", x, kernel_shape=[2, 2]), "adds zeros that may exceed")
+    check(m, m.node("MaxPool", x, kernel_shape=[2, 2]), ops=["Conv", "Pad", "MaxPool"])
+
+
+def channels_widened(m):
+    """Return a map of 4 + 1 + 2 channels, the last three zeros, and one row more."""
+    return m.node("Pad", m.conv("x", 4, 3, (1, 1)), m.integers(0, 1, 0, 0, 0, 2, 1, 0))
+
+
+@pytest.mark.parametrize("build", [
+    channels_widened,
+    lambda m: m.conv(channels_widened(m), 3, 7, (2, 2)),
+    lambda m: m.node("LeakyRelu", channels_widened(m)),
+    lambda m: m.conv(m.node("ReduceMean", channels_widened(m), axes=[1]), 3, 1, (1, 1)),
+    lambda m: m.node("Concat", channels_widened(m), channels_widened(m), axis=1),
+    lambda m: m.node("Add", channels_widened(m), m.constant(np.ones((7, 1, 1)))),
+    lambda m: m.node("AveragePool", channels_widened(m), kernel_shape=[3, 3], pads=[1] * 4),
+    lambda m: m.node("Mul", channels_widened(m), channels_widened(m)),
+    lambda m: m.node("ConvTranspose", channels_widened(m), m.normal(7, 2, 3, 3), strides=[2, 2]),
+], ids=["end", "conv", "leaky", "mean", "concat", "add", "average", "product", "transposed"])
+def test_padded_channels_and_what_follows(build):
+    m = Model((3, 6, 6))
+    check(m, build(m))
+
+
+def test_batch_norm_behind_a_pad_is_not_folded():
+    """The zeros become the norm's bias, which folding would leave out."""
+    m = Model((3, 5, 5))
+    weights = m.fake_quantize(m.normal(4, 3, 1, 1), np.float32(0.01), 0)
+    x = m.node("Conv", m.fake_quantize("x", np.float32(0.05), 0), weights)
+    x = m.node("Pad", x, m.integers(0, 0, 1, 1, 0, 0, 1, 1))
+    y = m.fake_quantize(m.batch_norm(x, 4), np.float32(0.05), 0)
+    with pytest.raises(UnsupportedError, match="its input is a float result"):
+        import_onnx(m.finish(y), "test.onnx")
+
+
+@pytest.mark.parametrize("repeat, size", [
+    (lambda m, x: m.node("Pad", x, m.integers(0, 0, 1, 2, 0, 0, 0, 1), mode="edge"), 3 * 5 * 7),
+    (lambda m, x: m.node("Resize", x, "", m.constant([1, 1, 2, 1]), mode="nearest"), 3 * 8 * 4),
+    (lambda m, x: m.node("Gather", x, m.integers(0, 2, 2, 1), axis=1), 4 * 4 * 4)],
+    ids=["edge", "nearest", "gather"])
+def test_repeated_elements_before_a_fully_connected_layer(repeat, size):
+    """No weight can stand for two: the elements are repeated in memory."""
+    m = Model((3, 4, 4))
+    x = m.node("Flatten", repeat(m, m.conv("x", 3, 3, (1, 1))))
+    check(m, m.gemm(x, 5, size), ops=["Conv", "Select", "Gemm"])
+
+
+def test_product_at_every_pixel_of_a_part():
+    m = Model((3, 4, 6))
+    x = m.node("Transpose", m.conv("x", 8, 3, (1, 1)), perm=[0, 2, 3, 1])
+    x = m.node("Slice", x, m.integers(1), m.integers(3), m.integers(1))
+    check(m, m.node("MatMul", x, m.normal(8, 5)), ops=["Conv", "Select", "MatMul"])
+    m = Model((3, 4, 6))
+    x = m.node("Reshape", m.conv("x", 8, 3, (1, 1)), m.integers(-1, 16, 12))
+    refused(m, m.node("MatMul", x, m.normal(12, 5)), "rearranged or in part")
 
 
 def test_float_constants_are_not_weights():

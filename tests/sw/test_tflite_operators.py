@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from systolith.sw.ir import Concat, Select, TransposedConv
-from tests.tflite_check import check, inputs, result_size, window
+from systolith.sw.ir import Concat, Conv, Select, TransposedConv
+from tests.tflite_check import check, inputs, result_size, spread, window
 from tests.tflite_models import NONE, RELU, RELU6, RELU_N1_TO_1, SAME, VALID, Model
 from tests.tflite_networks import convolve, ints, random_model, transpose_conv
 
@@ -241,7 +241,8 @@ def test_leaky_relu_with_negative_slopes(seed):
 
 @pytest.mark.parametrize("keep", [True, False])
 @pytest.mark.parametrize("axes, shape", [([1], (8, 5, 6)), ([2], (8, 5, 6)), ([-2], (8, 5, 6)),
-                                         ([1], (9, 4)), ([2, 1, 2], (8, 5, 6))])
+                                         ([1], (9, 4)), ([2, 1, 2], (8, 5, 6)),
+                                         ([1], (9,))])
 def test_mean_over_one_axis(axes, shape, keep):
     m = Model(np.random.default_rng(0))
     x = m.map(shape)
@@ -275,6 +276,96 @@ def test_float_ends_with_several_readers():
     for y, end in zip(results, ends, strict=True):
         m.op("DEQUANTIZE", [y], end)
     check(m, [x], ends, machine=True)
+
+
+# -- where operators meet --------------------------------------------------------------------------
+
+@pytest.mark.parametrize("kind", ["DEQUANTIZE", "LOGISTIC", "RESHAPE", "PAD"])
+def test_model_that_the_host_alone_could_compute(kind):
+    """The device passes the input on."""
+    m = Model(np.random.default_rng(0))
+    x = m.map((6, 5, 4))
+    if kind == "DEQUANTIZE":
+        y = m.op(kind, [x], m.tensor((1, 6, 5, 4), "float32"))
+    elif kind == "LOGISTIC":
+        y = m.op(kind, [x], m.map((6, 5, 4), scale=1 / 256, zero_point=-128))
+    elif kind == "RESHAPE":
+        y = m.op(kind, [x, ints(m, 1, 5, 24)], m.map((5, 24), like=x), "ReshapeOptions")
+    else:
+        none = m.constant(np.zeros((4, 2), np.int32))
+        y = m.op(kind, [x, none], m.map((6, 5, 4), like=x), "PadOptions")
+    check(m, [x], [y], machine=True)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "float32"])
+def test_input_that_is_an_output_too(dtype):
+    """More images than there are buffers, of which inputs and outputs have two each."""
+    m = Model(np.random.default_rng(0))
+    x = z = m.map((6, 5, 4))
+    if dtype == "float32":
+        x = m.tensor((1, 6, 5, 4), dtype)
+        m.op("QUANTIZE", [x], z)
+    outputs = [convolve(m, z, 3), z]
+    if dtype == "float32":
+        outputs = [m.op("DEQUANTIZE", [y], m.tensor(m.tensors[y].shape, dtype)) for y in outputs]
+    check(m, [x], outputs, machine=True)
+
+
+@pytest.mark.parametrize("kind, result", [
+    ("GATHER", (3, 4, 5)), ("TILE", (6, 4, 3)), ("MIRROR_PAD", (5, 7, 3))])
+def test_repeated_elements_before_a_fully_connected_layer(kind, result):
+    """No weight can stand for two: the elements are repeated in memory."""
+    m = Model(np.random.default_rng(0))
+    x = m.map((3, 4, 3))
+    operand, options = {
+        "GATHER": (ints(m, 0, 2, 2, 1, 0), {"options": "GatherOptions", "Axis": 3}),
+        "TILE": (ints(m, 1, 2, 1, 1), {}),
+        "MIRROR_PAD": (m.constant(np.array([[0, 0], [1, 1], [3, 0], [0, 0]], np.int32)),
+                       {"options": "MirrorPadOptions", "Mode": 0})}[kind]
+    y = m.op(kind, [x, operand], m.map(result, like=x), **options)
+    size = int(np.prod(result))
+    flat = m.op("RESHAPE", [y, ints(m, 1, -1)], m.map((size,), like=x), "ReshapeOptions")
+    weights = m.weights((5, size), 0)
+    z = m.map((5,), scale=spread(m, x, weights, size))
+    m.op("FULLY_CONNECTED", [flat, weights, m.bias(x, weights)], z, "FullyConnectedOptions")
+    graph = check(m, [x], [z], machine=True)
+    assert [type(op) for op in graph.ops] == [Select, Conv]
+
+
+@pytest.mark.parametrize("shape, widths", [
+    ((5, 6, 3), [[1, 0], [0, 2], [2, 3]]), ((5, 6, 3), [[0, 0], [0, 0], [0, 4]]),
+    ((6, 3), [[2, 1], [0, 0]]), ((6, 3), [[1, 0], [1, 1]]), ((7,), [[2, 3]])])
+@pytest.mark.parametrize("follow", ["end", "MAX_POOL_2D", "CONV_2D", "MEAN", "FULLY_CONNECTED"])
+def test_pad_of_any_axes(shape, widths, follow):
+    m = Model(np.random.default_rng(0))
+    x = m.map(shape)
+    size = [n + sum(pad) for n, pad in zip(shape, widths, strict=True)]
+    amounts = m.constant(np.array([[0, 0], *widths], np.int32))
+    y = m.op("PAD", [x, amounts], m.map(size, like=x), "PadOptions")
+    if follow == "FULLY_CONNECTED":
+        weights = m.weights((5, int(np.prod(size))), 0)
+        y = m.op("RESHAPE", [y, ints(m, 1, -1)], m.map((np.prod(size),), like=x))
+        y = m.op(follow, [y, weights, m.bias(x, weights)], m.map((5,), scale=spread(
+            m, x, weights, 30)), "FullyConnectedOptions")
+    elif follow == "MEAN":
+        y = m.op(follow, [y, ints(m, -1)], m.map((*size[:-1], 1), scale=m.tensors[x].scale[0] / 2),
+                 "ReducerOptions", KeepDims=True)
+    elif follow == "CONV_2D" and len(shape) == 3:
+        y = convolve(m, y, 4)
+    elif follow == "MAX_POOL_2D" and len(shape) == 3:
+        y = m.op(follow, [y], m.map((size[0] - 1, size[1] - 1, size[2]), like=x), "Pool2DOptions",
+                 FilterHeight=2, FilterWidth=2, **window())
+    check(m, [x], [y], machine=True)
+
+
+@pytest.mark.parametrize("source, target", [("uint8", "int8"), ("int8", "uint8"),
+                                            ("uint8", "uint8")])
+def test_quantize_between_types_and_scales(source, target):
+    m = Model(np.random.default_rng(0))
+    x = m.tensor((1, 4, 5, 3), source, 0.04, 20)
+    y = m.tensor((1, 4, 5, 3), target, 0.07, 33)
+    m.op("QUANTIZE", [x], y)
+    check(m, [x], [y], machine=True)
 
 
 def test_result_size():

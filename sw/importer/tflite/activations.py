@@ -15,10 +15,10 @@ from systolith.sw.importer.builder import Builder
 from systolith.sw.importer.drafts import Clamp, pass_through
 from systolith.sw.importer.tflite.drafts import ScaledDraft
 from systolith.sw.importer.tflite.elementwise import add_maps, as_read, product
-from systolith.sw.importer.tflite.layout import whole
 from systolith.sw.importer.tflite.operation import Operation, activation_bounds, add_draft
 from systolith.sw.importer.values import Activation, Quantization, State, Value
 from systolith.sw.ir import HostStep
+from systolith.sw.softmax import LONGEST
 
 __all__ = ["HANDLERS", "rescale"]
 
@@ -44,7 +44,7 @@ def bounded(low: float | None, high: float | None) -> Callable[[Builder, Operati
     Where the scale stays it is a bound of the operator before, else an operation of its own.
     """
     def handler(builder: Builder, node: Operation) -> Value:
-        x, target = whole(builder, node, node.feature_map()), node.quantization()
+        x, target = builder.whole(node, node.feature_map()), node.quantization()
         source, clamps = builder.slot(x).cell.value, activation_bounds(target, low, high)
         if source != target:
             return rescale(builder, node, x, _float_factor(source, target), clamps)
@@ -56,7 +56,7 @@ def bounded(low: float | None, high: float | None) -> Callable[[Builder, Operati
 
 def leaky_relu(builder: Builder, node: Operation) -> Value:
     """Import LEAKY_RELU: the sum of its positive and its negative half, one of them always zero."""
-    x, target = whole(builder, node, node.feature_map()), node.quantization()
+    x, target = builder.whole(node, node.feature_map()), node.quantization()
     source, slope = builder.slot(x).cell.value, node.attribute("Alpha")
     if not abs(slope) < np.inf:
         node.refuse(f"its slope is {slope:g}", "correct the model")
@@ -70,7 +70,7 @@ def leaky_relu(builder: Builder, node: Operation) -> Value:
 
 def p_relu(builder: Builder, node: Operation) -> Value:
     """Import PRELU: as LEAKY_RELU with a slope for each channel."""
-    x, zero = whole(builder, node, node.feature_map()), node.quantization().zero_point
+    x, zero = builder.whole(node, node.feature_map()), node.quantization().zero_point
     slopes = node.tensors[1] if len(node.tensors) > 1 else None
     if slopes is None or slopes.data is None:
         node.refuse("its slopes are no constant", "only constant slopes can be loaded")
@@ -97,10 +97,16 @@ def _below(builder: Builder, node: Operation, x: Activation) -> Activation:
 
 def softmax(builder: Builder, node: Operation) -> Value:
     """Import SOFTMAX over the last axis, the host's work, at the end of the model."""
-    x, target = node.feature_map(), node.quantization()
-    step = HostStep(kind="softmax_int8", attributes={
-        "beta": float(node.attribute("Beta")), "scale": target.scale,
-        "zero_point": target.zero_point})
+    x, target, beta = node.feature_map(), node.quantization(), float(node.attribute("Beta"))
+    if target.zero_point != -128 or abs(256 * target.scale - 1) > 1e-3:
+        node.refuse(f"its result has the scale {target.scale:g} around {target.zero_point}",
+                    "TFLite's kernel writes 1/256 around -128: convert the model again")
+    if not x.shape:
+        node.refuse("it runs over the batch", "the batch must stay the first dimension")
+    if x.shape[-1] > LONGEST or not 2 ** -26 < beta * builder.slot(x).cell.value.scale < np.inf:
+        node.refuse(f"it sums {x.shape[-1]} powers, beta is {beta:g}", f"TFLite's kernel sums up "
+                    f"to {LONGEST}, of a scale that is not vanishing: correct the model")
+    step = HostStep(kind="softmax_int8", attributes={"beta": beta})
     return replace(x, state=State.HOST, steps=(*x.steps, step))
 
 

@@ -18,7 +18,6 @@ from systolith.sw.importer.convolution import flat_weights, pixels
 from systolith.sw.importer.drafts import ConvDraft, TransposedDraft
 from systolith.sw.importer.geometry import read_geometry
 from systolith.sw.importer.tflite.drafts import FullyConnectedDraft
-from systolith.sw.importer.tflite.layout import whole
 from systolith.sw.importer.tflite.operation import Operation, add_draft, as_map
 from systolith.sw.importer.values import Value
 
@@ -76,7 +75,7 @@ def transpose_conv(builder: Builder, node: Operation) -> Value:
     """Import TRANSPOSE_CONV: the size of the result, weights [o, kh, kw, i], map, bias."""
     size = node.whole_numbers(0, "list of sizes")
     levels, scales = node.weights(1, 0)
-    x = whole(builder, node, node.feature_map(2))
+    x = builder.whole(node, node.feature_map(2))
     source = as_map(builder, node, x)
     if levels.ndim != 4 or levels.shape[3] != source.shape[2] or len(size) != 4:
         node.refuse(f"its weights {levels.shape} do not fit an input of {source.shape[2]} channels",

@@ -12,7 +12,6 @@ from systolith.sw.importer.builder import Builder, Slot
 from systolith.sw.importer.drafts import AddDraft, Clamp, ConvDraft, pass_through
 from systolith.sw.importer.elementwise import per_channel
 from systolith.sw.importer.tflite.drafts import ProductDraft, fit_products
-from systolith.sw.importer.tflite.layout import whole
 from systolith.sw.importer.tflite.operation import Operation, add_draft, check_size
 from systolith.sw.importer.values import Activation, Quantization, Value
 from systolith.sw.numerics import ADD_LEFT_SHIFT, quantize_multiplier, requantize
@@ -64,7 +63,7 @@ def _pair(builder: Builder, node: Operation) -> list[Activation]:
     """Return both operands as maps of one shape: the smaller repeated, constants written."""
     for index in (0, 1):
         if not isinstance(node.operand(index), Activation):
-            x = whole(builder, node, node.feature_map(1 - index))
+            x = builder.whole(node, node.feature_map(1 - index))
             pair = [x, x]
             pair[index] = constant_map(builder, node, x, index)
             return pair
@@ -77,7 +76,7 @@ def _pair(builder: Builder, node: Operation) -> list[Activation]:
     except ValueError:
         node.refuse(f"its operands have the shapes {a.shape} and {b.shape}", advice)
     check_size(node, *shape)
-    maps = [whole(builder, node, x) for x in (a, b)]
+    maps = [builder.whole(node, x) for x in (a, b)]
     return [x if x.shape == shape else builder.whole(
         node, x.rearranged(np.broadcast_to(x.elements, shape))) for x in maps]
 
@@ -103,7 +102,7 @@ def constant_levels(builder: Builder, node: Operation, x: Activation,
 
 def scale_channels(builder: Builder, node: Operation, index: int) -> Activation | None:
     """Return a map times the constant that is operand ``index``, None if no weights do that."""
-    x = whole(builder, node, node.feature_map(1 - index))
+    x = builder.whole(node, node.feature_map(1 - index))
     return _product(builder, node, x, index, node.clamps())
 
 

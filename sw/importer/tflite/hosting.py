@@ -25,7 +25,6 @@ from systolith.sw.importer.tflite.elementwise import (
     constant_map,
     scale_channels,
 )
-from systolith.sw.importer.tflite.layout import whole
 from systolith.sw.importer.tflite.operation import Operation, add_draft, check_size
 from systolith.sw.importer.values import Activation, Value
 
@@ -43,7 +42,7 @@ def go_on(builder: Builder, node: Operation, x: Activation) -> Activation:
         Its result: a map, and the one step behind it.
     """
     step, = x.steps
-    source = whole(builder, node, node.feature_map())
+    source = builder.whole(node, node.feature_map())
     if step.kind == "table":
         slot = builder.pin_naturally(node, source)
         draft = TableDraft(**builder.labels(node, slot.name),
@@ -69,7 +68,7 @@ def extreme(largest: bool) -> Callable[[Builder, Operation], Value]:
     """Return the handler of MAXIMUM or MINIMUM, with one number a bound of the operator before."""
     def handler(builder: Builder, node: Operation) -> Value:
         constant = next((i for i in (0, 1) if not isinstance(node.operand(i), Activation)), None)
-        maps = [node.feature_map(i) for i in (0, 1) if i != constant]
+        maps = [builder.whole(node, node.feature_map(i)) for i in (0, 1) if i != constant]
         grids = [builder.slot(x).cell.value for x in maps]
         if constant is not None:
             levels, grid = constant_levels(builder, node, maps[0], constant)
@@ -80,7 +79,7 @@ def extreme(largest: bool) -> Callable[[Builder, Operation], Value]:
         if constant is not None and np.ptp(levels) == 0:
             level = int(levels[0])
             clamp = Clamp(*((level, 127) if largest else (-128, level)), real=False)
-            return builder.clamp(node, whole(builder, node, maps[0]), clamp)
+            return builder.clamp(node, maps[0], clamp)
         return _join(builder, node, ExtremeDraft, *_pair(builder, node, constant), largest=largest)
     return handler
 
@@ -89,8 +88,8 @@ def _pair(builder: Builder, node: Operation,
           constant: int | None) -> tuple[Activation, Activation]:
     """Return both operands as maps, a constant as one that a convolution writes."""
     if constant is None:
-        return tuple(whole(builder, node, node.feature_map(i)) for i in (0, 1))
-    x = whole(builder, node, node.feature_map(1 - constant))
+        return tuple(builder.whole(node, node.feature_map(i)) for i in (0, 1))
+    x = builder.whole(node, node.feature_map(1 - constant))
     return x, constant_map(builder, node, x, constant)
 
 
@@ -117,7 +116,7 @@ def _join(builder: Builder, node: Operation, kind: type[Draft], a: Activation, b
 
 def resize_bilinear(builder: Builder, node: Operation) -> Value:
     """Import RESIZE_BILINEAR, to any size."""
-    x, size = whole(builder, node, node.feature_map()), node.whole_numbers(1, "size")
+    x, size = builder.whole(node, node.feature_map()), node.whole_numbers(1, "size")
     if len(x.shape) != 3 or len(size) != 2 or min(size) < 1:
         node.refuse("it needs a map of height, width, channels and a size for the first two",
                     "correct the model")

@@ -10,7 +10,6 @@ import numpy as np
 from systolith.sw.importer.builder import Builder
 from systolith.sw.importer.drafts import ConcatDraft, TransposedDraft
 from systolith.sw.importer.joining import picking_weights
-from systolith.sw.importer.tflite.layout import whole
 from systolith.sw.importer.tflite.operation import Operation, add_draft, as_map
 from systolith.sw.importer.tflite.shapes import concatenation_of_sizes
 from systolith.sw.importer.values import Activation, Constant, Value
@@ -22,7 +21,7 @@ def concatenation(builder: Builder, node: Operation) -> Value:
     """Import CONCATENATION along any axis but the batch, or of lists of sizes."""
     if all(isinstance(value, Constant) for value in node.inputs):
         return concatenation_of_sizes(node)
-    parts = [whole(builder, node, node.feature_map(i)) for i in range(len(node.inputs))]
+    parts = [builder.whole(node, node.feature_map(i)) for i in range(len(node.inputs))]
     if node.attribute("FusedActivationFunction"):
         node.refuse("it has a fused activation", "convert the model again")
     if any(builder.slot(x).cell.value != node.quantization() for x in parts):
@@ -80,7 +79,7 @@ def depth_to_space(builder: Builder, node: Operation) -> Value:
 
 
 def _blocks(builder: Builder, node: Operation) -> tuple[Activation, int]:
-    x, block = whole(builder, node, node.feature_map()), node.attribute("BlockSize")
+    x, block = builder.whole(node, node.feature_map()), node.attribute("BlockSize")
     if len(x.shape) != 3 or block < 1:
         node.refuse("it needs a map of height, width, channels and a block size",
                     "correct the model")

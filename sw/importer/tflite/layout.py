@@ -5,26 +5,12 @@ from collections.abc import Callable
 import numpy as np
 
 from systolith.sw.importer.builder import Builder
-from systolith.sw.importer.drafts import ConvDraft, pass_through
-from systolith.sw.importer.tflite.operation import Operation, add_draft, as_map, check_size
+from systolith.sw.importer.tflite.operation import Operation, check_size
 from systolith.sw.importer.values import PADDING, Activation, State, Value
 
-__all__ = ["HANDLERS", "whole"]
+__all__ = ["HANDLERS", "arranged"]
 
 _BATCH = "the batch must stay the first dimension"
-
-
-def whole(builder: Builder, node: Operation, x: Activation) -> Activation:
-    """Return a feature map that lies in memory with the zeros of the PAD before it, and no more."""
-    if not (x.elements == PADDING).any():
-        return builder.whole(node, x)
-    source = as_map(builder, node, x)
-    top, left, bottom, right = source.pads
-    h, w, channels = source.shape
-    same = builder.slot(x).cell.value
-    fields = builder.labels(node, source.tensor) | {"kind": "PAD"}
-    draft = ConvDraft(**fields, **pass_through(channels, same.scale), pads=source.pads)
-    return add_draft(builder, node, draft, (top + h + bottom, left + w + right, channels), same)
 
 
 def arranged(arrange: Callable[[Builder, Operation, np.ndarray], np.ndarray]

@@ -124,7 +124,7 @@ def as_map(builder: Builder, node: Operation, x: Activation) -> Map:
     if len(x.shape) != 3:
         node.refuse(f"its input has {len(x.shape)} dimensions beside the batch", "it must have 3: "
                     "height, width, channels")
-    return builder.as_map(node, x.rearranged(np.moveaxis(x.elements, -1, 0)))
+    return builder.as_map(node, x)
 
 
 def check_size(node: Operation, *shape: int) -> None:
@@ -140,4 +140,4 @@ def add_draft(builder: Builder, node: Operation, draft: Draft, shape: tuple[int,
     check_size(node, *shape)
     y = builder.add_draft(draft, shape, 3)
     builder.slot(y).cell.value = quantization or node.quantization()
-    return replace(y, elements=np.moveaxis(y.elements, 0, -1), state=State.INTEGER, dtype="int8")
+    return replace(y, state=State.INTEGER, dtype="int8")

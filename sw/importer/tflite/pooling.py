@@ -16,7 +16,6 @@ from systolith.sw.importer.drafts import Draft, PoolDraft
 from systolith.sw.importer.geometry import read_geometry
 from systolith.sw.importer.tflite.convolution import window
 from systolith.sw.importer.tflite.drafts import MeanDraft, SumDraft
-from systolith.sw.importer.tflite.layout import whole
 from systolith.sw.importer.tflite.operation import Operation, add_draft, as_map
 from systolith.sw.importer.values import Value
 from systolith.sw.numerics import average_multiplier
@@ -35,7 +34,7 @@ def average_pool(builder: Builder, node: Operation) -> Value:
 
 
 def _pool(builder: Builder, node: Operation, mode: str) -> Value:
-    x = whole(builder, node, node.feature_map())
+    x = builder.whole(node, node.feature_map())
     kernel = (node.attribute("FilterHeight"), node.attribute("FilterWidth"))
     source = as_map(builder, node, x)
     geometry = read_geometry(window(node), source, kernel)
@@ -63,13 +62,14 @@ def reduced(draft: Callable[[Builder, Operation, Map, tuple[int, ...]], Draft]
     ``draft`` gets, beside builder and node, the map and the elements joined in each of its axes.
     """
     def handler(builder: Builder, node: Operation) -> Value:
-        x = whole(builder, node, node.feature_map())
+        x = builder.whole(node, node.feature_map())
         rank = len(x.shape) + 1
         axes = sorted({axis % rank for axis in node.whole_numbers(1, "list of axes")})
-        if rank not in (3, 4) or not axes or 0 in axes:
-            node.refuse(f"it reduces the axes {axes} of {rank}",
-                        "height, width and channels can be reduced, the batch must stay")
-        source = as_map(builder, node, x.rearranged(x.elements.reshape((1, *x.shape)[-3:])))
+        if rank not in (2, 3, 4) or not axes or 0 in axes:
+            node.refuse(f"it reduces the axes {axes} of {rank}", "up to three axes behind the "
+                        "batch can be reduced, the batch must stay")
+        source = as_map(builder, node, x.rearranged(x.elements.reshape(
+            (1,) * (4 - rank) + x.shape)))
         window = tuple(n if axis + rank - 4 in axes else 1
                        for axis, n in enumerate(source.shape, 1))
         result = add_draft(builder, node, draft(builder, node, source, window), tuple(

@@ -8,12 +8,9 @@ References
 
 from dataclasses import replace
 
-import numpy as np
-
 from systolith.sw.importer.builder import Builder
 from systolith.sw.importer.quantization import OFFSETS
 from systolith.sw.importer.tflite.activations import rescale
-from systolith.sw.importer.tflite.layout import whole
 from systolith.sw.importer.tflite.operation import Operation
 from systolith.sw.importer.values import Activation, State, Value
 from systolith.sw.ir import HostStep
@@ -36,15 +33,17 @@ def quantize(builder: Builder, node: Operation) -> Value:
                         "let all its readers share one QUANTIZE")
         cell.value = target
         return replace(x, state=State.INTEGER, dtype="int8")
-    source, result = node.tensors[0], node.result
-    if {source.dtype, result.dtype} == {"int8", "uint8"} and source.scale.size == 1 and (
-            np.array_equal(source.scale, result.scale)
-            and source.zero_point[0] + OFFSETS[source.dtype]
-            == result.zero_point[0] + OFFSETS[result.dtype]):
-        return replace(x, dtype=result.dtype)
-    x, target = whole(builder, node, node.feature_map()), node.quantization()
+    result = node.result
+    if x.dtype == "uint8":
+        node = node.on(replace(x, dtype="int8"))
+    if result.dtype == "uint8":
+        node = replace(node, result=replace(result, dtype="int8",
+                                            zero_point=result.zero_point + OFFSETS["uint8"]))
+    x, target = builder.whole(node, node.feature_map()), node.quantization()
     before = builder.slot(x).cell.value
-    return x if before == target else rescale(builder, node, x, before.scale / target.scale, [])
+    if before != target:
+        x = rescale(builder, node, x, before.scale / target.scale, [])
+    return replace(x, dtype=result.dtype)
 
 
 def dequantize(builder: Builder, node: Operation) -> Value:

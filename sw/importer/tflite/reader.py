@@ -96,7 +96,7 @@ class _Reader:
         self.operators = joined(self.file)
         self.uses = Counter(i for op in self.operators for i in op.inputs)
         self.uses.update(self.file.outputs)
-        self.builder = Builder(batch=self._batch())
+        self.builder = Builder(batch=self._batch(), channels_last=True)
         self.ledger = Ledger(self.builder)
         for i in self.file.inputs:
             self.values[i] = self._input(self.file.tensors[i])
@@ -124,7 +124,9 @@ class _Reader:
         if not ops or not self.operators:
             raise ModelError(f"{self.name}: the model computes nothing: it has no operators or no "
                              "outputs; check that the right function was converted")
-        inputs = [self._input_port(self.file.tensors[i]) for i in self.file.inputs if self.uses[i]]
+        inputs = [self._input_port(tensor) for tensor in map(
+            self.file.tensors.__getitem__, self.file.inputs)
+            if self.builder.slots[tensor.name].shape]           # else nobody needs its numbers
         graph = Graph(name=self.name, tensors=tensors, ops=ops, inputs=inputs, outputs=outputs,
                       origins=self.ledger.origins)
         verify(graph)
@@ -152,7 +154,6 @@ class _Reader:
                              "model with different ones")
         x = self.builder.add_input(tensor.name, shape, tensor.dtype)
         slot = self.builder.slot(x)
-        slot.natural = _channels_last(x.elements)
         if tensor.dtype != "float32":
             zero_point = OFFSETS[tensor.dtype] + (
                 int(tensor.zero_point[0]) if tensor.scale.size == 1 else 1 << 8)
@@ -195,8 +196,8 @@ class _Reader:
             self.ledger.went_on()
         node = replace(node, inputs=tuple(map(self._operand, operator.inputs)),
                        outputs=len(operator.outputs))
-        if not node.inputs:
-            node.refuse("it has no operands", "convert the model again")
+        if not node.inputs or node.inputs[0] is None:
+            node.refuse("it lacks its first operand", "convert the model again")
         found = HANDLERS[operator.kind](self.builder, node)
         found = found if isinstance(found, tuple) else (found,)
         if any(self.uses[i] for i in operator.outputs[len(found):]):
@@ -235,8 +236,7 @@ class _Reader:
         except RefusedError:
             return
         x = self.values[i] = self.builder.stand_in(tensor.name, shape, "int8")
-        slot = self.builder.slot(x)
-        slot.natural, slot.cell.value = _channels_last(x.elements), quantization
+        self.builder.slot(x).cell.value = quantization
 
     def _go_on(self, operator: Operator) -> None:
         """Make operations of what the host runs and this operator reads: it is not the end."""
@@ -262,17 +262,9 @@ class _Reader:
                           output=tensor.name, tensors=(tensor,), result=tensor)
         if isinstance(value, Activation) and value.state is not State.RAW:
             self.builder.pin_naturally(label, value)
-        if isinstance(value, Activation) and value.state is State.INTEGER:
-            label = label.on(layout.whole(self.builder, label, value))
         port = output_port(label, self.builder)
         self.ledger.written(label)
         return [port]
-
-
-def _channels_last(elements: np.ndarray) -> np.ndarray:
-    """Return the elements of a map as TFLite stores them, int64[h, w, c]."""
-    return elements.reshape((1, *elements.shape)[-3:] if elements.ndim in (2, 3)
-                            else (1, 1, elements.size))
 
 
 def _constant(tensor: TensorInfo) -> Value:
