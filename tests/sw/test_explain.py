@@ -53,6 +53,20 @@ def test_costs_are_those_of_the_program(path, config):
     assert all(n.why for n in nodes)
 
 
+def test_what_only_an_output_needs_has_a_line_of_its_own(tmp_path):
+    """A slice is free before a fully connected layer, but not as a result."""
+    m = tflite_models.Model(np.random.default_rng(0))
+    x = m.map((6, 5, 7))
+    begin, size = (m.constant(np.array(n, np.int32)) for n in ((0, 0, 0, 2), (1, 6, 5, 3)))
+    y = m.op("SLICE", [x, begin, size], m.map((6, 5, 3), like=x), "SliceOptions")
+    path = tmp_path / "m.tflite"
+    path.write_bytes(m.finish([x], [y]))
+    explanation = explain_model(path, ULX3S)
+    assert [(n.op, n.where) for n in explanation.nodes] == [
+        ("SLICE", Place.LAYOUT), ("model output", Place.POST)]
+    assert explanation.cycles == sum(n.cycles or 0 for n in explanation.nodes) > 0
+
+
 def test_every_node_of_a_file_has_one_line():
     model = onnx.load(LENET)
     assert [node.node for node in explain_model(LENET, ULX3S).nodes] == [
