@@ -360,6 +360,17 @@ def test_pool_before_its_quantisation():
     assert [op.low for op in import_onnx(model, "test.onnx").ops] == [3, -128]
 
 
+@pytest.mark.parametrize("bounds", [(-0.513, 0.257), (0.06, 3.0)])
+def test_bounds_are_those_of_the_scale_behind(bounds):
+    """On the scale before, of steps eight times as wide, they would be four steps off."""
+    m = Model((2, 6, 6))
+    x = m.node("Clip", m.fake_quantize("x", np.float32(0.08), 3), *map(m.constant, bounds))
+    model = m.finish(m.fake_quantize(x, np.float32(0.01), -40))
+    found, = difference(model, m.data())
+    assert abs(found).max() <= 1
+    assert len(import_onnx(model, "test.onnx").ops) == 1
+
+
 def test_change_of_scale_is_an_operation():
     m = Model((2, 6, 6))
     x = m.fake_quantize(quantised_conv(m, "x"), 0.05, 3)

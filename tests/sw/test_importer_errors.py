@@ -64,6 +64,34 @@ def test_operator_outside_the_supported(op, inputs, attributes, message):
     refused(quantized(m.finish(y), m.data()), message)
 
 
+def behind_a_scale(op, *constants, **attributes):
+    """Return a model of one node behind a quantised input, its result quantised."""
+    m = Model((4, 5, 5))
+    operands = [m.constant(array, array.dtype) for array in constants]
+    y = m.node(op, m.fake_quantize("x", np.float32(0.05), 3), *operands, **attributes)
+    return m.finish(m.fake_quantize(y, np.float32(0.05), 3))
+
+
+@pytest.mark.parametrize("op, constants, message", [
+    ("Clip", [np.zeros((1, 2), np.float32)], "its min has 2 elements"),
+    ("BatchNormalization", [np.ones(4, np.float32), *[np.ones(3, np.float32)] * 3],
+     "not a valid ONNX model|factors for an input"),
+    ("Pad", [np.eye(8, dtype=np.int64)[2], np.zeros(2, np.float32)],
+     "padding value has 2 elements"),
+])
+def test_constants_of_other_sizes(op, constants, message):
+    with pytest.raises(ModelError, match=message):
+        import_onnx(behind_a_scale(op, *constants), "net.onnx")
+
+
+def test_window_smaller_than_the_stride_of_a_transposed_convolution():
+    m = Model((4, 5, 5))
+    y = m.node("ConvTranspose", m.conv("x", 4, 4, (1, 1)), m.normal(4, 2, 2, 2), strides=[3, 3],
+               auto_pad="SAME_UPPER")
+    y = m.conv(y, 3, 2, (1, 1))
+    refused(quantized(m.finish(y), m.data(), prepare=False), "asks for 15 results")
+
+
 def test_softmax_in_the_middle():
     m = Model((4, 7, 7))
     y = m.conv(m.node("Softmax", m.conv("x", 4, 4, (1, 1)), axis=1), 4, 4, (1, 1))

@@ -119,6 +119,15 @@ def test_slice(starts, ends, axes, steps):
     assert isinstance(graph.ops[-1], Select)
 
 
+@pytest.mark.parametrize("axis", [1, 2, 3])
+def test_model_input_in_reverse_is_a_selection(axis):
+    """A whole map, but in an order that no transposition of the input gives."""
+    m = Model((3, 4, 5))
+    x = m.node("Slice", "x", m.integers(-1), m.integers(-9), m.integers(axis), m.integers(-1))
+    graph = check(m, m.finish(m.conv(x, 4, 3, (2, 2))))
+    assert [type(op) for op in graph.ops][0] is Select
+
+
 def test_slice_before_a_fully_connected_layer_is_free():
     m = Model((4, 5, 6))
     x = m.node("Slice", m.conv("x", 4, 4, (1, 1)), m.integers(1, 2), m.integers(3, 5),

@@ -257,6 +257,20 @@ def test_reshape_of_the_batch():
     refused(m, [x], [y], "batch")
 
 
+def test_dequantize_of_nothing():
+    m, x = model()
+    y = m.op("DEQUANTIZE", [-1], m.tensor((1, 6, 5, 4), "float32"))
+    refused(m, [x], [y], "lacks its first operand")
+
+
+@pytest.mark.parametrize("scale, zero_point", [(1 / 256, -127), (1 / 128, -128)])
+def test_softmax_on_another_scale(scale, zero_point):
+    m, x = model()
+    y = m.op("SOFTMAX", [x], m.map((6, 5, 4), scale=scale, zero_point=zero_point),
+             "SoftmaxOptions", Beta=1.0)
+    refused(m, [x], [y], "1/256 around -128")
+
+
 def test_model_that_computes_nothing():
     m, x = model()
     refused(m, [x], [x], "computes nothing", error=ModelError)
