@@ -18,13 +18,12 @@ def _platform() -> ICEBreakerPlatform:
 
 ICEBREAKER = Target(
     config=Config(
-        name="icebreaker", rows=4, columns=2, post_lanes=1, banks=2, bank_words=16384,
+        name="icebreaker", rows=4, columns=4, post_lanes=1, banks=2, bank_words=16384,
         bank_ports="single", alignment=2, accumulator_depth=256, accumulator_bits=24,
         program_words=1024, pipelining="shallow", multiplier_stages=2,
-        fifo_depth=8, prefetch_descriptors=False, residual=False,
-        frame_bytes=256,
+        prefetch_descriptors=False, residual=False, frame_bytes=128,
     ),
-    description="1BitSquared iCEBreaker, Lattice iCE40UP5K: 8 multipliers, 128 KiB",
+    description="1BitSquared iCEBreaker, Lattice iCE40UP5K: 16 multipliers, 128 KiB",
     device="iCE40UP5K-SG48",
     platform=_platform,
     toolchain=ICE40_UP5K,

@@ -161,6 +161,9 @@ class Config:
                          f"has no pipeline for {name}: set {name} = False")
             _require(not self.prefetch_descriptors, "pipelining 'shallow' keeps the running nest's "
                      "loops in one memory: set prefetch_descriptors = False")
+            _require(self.accumulator_bits % 4 == 0, "pipelining 'shallow' multiplies a sum in "
+                     f"four parts: accumulator_bits must be 20, 24, 28 or 32, not "
+                     f"{self.accumulator_bits}")
 
     def _check_memory(self) -> None:
         _require(1 <= self.banks <= 16, f"banks must be 1 to 16, not {self.banks!r}")
@@ -185,6 +188,11 @@ class Config:
     def _check_post(self) -> None:
         _require(self.post_multipliers in (3, 4),
                  f"post_multipliers must be 3 or 4, not {self.post_multipliers!r}")
+        if self.shallow:
+            _require(self.post_lanes == 1, "pipelining 'shallow' has one lane: post_lanes must be "
+                     f"1, not {self.post_lanes}")
+            _require(self.lanes * self.operand_bits >= 32, "pipelining 'shallow' reads a channel's "
+                     "parameters in a word each: a word must have 32 bits or more")
         _require(1 <= self.post_lanes <= self.columns and self.columns % self.post_lanes == 0,
                  f"post_lanes = {self.post_lanes} must divide columns = {self.columns}: each "
                  "step of the drain takes a whole slice of the columns")
@@ -288,25 +296,40 @@ class Config:
         return -(-self.rows // self.load_parts)
 
     @property
+    def drain_columns(self) -> int:
+        """Columns that share one group of POST and its parameters."""
+        return 1 if self.shallow else self.columns
+
+    @property
+    def fill_lanes(self) -> int:
+        """Elements one iteration of a fill writes at most; shallow: a power of two, aligned."""
+        return self.lanes if self.shallow else self.post_lanes
+
+    @property
+    def sum_bits(self) -> int:
+        """Width of a sum with its bias, before it is rescaled."""
+        return self.accumulator_bits if self.shallow else 32
+
+    @property
     def load_fifo_depth(self) -> int:
         """Words of weights read ahead: a whole tile, and what memory's latency takes to follow."""
         return max(2 * self.fifo_depth, 1 << _ceil_log2(2 * self.load_words))
 
     @property
     def post_steps(self) -> int:
-        """Cycles the post-processor takes for the columns of one pixel."""
-        return self.columns // self.post_lanes
+        """Steps of the post-processor for those columns of one pixel."""
+        return self.drain_columns // self.post_lanes
 
     @property
     def param_section_words(self) -> tuple[int, int, int]:
-        """Words of the sections bias, multiplier and shift in one column tile's parameters."""
-        word_bits = self.lanes * self.operand_bits
-        wide, narrow = -(-32 * self.columns // word_bits), -(-16 * self.columns // word_bits)
+        """Words of the sections bias, multiplier and shift in one group's parameters."""
+        word_bits, columns = self.lanes * self.operand_bits, self.drain_columns
+        wide, narrow = -(-32 * columns // word_bits), -(-16 * columns // word_bits)
         return wide, wide, narrow
 
     @property
     def param_words(self) -> int:
-        """Words of one column tile's parameters."""
+        """Words of one group's parameters."""
         return sum(self.param_section_words)
 
     # -- identity ---------------------------------------------------------------------------

@@ -14,8 +14,11 @@ from systolith.hw.memory import UnifiedMemory, banks_needed
 from systolith.hw.post import PostEngine
 from systolith.hw.sequencer import Sequencer
 from systolith.hw.shallow_array import ShallowArray
+from systolith.hw.shallow_load import ShallowLoad
 from systolith.hw.shallow_memory import ShallowMemory
+from systolith.hw.shallow_post import ShallowPost
 from systolith.hw.shallow_stores import ShallowStores
+from systolith.hw.shallow_stream import ShallowStream
 from systolith.hw.shared_read import SharedRead
 from systolith.hw.stream import StreamEngine
 from systolith.hw.training_post import TrainingPost
@@ -53,8 +56,12 @@ class Core(wiring.Component):
         c = self.config
         memory, array, stores = self._datapath()
         shared = SharedRead(c, vector=c.residual)
-        load, stream, sequencer = LoadEngine(c), StreamEngine(c), Sequencer(c)
-        post = TrainingPost(c) if c.training else PostEngine(c)
+        if c.shallow:
+            load, stream, post = ShallowLoad(c), ShallowStream(c), ShallowPost(c)
+        else:
+            load, stream = LoadEngine(c), StreamEngine(c)
+            post = TrainingPost(c) if c.training else PostEngine(c)
+        sequencer = Sequencer(c)
         # pipelines without control need no reset: they run empty while the engines are held. Each
         # engine has its own reset, a cycle after the other's: together they would reach too far
         resets = Signal(4)

@@ -105,10 +105,15 @@ class Descriptor(wiring.Component):
             self.ready.eq(self.pending & satisfied),
         ]
         counter = Signal(self.config.token_bits)
-        m.d.comb += counter.eq(Array(self.completed)[token.wait_engine.as_value()])
+        met = ~token.wait | (counter >= token.wait_count[:len(counter)])
+        if not self.config.shallow:
+            m.d.comb += counter.eq(Array(self.completed)[token.wait_engine.as_value()])
+        elif self.engine is Engine.STREAM:       # it alone waits, and for POST alone
+            m.d.comb += counter.eq(self.completed[Engine.POST.value])
+        else:
+            met = 1
         # a nest comes at the earliest in the cycle after the one before it was taken
-        m.d.sync += satisfied.eq(Mux(self.pending,
-                                     ~token.wait | (counter >= token.wait_count[:len(counter)]), 0))
+        m.d.sync += satisfied.eq(Mux(self.pending, met, 0))
         with m.If(self.take):
             m.d.sync += self.pending.eq(0)
         with m.Elif(self.port.go & self.port.accept):

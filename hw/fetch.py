@@ -19,8 +19,7 @@ class FetchQueue(wiring.Component):
 
     A request is made only while there is room for its answer (a credit), so nothing downstream can
     stall the memory. Two requests can wait for memory's grant: so whether a request is accepted
-    depends on registers alone, and the way from the arbiter to the walker is cut. Shallow pipelines
-    do without: a request is accepted when memory grants it.
+    depends on registers alone, and the way from the arbiter to the walker is cut.
 
     Parameters
     ----------
@@ -60,7 +59,7 @@ class FetchQueue(wiring.Component):
             credits.eq(credits - self.accepted + self.take),
             room.eq(self.take | (credits > 1) | ((credits == 1) & ~self.accepted)),
         ]
-        tag = self._ask(m, credits != 0) if self.config.shallow else self._queue(m, room)
+        tag = self._queue(m, room)
 
         for stage in range(self.latency):
             later = Signal(self.tag_width, name=f"tag{stage}", reset_less=True)
@@ -68,35 +67,23 @@ class FetchQueue(wiring.Component):
             tag = later
         word = self.memory.data.as_value()[:self.width]
         # the FIFO keeps one more entry in its output register
-        kept = Cat(tag, word) if self.config.shallow else Cat(tag, Const(0, self.tag_width == 0))
+        kept = Cat(tag, Const(0, self.tag_width == 0))
         m.submodules.fifo = fifo = SyncFIFOBuffered(width=len(kept), depth=self.depth + 1)
         m.d.comb += [
             fifo.w_en.eq(self.memory.data_valid), fifo.w_data.eq(kept), fifo.r_en.eq(self.take),
             self.valid.eq(fifo.r_rdy), self.level.eq(fifo.level),
             self.data_tag.eq(fifo.r_data[:self.tag_width]),
         ]
-        if self.config.shallow:
-            m.d.comb += self.data.eq(fifo.r_data[self.tag_width:])
-        else:
-            m.submodules.words = words = LaneBuffer(
-                width=self.width, depth=self.depth, groups=len(lane_groups(self.config)))
-            coming = self.memory.valid & self.memory.grant
-            for cycle in range(self.latency - 1):
-                later = Signal(name=f"coming{cycle}")
-                m.d.sync += later.eq(coming)
-                coming = later
-            m.d.comb += [words.coming.eq(coming), words.written.eq(word),
-                         words.take.eq(self.take), self.data.eq(words.word)]
+        m.submodules.words = words = LaneBuffer(
+            width=self.width, depth=self.depth, groups=len(lane_groups(self.config)))
+        coming = self.memory.valid & self.memory.grant
+        for cycle in range(self.latency - 1):
+            later = Signal(name=f"coming{cycle}")
+            m.d.sync += later.eq(coming)
+            coming = later
+        m.d.comb += [words.coming.eq(coming), words.written.eq(word),
+                     words.take.eq(self.take), self.data.eq(words.word)]
         return m
-
-    def _ask(self, m, room):
-        """Put the request to memory as it is; return its tag."""
-        m.d.comb += [
-            self.memory.valid.eq(self.want & room), self.memory.address.eq(self.address),
-            self.memory.need.eq(banks_needed(self.config, self.address, vector=self.vector)),
-            self.accepted.eq(self.memory.grant),
-        ]
-        return self.tag
 
     def _queue(self, m, room):
         """Queue requests for memory; return the tag of the one that asks.

@@ -8,14 +8,14 @@ from systolith.hw.config import Config
 __all__ = [
     "ACCUMULATE_CYCLES", "AHEAD", "ALIGNED_LATENCY", "BANK_LATENCY", "CLAIM_LATENCY",
     "DRAIN_LATENCY", "EXPONENTIAL_LATENCY", "FETCH_LATENCY", "FLUSH_CYCLES", "GRANT_LATENCY",
-    "OFFSET_AGE", "PLACE_LEAD", "POST_LATENCY", "RANDOM_LATENCY", "RECIPROCAL_CYCLES",
-    "REQUANTIZE_LATENCY", "RESIDUAL_CYCLES", "RESIDUAL_LATENCY", "RESULT_AGE", "RESULT_INPUT",
-    "RESULT_WAIT", "ROUNDING_LATENCY", "SCALED_LATENCY", "SHALLOW_PRODUCT", "SHARED_REQUEST",
-    "SUM_INPUT", "TOTAL_WAIT", "TRAINING_LATENCY", "VECTOR_LATENCY", "WIDE_STAGES",
-    "WINDOW_LATENCY", "WRITE_LATENCY", "accumulate_cycles", "array_latency", "claim_latency",
-    "claimable_word", "drain_latency", "fill_latency", "load_cycle", "loss_latency", "part_delay",
-    "post_latency", "post_read_latency", "read_latency", "requantize_latency", "shared_cycles",
-    "softmax_cycles", "take_latency",
+    "OFFSET_AGE", "PLACE_LEAD", "POST_LATENCY", "PRODUCT_CYCLES", "PRODUCT_PASSES",
+    "RANDOM_LATENCY", "RECIPROCAL_CYCLES", "REQUANTIZE_LATENCY", "RESIDUAL_CYCLES",
+    "RESIDUAL_LATENCY", "RESULT_AGE", "RESULT_INPUT", "RESULT_WAIT", "ROUNDING_LATENCY",
+    "SCALED_LATENCY", "SETTLE_CYCLES", "SHARED_REQUEST", "STEP_CYCLES", "SUM_INPUT",
+    "TOTAL_WAIT", "TRAINING_LATENCY", "VECTOR_LATENCY", "WIDE_STAGES", "WINDOW_LATENCY",
+    "WRITE_LATENCY", "accumulate_cycles", "array_latency", "claim_latency", "claimable_word",
+    "drain_latency", "fill_latency", "load_cycle", "loss_latency", "part_delay", "post_latency",
+    "post_read_latency", "read_latency", "shared_cycles", "softmax_cycles", "take_latency",
 ]
 
 #: From a grant to the banks' reading: the winner, its copies, the banks' registers.
@@ -53,8 +53,15 @@ WIDE_STAGES = 3
 #: Requantiser: left shift in two, product, three additions, rounding, right shift in two.
 REQUANTIZE_LATENCY = 2 + WIDE_STAGES + 3 + 1 + 2
 
-#: With shallow pipelines, where the DSPs' own adders do the sums: operands, products, two sums.
-SHALLOW_PRODUCT = 4
+#: Serial product of shallow pipelines: times a partial sum goes through a block of rows.
+PRODUCT_PASSES = 4
+#: From a sum to its product: the sum's own register, and the passes.
+PRODUCT_CYCLES = 1 + PRODUCT_PASSES
+#: Between the starts of two results.
+STEP_CYCLES = 2
+#: Between a channel's last step and the first read of the next one's parameters: what is on its
+#: way needs the old ones.
+SETTLE_CYCLES = 2
 
 #: A residual addition needs the requantiser four times: once for the sum of products, once for
 #: each operand, once for their sum. A result takes so many cycles then.
@@ -143,13 +150,10 @@ def claim_latency(config: Config) -> int:
 
 
 def claimable_word(config: Config) -> int:
-    """Return the word of a tile with which vectors may claim it.
+    """Return the word of a tile with which vectors of deep pipelines may claim it.
 
-    A shallow array needs the whole tile at the swap, a deep one row by row after it, and clusters
-    the last of their rows when the first is due.
+    They need it row by row from the swap on, clusters the last of their rows when the first is due.
     """
-    if config.shallow:
-        return config.load_words - 1
     return max(load_cycle(config, row) - row // config.cluster_rows for row in range(config.rows))
 
 
@@ -189,11 +193,6 @@ def drain_latency(config: Config) -> int:
     return 1 if config.shallow else DRAIN_LATENCY
 
 
-def requantize_latency(config: Config) -> int:
-    """Return the requantiser's cycles; shallow: the DSPs' operands, products and sums."""
-    return SHALLOW_PRODUCT if config.shallow else REQUANTIZE_LATENCY
-
-
 def softmax_cycles(classes: int) -> int:
     """Return the loss unit's cycles for a sample, from its first logit in to its last gradient out.
 
@@ -211,6 +210,6 @@ def loss_latency(classes: int) -> int:
 
 def post_latency(config: Config) -> int:
     """Return the cycles from a step of POST to its result, without a residual."""
-    if config.shallow:                           # bias; quotient, saturation and maximum
-        return drain_latency(config) + 1 + requantize_latency(config) + 3
+    if config.shallow:                           # quotient, saturation and maximum
+        return drain_latency(config) + PRODUCT_CYCLES + 3
     return POST_LATENCY

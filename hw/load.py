@@ -10,7 +10,6 @@ from systolith.hw.fetch import FetchQueue
 from systolith.hw.isa import LOAD_LOOPS, TRAINING_LOAD_LOOPS, Engine, LoadKind
 from systolith.hw.latency import claimable_word
 from systolith.hw.memory import read_port
-from systolith.hw.memory_nest import MemoryNest
 from systolith.hw.nest import NestWalker
 
 __all__ = ["LoadEngine"]
@@ -30,8 +29,7 @@ class LoadEngine(wiring.Component):
     load, load_index, load_data : Out
         To the array.
     tile_ready : :py:`Out(1)`
-        The shadow registers hold (or, if deep, are just receiving) a tile that no vector has
-        claimed.
+        The shadow registers hold or are just receiving a tile that no vector has claimed.
     swap : :py:`In(1)`
         A vector claims it.
     transposed : :py:`Out(1)`
@@ -120,11 +118,6 @@ class LoadEngine(wiring.Component):
     def _walker(self, m, d):
         """Return what walks the nests, in words (training: elements), given its descriptor."""
         c = self.config
-        if c.shallow:
-            walker = MemoryNest(c, Engine.LOAD, base="BASE", jump="JUMP", levels=LOAD_LOOPS,
-                                width=c.word_address_bits, shift=c.lane_bits, accumulates=False)
-            d.attach(m, walker)
-            return walker
         levels, bits, shift = ((TRAINING_LOAD_LOOPS, c.address_bits, 0) if c.training else
                                (LOAD_LOOPS, c.word_address_bits, c.lane_bits))
         walker = NestWalker(levels=levels, tracks={"address": bits})

@@ -43,9 +43,12 @@ def banks_needed(config: Config, address, *, vector: bool):
 
 
 def vector_write_port(config: Config) -> wiring.Signature:
-    """Return POST's port: ``post_lanes`` masked elements to any address; never refused."""
+    """Return POST's port: ``post_lanes`` masked elements to any address; never refused.
+
+    Shallow: one element, or as many alike from an aligned address as the mask has bits set.
+    """
     return wiring.Signature({
-        "address": Out(config.address_bits), "mask": Out(config.post_lanes),
+        "address": Out(config.address_bits), "mask": Out(config.fill_lanes),
         "data": Out(data.ArrayLayout(config.operand_bits, config.post_lanes)),
     })
 

@@ -44,6 +44,8 @@ class MemoryNest(wiring.Component):
         Go to the next iteration (only while ``valid``).
     address, acc : Out
         Of this iteration.
+    still : Out
+        The iteration before it had the same ``acc``.
     coming, valid, from_level, to_level, at_last : Out
         As ``NestWalker``.
     """
@@ -60,6 +62,7 @@ class MemoryNest(wiring.Component):
             "coming": Out(1), "valid": Out(1),
             "from_level": Out(range(levels + 1)), "to_level": Out(range(levels + 1)),
             "at_last": Out(levels), "address": Out(width), "acc": Out(self.acc_bits),
+            "still": Out(1),
         })
 
     def ends(self, level):
@@ -76,11 +79,11 @@ class MemoryNest(wiring.Component):
             reading.eq(self.prepare | counting),
             self.coming.eq(self.valid & (self.to_level != self.levels)),
         ]
-        after = self._jumps(m, row, kinds, reading, next_level)
+        after, jumps_nowhere = self._jumps(m, row, kinds, reading, next_level)
         with m.If(self.prepare):
             m.d.sync += [self.address.eq(0), self.acc.eq(0)]
         with m.Elif(counting):
-            m.d.sync += Cat(self.address, self.acc).eq(after)
+            m.d.sync += [Cat(self.address, self.acc).eq(after), self.still.eq(jumps_nowhere)]
         ends = self._count(m, row, kinds, stepping, reading, next_level, next_fresh)
         self._flags(m, kinds, stepping, counting, ends, next_level, next_fresh)
 
@@ -105,7 +108,7 @@ class MemoryNest(wiring.Component):
         return row, kinds
 
     def _jumps(self, m, row, kinds, reading, next_level):
-        """Return both addresses after a step, or after ``start``."""
+        """Return both addresses after a step, or after ``start``, and that ``acc`` stays."""
         width, acc = self.width, self.acc_bits
         m.submodules.jumps = memory = Memory(shape=width + acc, depth=_LEFT, init=[])
         w, r = memory.write_port(granularity=1), memory.read_port()
@@ -120,7 +123,8 @@ class MemoryNest(wiring.Component):
                         (kinds["loop"] | kinds["control"]).replicate(acc))),
             r.addr.eq(Mux(self.prepare, self.levels, next_level)),
         ]
-        return Cat((self.address + r.data[:width])[:width], (self.acc + r.data[width:])[:acc])
+        after = Cat((self.address + r.data[:width])[:width], (self.acc + r.data[width:])[:acc])
+        return after, r.data[width:] == 0
 
     def _count(self, m, row, kinds, stepping, reading, next_level, next_fresh):
         """Count the loop that steps; return whether it comes to its last iteration."""

@@ -7,8 +7,8 @@ from systolith.hw.family import family
 from systolith.hw.gowin import gowin_multiplier
 from systolith.hw.latency import WIDE_STAGES
 
-__all__ = ["delayed", "mac16", "multiply_array", "multiply_held", "multiply_in_fabric",
-           "multiply_wide", "part_bits"]
+__all__ = ["delayed", "multiply_array", "multiply_held", "multiply_in_fabric", "multiply_wide",
+           "part_bits"]
 
 
 def delayed(m: Module, value, cycles: int, name: str):
@@ -149,17 +149,17 @@ def _mult18(m, a, b, a_signed, b_signed, pipeline, name):
     return product[36 - len(a) - len(b):]
 
 
-def mac16(m, a, b, name, *, c=0, d=0, hold=0, **parameters):
+def _mac16(m, a, b, name, *, hold=0, **parameters):
     """SB_MAC16 with its operand and product registers on (Lattice TN1295).
 
-    ``c`` and ``d`` are the 16-bit operands of its adders, ``hold`` keeps the registered ``b``.
+    ``hold`` keeps the registered ``b``.
     """
     out = Signal(32, name=f"{name}_o")
     parameters = {"A_REG": 1, "B_REG": 1, "TOP_8x8_MULT_REG": 1, "BOT_8x8_MULT_REG": 1} | parameters
     m.submodules[f"{name}_mac16"] = Instance(
         "SB_MAC16", **{f"p_{k}": v for k, v in parameters.items()}, i_CLK=ClockSignal(),
         i_CE=Const(1), i_A=_wide(m, a, f"{name}_a"), i_B=_wide(m, b, f"{name}_b"),
-        i_C=_wide(m, c, f"{name}_c"), i_D=_wide(m, d, f"{name}_d"),
+        i_C=Const(0, 16), i_D=Const(0, 16),
         i_AHOLD=Const(0), i_BHOLD=_wide(m, hold, f"{name}_hold", 1),
         i_CHOLD=Const(0), i_DHOLD=Const(0), i_IRSTTOP=Const(0), i_IRSTBOT=Const(0),
         i_ORSTTOP=Const(0), i_ORSTBOT=Const(0), i_OLOADTOP=Const(0), i_OLOADBOT=Const(0),
@@ -181,7 +181,7 @@ def _mac16_pairs(m, operands, stages, name, hold=0):
         pair = operands[i:i + 2]
         a = Cat(a for a, _ in pair)
         b = Cat(b for _, b in pair)
-        out = mac16(m, a, b, f"{name}{i}", hold=hold, MODE_8x8=1, A_SIGNED=1, B_SIGNED=1,
+        out = _mac16(m, a, b, f"{name}{i}", hold=hold, MODE_8x8=1, A_SIGNED=1, B_SIGNED=1,
                      TOPOUTPUT_SELECT=2, BOTOUTPUT_SELECT=2)
         for j in range(len(pair)):
             half = out[16 * j:16 * j + 16].as_signed()
@@ -191,6 +191,6 @@ def _mac16_pairs(m, operands, stages, name, hold=0):
 
 def _mac16_wide(m, a, b, a_signed, b_signed, name):
     """Build one 16 x 16 product: operand, partial product and product registers."""
-    return mac16(m, a, b, name, MODE_8x8=0, A_SIGNED=int(a_signed),
+    return _mac16(m, a, b, name, MODE_8x8=0, A_SIGNED=int(a_signed),
                   B_SIGNED=int(b_signed), PIPELINE_16x16_MULT_REG1=1,
                   PIPELINE_16x16_MULT_REG2=1, TOPOUTPUT_SELECT=3, BOTOUTPUT_SELECT=3)

@@ -8,15 +8,12 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from systolith.hw.config import Config
 from systolith.hw.descriptor import Descriptor, descriptor_port
 from systolith.hw.isa import POST_LOOPS, Engine
-from systolith.hw.latency import RESIDUAL_CYCLES, post_latency, shared_cycles
+from systolith.hw.latency import RESIDUAL_CYCLES, shared_cycles
 from systolith.hw.memory import banks_needed, read_port, vector_write_port
-from systolith.hw.memory_nest import MemoryNest
-from systolith.hw.multiplier import delayed
 from systolith.hw.nest import NestWalker
 from systolith.hw.parameters import ParameterStore
 from systolith.hw.post_lanes import PostLanes
 from systolith.hw.replica import copy_of
-from systolith.hw.shallow_lanes import ShallowLanes
 
 __all__ = ["PostEngine"]
 
@@ -29,7 +26,7 @@ class PostEngine(wiring.Component):
 
     Attributes
     ----------
-    lanes : PostLanes or ShallowLanes
+    lanes : PostLanes
         The arithmetic: this engine drives it, but it stands beside the engine, as a submodule of
         the core, because it needs no reset.
 
@@ -50,7 +47,7 @@ class PostEngine(wiring.Component):
 
     def __init__(self, config: Config):
         self.config = c = config
-        self.lanes = ShallowLanes(c) if c.shallow else PostLanes(c)
+        self.lanes = PostLanes(c)
         super().__init__({
             "descriptor": In(descriptor_port(c, Engine.POST)),
             "completed": In(data.ArrayLayout(c.token_bits, len(Engine))),
@@ -89,11 +86,6 @@ class PostEngine(wiring.Component):
     def _walker(self, m, d):
         """Return what walks the nests, connected to the descriptor."""
         c = self.config
-        if c.shallow:
-            walker = MemoryNest(c, Engine.POST, base="WRITE_BASE", jump="WRITE_JUMP",
-                                levels=POST_LOOPS, width=c.address_bits)
-            d.attach(m, walker)
-            return walker
         tracks = {"acc": c.acc_address_bits, "address": c.address_bits}
         if c.residual:
             tracks["residual"] = c.address_bits
@@ -217,9 +209,7 @@ class PostEngine(wiring.Component):
         outer = Cat(i >= control.group_level for i in range(POST_LOOPS))
         last_group = (walker.at_last | ~outer).all()
         column = Mux(control.fill, 0, lanes.step * c.post_lanes)
-        # bits that no instruction needs would cost the UP5K a block RAM of its program memory
-        valid = control.valid[:c.columns.bit_length()] if c.shallow else control.valid
-        mask = Cat((column + lane < valid) | ~(last_group | control.fill)
+        mask = Cat((column + lane < control.valid) | ~(last_group | control.fill)
                    for lane in range(c.post_lanes))
         written = Signal()
         address, lanes_written = Signal(c.address_bits), Signal(c.post_lanes)
@@ -233,8 +223,6 @@ class PostEngine(wiring.Component):
 
     def _kept(self, m, target, written):
         """Return the target of a result when the lanes deliver it."""
-        if self.config.shallow:                  # it takes as long as the result
-            return delayed(m, target, post_latency(self.config), "target")
         m.submodules.targets = targets = SyncFIFOBuffered(width=len(target),
                                                           depth=_WRITE_QUEUE + 1)
         entering = Signal.like(targets.w_data, reset_less=True)

@@ -80,12 +80,13 @@ class Sequencer(wiring.Component):
 
         engines = Signal(len(Engine))            # that of the SET under way
         index, left = Signal(6, reset_less=True), Signal(6, reset_less=True)
-        offset = Signal(24, reset_less=True)     # added to its first word
+        # added to the address in its first word; bits that there are not cost the UP5K an adder
+        offset = Signal(self.config.address_bits if self.config.shallow else 24, reset_less=True)
         accepts = self._accepts(m, ports)
         header, go = data.View(SetHeader, word), data.View(GoHeader, word)
         writes = Signal()
         m.d.comb += [port.token.eq(go) for port in ports]
-        self._write_registers(m, ports, Mux(writes, engines, 0), index, (word + offset)[:32])
+        self._write_registers(m, ports, Mux(writes, engines, 0), index, self._moved(word, offset))
 
         idle = Signal()                          # in the last cycle, and no GO in it
         m.d.sync += idle.eq(self.idle.all() & ~Cat(port.go for port in ports).any())
@@ -199,6 +200,12 @@ class Sequencer(wiring.Component):
         ]
         m.d.sync += self.pc.eq(after)
         return _decoded(m, read.data), 1, consume
+
+    def _moved(self, word, offset):
+        if not self.config.shallow:
+            return (word + offset)[:32]
+        bits = len(offset)
+        return Cat((word[:bits] + offset)[:bits], word[bits:])
 
     def _offset(self, m, relocate):
         offset = Signal(24)

@@ -14,10 +14,11 @@ __all__ = ["ShallowMemory"]
 
 
 class ShallowMemory(UnifiedMemory):
-    """``UnifiedMemory`` without registers beside the memories and one for a vector write.
+    """``UnifiedMemory`` for one lane of POST, without registers but one for what that writes.
 
-    A bank is read in the cycle of the grant, and its data go through the rotator in the next. A
-    vector write waits for a cycle, so that what POST makes of a sum does not add to the arbiter.
+    A bank is read in the cycle of the grant, and its data go through the rotator in the next. An
+    element waits for a cycle, so that what POST makes of a sum does not add to the arbiter; where
+    it is written, DMA waits.
     """
 
     def elaborate(self, platform) -> Module:
@@ -30,87 +31,96 @@ class ShallowMemory(UnifiedMemory):
         return m
 
     def _writes(self, m, banks):
-        """Let POST's vectors or DMA's words through to the banks; return which are written."""
+        """Let POST's elements or else DMA's words through; return which banks are written."""
         c = self.config
-        lane_data, lane_mask = self._lanes_written(m)
-        address, valid = Signal(c.address_bits, name="written_address"), Signal(name="written")
-        m.d.sync += [address.eq(self.vector_write.address), valid.eq(self.vector_write.mask.any())]
-        bank, after, word, offset, straddle = self._split_written(m, address)
-        wrapped = self._wrapped(offset)
-        word_bank, word_address = self.word_address[len(word):], self.word_address[:len(word)]
-        writing, blocked = Signal(c.banks), Signal(c.banks)
+        target, valid = Signal(c.address_bits, name="written_address"), Signal(name="written")
+        mask = Signal(c.lanes, name="written_mask")
+        element = Signal(c.operand_bits, name="written_element")
+        m.d.sync += [target.eq(self.vector_write.address), valid.eq(self.vector_write.mask.any()),
+                     mask.eq(self.vector_write.mask),
+                     element.eq(self.vector_write.data[0])]
+        by_word = self.word_valid & ~self.word_ready & ~valid
+        m.d.sync += self.word_ready.eq(by_word)
+        address = Signal(c.word_address_bits, name="written_word")
+        enable = Signal(c.lanes, name="written_lanes")
+        word = Signal.like(self.word_data.as_value(), name="written_data")
+        m.d.comb += [
+            address.eq(Mux(valid, target[c.lane_bits:], self.word_address)),
+            enable.eq(Mux(valid, mask << target[:c.lane_bits], self.word_mask)),
+            word.eq(Mux(valid, element.replicate(c.lanes), self.word_data.as_value())),
+        ]
+        word_bits = (c.bank_words - 1).bit_length()
+        writing = Signal(c.banks)
         for b, port in enumerate(banks):
-            by_vector, by_word = Signal(name=f"vector_to{b}"), Signal(name=f"word_to{b}")
-            lanes = Mux(straddle, Mux(bank == b, ~wrapped, wrapped), -1)
             m.d.comb += [
-                by_vector.eq(valid & ((bank == b) | (straddle & (after == b)))),
-                by_word.eq(self.word_valid & ~self.word_ready & (word_bank == b) & ~by_vector),
-                blocked[b].eq(by_vector & (word_bank == b)), writing[b].eq(by_vector | by_word),
-                port.write_enable.eq(Mux(by_vector, lane_mask & lanes,
-                                         Mux(by_word, self.word_mask, 0))),
-                port.write_address.eq(Mux(by_vector, word, word_address)),
-                port.write_wrap.eq(Mux(by_vector, wrapped, 0)),
-                port.write_data.eq(Mux(by_vector, lane_data, self.word_data.as_value())),
+                writing[b].eq((valid | by_word) & (address[word_bits:] == b)),
+                port.write_enable.eq(Mux(writing[b], enable, 0)),
+                port.write_address.eq(address), port.write_data.eq(word),
             ]
-        m.d.sync += self.word_ready.eq(self.word_valid & ~blocked.any() & ~self.word_ready)
         return writing
 
-    def _lanes_written(self, m):
-        """Return POST's elements and mask where they belong in a word, when they are written."""
-        c = self.config
-        elements, mask = self.vector_write.data, self.vector_write.mask
-        amount = self.vector_write.address[:c.lane_bits]
-        if c.post_lanes == 1:                    # in every lane; the mask says in which it belongs
-            element, lanes = Signal.like(elements[0]), Signal(c.lanes)
-            m.d.sync += [element.eq(elements[0]), lanes.eq(mask << amount)]
-            return element.replicate(c.lanes), lanes
-        m.submodules.write_rotator = rotator = Rotator(
-            shape=c.operand_bits + 1, lanes=c.lanes, inverse=True, registers=1)
-        for lane in range(c.post_lanes):
-            m.d.comb += rotator.i[lane].eq(Cat(elements[lane], mask[lane]))
-        m.d.comb += rotator.amount.eq(amount)
-        return (Cat(rotator.o[lane][:c.operand_bits] for lane in range(c.lanes)),
-                Cat(rotator.o[lane][c.operand_bits] for lane in range(c.lanes)))
-
     def _reads(self, m, banks, writing):
-        """Grant in order of priority; give each bank the address of its one winner."""
+        """Grant in order of priority; give each bank the address of its one winner.
+
+        Words are read one at a time, so that one way back is enough for all who ask for them.
+        """
         c = self.config
-        claims = []
-        for name, vector in self.readers.items():
+        words = [getattr(self, name) for name, vector in self.readers.items() if not vector]
+        vectors = {name: getattr(self, name) for name, vector in self.readers.items() if vector}
+        address, need = Signal(c.address_bits, name="word_read"), Signal(c.banks, name="word_need")
+        for port in reversed(words):
+            with m.If(port.valid):
+                m.d.comb += [address.eq(port.address), need.eq(port.need)]
+        claims, before = [], Const(0)
+        word_reader = self._reader(m, banks, "word", address, vector=False)
+        for port in words:
+            m.d.comb += [
+                port.grant.eq(port.valid & ~before & ~(port.need & writing).any()),
+                port.data.eq(word_reader.data),
+            ]
+            before |= port.valid
+        # a claim on one bank keeps others out even if it is refused: somebody has the bank
+        claims.append((before, need, address[c.lane_bits:], None))
+        for name, port in vectors.items():
+            reader = self._reader(m, banks, name, port.address, vector=True)
+            blocked = [(port.need & writing).any()]
+            blocked += [claim & (port.need & other).any() for claim, other, *_ in claims]
+            m.d.comb += [port.grant.eq(port.valid & ~Cat(blocked).any()),
+                         port.data.eq(reader.data)]
+            claims.append((port.grant, port.need, port.address[c.lane_bits:], reader.offset))
+        for name in self.readers:
             port = getattr(self, name)
-            bank, after, word, offset, straddle = self._split(m, port.address, name)
-            blocked = Signal(name=f"{name}_blocked")
-            m.d.comb += [
-                blocked.eq(Cat((port.need & writing).any(), *(
-                    claim & (port.need & other.need).any() for claim, other, *_ in claims)).any()),
-                port.grant.eq(port.valid & ~blocked),
-            ]
-            # a claim on one bank keeps others out even if it is refused: somebody has the bank;
-            # a word never takes the next one: its offset is 0
-            claims.append((port.grant if vector else port.valid, port, vector, word,
-                           offset if vector else Const(0)))
-            m.submodules[f"{name}_reader"] = reader = _Reader(c, vector=vector)
-            m.d.comb += [
-                reader.bank.eq(bank), reader.next_bank.eq(after), reader.offset.eq(offset),
-                reader.straddle.eq(straddle), port.data.eq(reader.data),
-                *(reader.banks[b].eq(bank_port.read_data) for b, bank_port in enumerate(banks)),
-            ]
             m.d.sync += port.data_valid.eq(port.grant)
+        wanted = [before, *(port.valid for port in vectors.values())]
         for b, bank_port in enumerate(banks):
+            m.d.comb += bank_port.read.eq(Cat(
+                want & need[b] for want, (_, need, *_) in zip(wanted, claims, strict=True)).any())
             self._pick(m, b, bank_port, claims)
+
+    def _reader(self, m, banks, name, address, *, vector):
+        """Return the way back of whoever reads ``address``."""
+        bank, after, _, offset, straddle = self._split(m, address, name)
+        m.submodules[f"{name}_reader"] = reader = _Reader(self.config, vector=vector)
+        m.d.comb += [
+            reader.bank.eq(bank), reader.next_bank.eq(after), reader.offset.eq(offset),
+            reader.straddle.eq(straddle),
+            *(reader.banks[b].eq(bank_port.read_data) for b, bank_port in enumerate(banks)),
+        ]
+        return reader
 
     def _pick(self, m, b, bank_port, claims):
         """Give a bank the address of the first in priority that claims it, else the last one's.
 
         That does not wait for the grants. The next word is added beside the arbiter.
         """
-        m.d.comb += bank_port.read.eq(Cat(
-            port.valid & port.need[b] for _, port, *_ in claims).any())
-        for claim, port, vector, word, offset in reversed(claims):
-            with m.If(1 if port is claims[-1][1] else claim & port.need[b]):
-                m.d.comb += [bank_port.read_address.eq(word),
-                             bank_port.read_wrap.eq(self._wrapped(offset))]
-                if vector:
+        for number, (claim, need, word, offset) in reversed(list(enumerate(claims))):
+            with m.If(1 if number == len(claims) - 1 else claim & need[b]):
+                m.d.comb += [
+                    bank_port.read_address.eq(word),
+                    # a word never takes the next one: its offset is 0
+                    bank_port.read_wrap.eq(0 if offset is None else self._wrapped(offset)),
+                ]
+                if offset is not None:
                     m.d.comb += bank_port.read_next.eq(word + 1)
 
 
@@ -126,7 +136,7 @@ class _Bank(wiring.Component):
         word_bits = (config.bank_words - 1).bit_length()
         row = data.ArrayLayout(config.operand_bits, config.lanes)
         super().__init__({
-            "read": In(1), "read_wrap": In(config.lanes), "write_wrap": In(config.lanes),
+            "read": In(1), "read_wrap": In(config.lanes),
             **{name: In(word_bits) for name in ("read_address", "read_next", "write_address")},
             "write_enable": In(config.lanes), "write_data": In(row), "read_data": Out(row),
         })
@@ -134,20 +144,15 @@ class _Bank(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         c = self.config
-        write_next = Signal.like(self.write_address)
-        m.d.comb += write_next.eq(self.write_address + 1)
         share = lanes_together(c)
         memory = single_port if c.bank_ports == "single" else _dual_port
         for lane in range(0, c.lanes, share):
             lanes, upper = slice(lane, lane + share), lane + share - 1
-            read_address, write_address = (Signal.like(self.write_address, name=f"{kind}{lane}")
-                                           for kind in ("read", "write"))
-            m.d.comb += [
-                read_address.eq(Mux(self.read_wrap[upper], self.read_next, self.read_address)),
-                write_address.eq(Mux(self.write_wrap[upper], write_next, self.write_address)),
-            ]
+            read_address = Signal.like(self.read_address, name=f"read{lane}")
+            m.d.comb += read_address.eq(
+                Mux(self.read_wrap[upper], self.read_next, self.read_address))
             out = memory(m, platform, lane, c, read=self.read, read_address=read_address,
-                         write_address=write_address, enable=self.write_enable[lanes],
+                         write_address=self.write_address, enable=self.write_enable[lanes],
                          written=Cat(self.write_data[i] for i in range(lane, lane + share)))
             m.d.comb += Cat(self.read_data[i] for i in range(lane, lane + share)).eq(out)
         return m

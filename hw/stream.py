@@ -12,7 +12,6 @@ from systolith.hw.fetch import FetchQueue
 from systolith.hw.isa import STREAM_LOOPS, Engine
 from systolith.hw.latency import accumulate_cycles
 from systolith.hw.memory import read_port
-from systolith.hw.memory_nest import MemoryNest
 from systolith.hw.nest import NestWalker
 from systolith.hw.window import Window, WindowTag
 
@@ -137,11 +136,6 @@ class StreamEngine(wiring.Component):
     def _walker(self, m, d):
         """Return what walks the nests, connected to the descriptor."""
         c = self.config
-        if c.shallow:
-            walker = MemoryNest(c, Engine.STREAM, base="BASE", jump="JUMP", levels=STREAM_LOOPS,
-                                width=c.address_bits)
-            d.attach(m, walker)
-            return walker
         walker = NestWalker(levels=STREAM_LOOPS, tracks={"address": c.address_bits,
                                                          "acc": c.acc_address_bits})
         m.d.comb += [walker.base_address.eq(d.view("BASE").address),
@@ -247,10 +241,6 @@ class StreamEngine(wiring.Component):
             m.d.comb += [arriving.eq(leaving), blocked.eq(hazard)]
             held = 0
         m.d.comb += self.swap.eq(arriving.swap)
-        if c.shallow:
-            m.d.comb += [self.entry.eq(arriving.entry), self.vector_swap.eq(arriving.swap),
-                         self.vector.as_value().eq(queue.data)]
-            return held
         # what enters the array is registered once on its way
         entry, swap = Signal.like(self.entry, reset_less=True), Signal(reset_less=True)
         vector = Signal.like(self.vector, reset_less=True)

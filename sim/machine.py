@@ -192,7 +192,8 @@ class MachineJob:
             return True
         start, step = nest.levels()
         begins = np.flatnonzero(start >= control["group_level"])
-        if len(self.groups) < len(begins):
+        apart = self.config.columns // self.config.drain_columns
+        if len(self.groups) < -(-len(begins) // apart):
             return False
         addresses = nest.track(nest["WRITE_BASE"]["address"], "WRITE_JUMP")
         residuals = nest.track(nest["RESIDUAL_BASE"]["address"], "RESIDUAL_JUMP")
@@ -201,13 +202,16 @@ class MachineJob:
         windows = step >= control["pool_level"]
         steps = self._steps(control, step)
         params = nest["PARAM_BASE"]["address"]
-        for begin, end in zip(begins, ends, strict=True):
+        for group, (begin, end) in enumerate(zip(begins, ends, strict=True)):
+            if group % apart == 0:
+                sums = self.groups.popleft()
+            first = group % apart * self.config.drain_columns
             if control["reload"]:
                 self.parameters = self._read_parameters(params)
                 params += self.config.param_words * self.config.lanes
             part = slice(begin, end)
-            self._group(nest, control, accumulators[part], steps[part], windows[part],
-                        addresses[part], residuals[part], end == len(addresses))
+            self._group(nest, control, sums[..., first:], accumulators[part], steps[part],
+                        windows[part], addresses[part], residuals[part], end == len(addresses))
         return True
 
     def _steps(self, control, step) -> np.ndarray:
@@ -221,14 +225,16 @@ class MachineJob:
             current = current + 1 if to == level else 0 if to > level else current
         return np.array(slices)
 
-    def _group(self, nest, control, accumulators, steps, windows, addresses, residuals, last):
+    def _group(self, nest, control, sums, accumulators, steps, windows, addresses, residuals,
+               last):
         c = self.config
-        sums = self.groups.popleft()
         columns = steps[:, None] * c.post_lanes + np.arange(c.post_lanes)
         bias, multiplier, left, right = (values[:, columns] for values in self.parameters)
-        x = _wrap(sums[:, accumulators[:, None], columns] + bias, 32)
+        x = _wrap(sums[:, accumulators[:, None], columns] + bias, c.sum_bits)
         bounds, zeros = nest["BOUNDS"], nest["ZEROS"]
-        y = requantize(_wrap(x << left, 32), multiplier, 0, right) + zeros["result"]
+        if not c.shallow:                        # it shifts the product and has all of its bits
+            x = _wrap(x << left, 32) >> left
+        y = requantize(x, multiplier, left, right) + zeros["result"]
         y = np.clip(y, bounds["low"], bounds["high"])
         if control["residual"] and c.residual:
             y = self._add(nest, y, residuals)
@@ -252,25 +258,26 @@ class MachineJob:
         return np.clip(total, bounds["low"], bounds["high"])
 
     def _read_parameters(self, address):
-        """Return bias, multiplier, left and right, each [batch, columns]."""
+        """Return bias, multiplier, left and right, each [batch, drain_columns]."""
         c = self.config
         words = self._gather(np.array([address // c.lanes * c.lanes]), c.param_words * c.lanes)
         raw = np.ascontiguousarray(words.reshape(len(words), -1))
         wide = c.param_section_words[0] * c.lanes
-        bias = raw[:, :wide].copy().view("<i4")[:, :c.columns].astype(np.int64)
-        multiplier = raw[:, wide:2 * wide].copy().view("<u4")[:, :c.columns].astype(np.int64)
-        shifts = raw[:, 2 * wide:].copy().view("<u2")[:, :c.columns].astype(np.int64)
+        columns = c.drain_columns
+        bias = raw[:, :wide].copy().view("<i4")[:, :columns].astype(np.int64)
+        multiplier = raw[:, wide:2 * wide].copy().view("<u4")[:, :columns].astype(np.int64)
+        shifts = raw[:, 2 * wide:].copy().view("<u2")[:, :columns].astype(np.int64)
         return bias, multiplier & 0x7FFFFFFF, shifts >> 6 & 15, shifts & 31
 
     def _fill(self, nest: NestView) -> None:
         addresses = nest.track(nest["WRITE_BASE"]["address"], "WRITE_JUMP")
-        lanes = self.config.post_lanes
+        lanes = self.config.fill_lanes
         mask = np.broadcast_to(np.arange(lanes) < nest["CONTROL"]["valid"], (len(addresses), lanes))
         values = np.full((1, len(addresses), lanes), nest["ZEROS"]["result"])
         self._write(addresses, values, mask)
 
     def _write(self, addresses, values, mask) -> None:
-        places = (addresses % self.size)[:, None] + np.arange(self.config.post_lanes)
+        places = (addresses % self.size)[:, None] + np.arange(mask.shape[1])
         values = np.broadcast_to(values, (len(self.memory), *mask.shape))
         self.memory[:, places[mask]] = values[:, mask].astype(self.memory.dtype)
 

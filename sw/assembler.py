@@ -22,11 +22,17 @@ def assemble(nests: list[Nest], config: Config) -> np.ndarray:
     ------
     CapacityError
         If the program memory is too small.
+    ValueError
+        If a nest waits for what its engine cannot wait for.
     """
     words: list[int] = []
     known: dict[Engine, dict[int, tuple[int, Relocate]]] = {e: {} for e in Engine}
     for nest in nests:
         words += _sets(nest, known[nest.engine])
+        if config.shallow and nest.token and (
+                (nest.engine, nest.token.engine) != (Engine.STREAM, Engine.POST)):
+            raise ValueError(f"{nest.engine.name} cannot wait for {nest.token.engine.name}: with "
+                             "shallow pipelines only STREAM waits, and for POST alone")
         token = {} if nest.token is None else {
             "wait": 1, "wait_engine": nest.token.engine, "wait_count": nest.token.count}
         words.append(isa.encode(GoHeader, op=Op.GO, engine=nest.engine, **token))

@@ -1,4 +1,4 @@
-"""What the engines read at the same time, and what it costs if it lies in the same bank."""
+"""What the engines access at the same time, and what it costs if it lies in the same bank."""
 
 from collections import defaultdict
 
@@ -12,11 +12,11 @@ Span = tuple[int, int]
 
 
 class BankConflicts:
-    """Reads that meet: a step's map against its weights and its residual operand.
+    """Accesses that meet: a step's map against its weights, its residual operand and its results.
 
     A bank answers one read a cycle, and the streamed map, the last in the arbiter's order, is read
     with every cycle of the array. So a cycle is lost for every other read from a bank it lies in;
-    what lies in several banks loses in proportion.
+    what lies in several banks loses in proportion. Results count where a bank has a single port.
 
     Parameters
     ----------
@@ -31,13 +31,18 @@ class BankConflicts:
     def __init__(self, steps: list[Step], elements: dict[str, int],
                  constants: list[tuple[int, Span]], config: Config):
         self._bank = config.bank_words * config.lanes
-        #: Of a map: (other map, or the place of a constant; reads of it).
+        #: Of a map: (other map, or the place of a constant; accesses to it).
         self._met: dict[str, list[tuple[str | Span, int]]] = defaultdict(list)
         for step in steps:
             if step.residual:
                 reads = elements[step.output] // config.columns
                 self._met[step.x].append((step.residual, reads))
                 self._met[step.residual].append((step.x, reads))
+            if config.bank_ports == "single":
+                writes = elements[step.output] // config.post_lanes
+                for name in step.inputs:
+                    self._met[name].append((step.output, writes))
+                    self._met[step.output].append((name, writes))
         for index, span in constants:
             reads = (span[1] - span[0]) // config.lanes
             for name in steps[index].inputs:
@@ -46,10 +51,10 @@ class BankConflicts:
     def cost(self, name: str, place: Span, placed: dict[str, Span]) -> int:
         """Return the cycles lost if a map lies at ``place``, given where others are."""
         cycles = 0.0
-        for other, reads in self._met[name]:
+        for other, count in self._met[name]:
             span = other if isinstance(other, tuple) else placed.get(other)
             if span:
-                cycles += reads * self._shared(place, span)
+                cycles += count * self._shared(place, span)
         return round(cycles)
 
     def _shared(self, a: Span, b: Span) -> float:

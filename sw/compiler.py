@@ -55,8 +55,8 @@ def compile_graph(graph: Graph, config: Config, batch: int = 1) -> Program:
     timing = measure(config, draft.words)
     memory = draft.memory
     return Program(
-        config=config, name=graph.name, words=draft.words, segments=_segments(draft.constants),
-        batch=batch,
+        config=config, name=graph.name, words=draft.words, batch=batch,
+        segments=_segments(draft.constants, config),
         inputs=[_buffer(port, graph, memory.maps, memory.input_delta, batch)
                 for port in graph.inputs],
         outputs=[_buffer(port, graph, memory.maps, memory.output_delta, batch)
@@ -242,24 +242,30 @@ def _halos(steps: list[Step], plans: list[list[Plan]], memory: MemoryPlan,
             best = max(range(i, earliest - 1, -1), key=slack.__getitem__)
             halos[best].append(step.output)
             h, w, _ = target.tensor.shape
-            slack[best] -= (target.elements - h * w * target.channels) // config.post_lanes
+            slack[best] -= (target.elements - h * w * target.channels) // config.fill_lanes
         begun.add(step.output)
     return halos
 
 
-def _segments(constants: list[list[Constants]]) -> list[tuple[int, np.ndarray]]:
-    """Return the constants as one run of elements (they are placed one behind the other)."""
+def _segments(constants: list[list[Constants]], config: Config) -> list[tuple[int, np.ndarray]]:
+    """Return the constants as runs of elements."""
     flat = sorted([part for of_step in constants for c in of_step
                    for part in ((c.tile_address, c.tiles), (c.parameter_address, c.parameters))],
                   key=lambda part: part[0])
-    if not flat:
-        return []
-    begin = flat[0][0]
-    last, tail = flat[-1]
-    image = np.zeros(last + tail.size - begin, tail.dtype)
+    runs: list[list[tuple[int, np.ndarray]]] = []
     for address, elements in flat:
-        image[address - begin:address - begin + elements.size] = elements
-    return [(begin, image)]
+        # one behind the other, but for what fills the last word
+        if not runs or address - runs[-1][-1][0] - runs[-1][-1][1].size >= config.lanes:
+            runs.append([])
+        runs[-1].append((address, elements))
+    segments = []
+    for run in runs:
+        (begin, _), (last, tail) = run[0], run[-1]
+        image = np.zeros(last + tail.size - begin, tail.dtype)
+        for address, elements in run:
+            image[address - begin:address - begin + elements.size] = elements
+        segments.append((begin, image))
+    return segments
 
 
 def _buffer(port: Port, model: Graph, maps: dict[str, Map], delta: int, batch: int) -> Buffer:

@@ -52,7 +52,8 @@ def pack_constants(plan: Plan, config: Config) -> Constants:
 
 
 def _pack_parameters(p: Parameters, groups: int, config: Config) -> np.ndarray:
-    columns = config.columns
+    columns = config.drain_columns
+    groups *= config.columns // columns
     dtype = np.dtype(f"int{config.operand_bits}")
 
     def section(values, kind, words):
@@ -108,9 +109,9 @@ class Emitter:
         ]
         nests = []
         for base, length, count in runs:
-            if not length:
+            if not length or not count:
                 continue
-            lanes = max(n for n in range(1, self.config.post_lanes + 1) if length % n == 0)
+            lanes = self._fill_lanes(base, length, target.pitch if count > 1 else 0)
             most = max(1, _FILL // (length // lanes))
             for first in range(0, count, most):
                 nests.append(PostNest(
@@ -120,6 +121,13 @@ class Emitter:
                     loops=[Loop(length // lanes, lanes),
                            Loop(min(most, count - first), target.pitch)]))
         return nests
+
+    def _fill_lanes(self, base: int, length: int, pitch: int) -> int:
+        """Return how many elements of a run one iteration can write."""
+        lanes = range(1, self.config.fill_lanes + 1)
+        if self.config.shallow:
+            return max(n for n in lanes if n & n - 1 == 0 and (base | length | pitch) % n == 0)
+        return max(n for n in lanes if length % n == 0)
 
     def step(self, step: Step, plans: list[Plan], constants: list[Constants],
              reader: Plan | None, halos: list[str], urgent: bool = True) -> None:
@@ -244,20 +252,26 @@ class Emitter:
                  loop(rows, pool_dy * plan.x.count, dy, 0)]
         oy, ox = plan.origin
         channel = plan.channel + groups[0] * config.columns
-        params = groups[0] * config.param_words * config.lanes
+        # groups of POST: the array's, or a part of their columns
+        apart = config.drain_columns
+        first_drained, drained = (n * config.columns // apart for n in groups)
+        params = first_drained * config.param_words * config.lanes
         first = self.graph.tensors[step.core.output if step.add or not residual else step.x]
         add, bounds = None, _bounds(step.ops)
         if residual:
             add = self._addition(step, residual.at(oy, ox, channel))
             bounds = _bounds([step.core]) if step.add else _ALL
-        ends = groups[1] == plan.groups
+        valid = apart
+        if groups[1] == plan.groups:
+            drained = -(-plan.channels // apart)
+            valid = plan.channels - (drained - 1) * apart
         top, _, behind = step.place
         self._post(step.output, (top + oy, top + oy + (rows - 1) * dy + 1), PostNest(
             base=target.at(oy, ox, channel),
-            loops=[*loops, loop(groups[1] - groups[0], 0, 0, 0, config.columns)],
+            loops=[*loops, loop(drained - first_drained, 0, 0, 0, apart)],
             group_level=len(loops), pool_level=len(pools),
             params=constant.parameter_address + params,
-            valid=plan.valid(config) if ends else config.columns,
+            valid=valid,
             zero_point=0 if plan.raw else first.zero_point, low=bounds[0], high=bounds[1], add=add,
             relocate=self.relocated.get(step.output, Relocate.NONE)),
             None if plan.blocks else (

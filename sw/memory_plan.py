@@ -54,21 +54,20 @@ def plan_memory(graph: Graph, steps: list[Step], maps: dict[str, Map], constants
     """
     lanes = config.lanes
     sizes = [padded(size, config) for size in constants]
-    floor = config.memory_elements - sum(sizes)
-    addresses, at = [], floor
-    for size in sizes:
-        addresses.append(at)
-        at += size
     inputs = [port.tensor for port in graph.inputs]
     outputs = [port.tensor for port in graph.outputs]
-    spans = [(step, (begin, begin + size))
-             for reading, begin, size in zip(readers or (), addresses, sizes, strict=bool(readers))
-             for step in reading]
-    conflicts = BankConflicts(steps, {name: m.elements for name, m in maps.items()}, spans, config)
-    for twice, apart, early in product(((inputs, outputs), ((), outputs), ((), ())),
-                                       (True, False), (True, False)):
+    elements = {name: m.elements for name, m in maps.items()}
+    for twice, apart, early, two in product(((inputs, outputs), ((), outputs), ((), ())),
+                                            (True, False), (True, False), (True, False)):
+        run = _constants(sizes, readers, config, two)
+        if run is None:
+            continue
+        addresses, floor, kept = run
+        spans = [(step, (begin, begin + size)) for reading, begin, size in
+                 zip(readers or (), addresses, sizes, strict=bool(readers)) for step in reading]
+        conflicts = BankConflicts(steps, elements, spans, config) if apart else None
         lives = list(_lives(graph, steps, maps, lanes, early))
-        placed = _place(lives, len(steps), config, twice, conflicts if apart else None, floor)
+        placed = _place(lives, len(steps), config, twice, conflicts, floor, kept)
         if placed[1] <= floor:
             addresses_of, top, deltas, free_since = placed
             located = {name: replace(m, address=addresses_of[name]) for name, m in maps.items()}
@@ -89,17 +88,41 @@ def padded(elements: int, config: Config) -> int:
     return -(-elements // config.lanes) * config.lanes
 
 
-def _place(lives, end, config, twice, conflicts, floor):
+def _constants(sizes, readers, config, two):
+    """Return the constants' addresses, the lowest at memory's end, and what else they take.
+
+    They lie there one behind the other or, in ``two`` runs, those of every other step before the
+    last bank: a step's map can then lie apart from its results and its weights, which matters where
+    a bank has a single port. None: two runs do not fit, or would not help.
+    """
+    bank = config.bank_words * config.lanes
+    behind = config.memory_elements, (config.banks - 1) * bank
+    runs = [bool(two and readers and min(readers[i]) % 2) for i in range(len(sizes))]
+    totals = [sum(size for size, run in zip(sizes, runs, strict=True) if run == which)
+              for which in (False, True)]
+    if two and (config.bank_ports != "single" or config.banks == 1 or max(totals) > bank):
+        return None
+    at = [end - total for end, total in zip(behind, totals, strict=True)]
+    kept = (at[1], behind[1]) if two else None
+    floor, addresses = at[0], []
+    for size, run in zip(sizes, runs, strict=True):
+        addresses.append(at[run])
+        at[run] += size
+    return addresses, floor, kept
+
+
+def _place(lives, end, config, twice, conflicts, floor, kept=None):
     """Return addresses, the highest one used, deltas of inputs and outputs, and ``free_since``.
 
     Every map goes to the lowest place that is free while it lives or, with ``conflicts``, to the
-    one below ``floor`` that costs least.
+    one below ``floor`` that costs least. ``kept`` is taken.
     """
     lives = {life.name: life for life in lives}
     bank = config.bank_words * config.lanes
     addresses: dict[str, int] = {}
     placed: dict[str, tuple[int, int]] = {}
-    taken: list[tuple[int, int, int, int]] = []          # begin, end, first step, last step
+    # begin, end, first step, last step
+    taken: list[tuple[int, int, int, int]] = [(*kept, -1, end)] if kept else []
 
     def places(size, first, last):
         """Yield the free places: beginnings of gaps, and of banks in them."""
@@ -138,7 +161,8 @@ def _place(lives, end, config, twice, conflicts, floor):
         if life.name not in addresses:
             addresses[life.name] = put(life.elements, life.first, life.last, life.name)
     free = {name: _free_since(span, lives[name].last, taken) for name, span in placed.items()}
-    return addresses, max((stop for _, stop, _, _ in taken), default=0), deltas, free
+    top = max((stop for begin, stop, _, _ in taken if (begin, stop) != kept), default=0)
+    return addresses, top, deltas, free
 
 
 def _free_since(span, last, taken):

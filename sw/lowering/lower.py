@@ -72,8 +72,7 @@ def lower_step(step: Step, sources: list[Map | None], graph: Graph,
             plans = lower_average(core, source, (h, w), config)
         case Add():
             plans = lower_add(core, source, (h, w), config)
-    for plan in plans:
-        plan.check(config, core.name)
+    plans = [plan.checked(config, core.name) for plan in plans]
     if step.pool:
         plans = [_pooled(plan, step.pool) for plan in plans]
     return plans

@@ -9,8 +9,12 @@ import numpy as np
 from systolith.hw.config import Config
 from systolith.sw.errors import CapacityError
 from systolith.sw.ir import Requant
+from systolith.sw.numerics import requantize
 
 __all__ = ["Axis", "Parameters", "Plan", "Reduction"]
+
+#: The lane of shallow pipelines shifts right by so much at most, or by the left shift more.
+_MOST_RIGHT = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,19 +173,23 @@ class Plan:
         """Return the columns of the last group that carry a channel."""
         return self.channels - (self.groups - 1) * config.columns
 
-    def check(self, config: Config, name: str) -> None:
-        """Prove that no sum can leave its accumulator or the requantiser.
+    def checked(self, config: Config, name: str) -> "Plan":
+        """Return the plan if no sum can leave its accumulator or the requantiser.
+
+        Channels that the requantiser does not take, but whose results are all the same, get weights
+        of 0.
 
         Raises
         ------
         CapacityError
             If one could.
         """
-        for begin, end in self.passes_of:
-            self._check(self.tiles[:, begin:end], config, name)
+        reach = np.max([self._reach(self.tiles[:, begin:end], config, name)
+                        for begin, end in self.passes_of], axis=0)
+        return self._rescalable(reach, name) if config.shallow else self
 
-    def _check(self, tiles: np.ndarray, config: Config, name: str) -> None:
-        """Prove it of the sums that some tiles make."""
+    def _reach(self, tiles: np.ndarray, config: Config, name: str) -> np.ndarray:
+        """Return how large the sums that some tiles make can be, with their bias."""
         weights = np.broadcast_to(tiles, (self.groups, *tiles.shape[1:]))
         weights = weights.transpose(0, 3, 1, 2).reshape(self.groups * config.columns, -1)
         weights = weights[:self.channels]
@@ -196,11 +204,33 @@ class Plan:
                 f"{config.accumulator_bits} bits",
                 "split the layer or use wider accumulators", name)
         p = self.parameters
-        lifted = np.maximum(high + p.bias, -(low + p.bias)) << p.left
-        if lifted.max(initial=0) >= 1 << 31:
-            worst = int(lifted.argmax())
+        reach = np.maximum(high + p.bias, -(low + p.bias))
+        for size, bits in (reach, config.sum_bits), (reach << p.left, 32):
+            if size.max(initial=0) >= 1 << bits - 1:
+                worst = int(size.argmax())
+                raise CapacityError(
+                    f"output channel {self.channel + worst} can reach {size[worst]} before "
+                    f"rescaling, beyond {bits} bits",
+                    "its scales differ too much: quantise the model again with representative "
+                    "calibration data", name)
+        return reach
+
+    def _rescalable(self, reach: np.ndarray, name: str) -> "Plan":
+        """Return the plan with factors and shifts that the lane of shallow pipelines takes."""
+        p = self.parameters
+        odd = (p.multiplier == 0) | (p.right - p.left > _MOST_RIGHT)
+        if not odd.any():
+            return self
+        lost = requantize(reach, p.multiplier, p.left, p.right) == 0
+        if (odd & ~lost).any():
             raise CapacityError(
-                f"output channel {self.channel + worst} can reach {lifted[worst]} before "
-                "rescaling, beyond 32 bits",
-                "its scales differ too much: quantise the model again with representative "
-                "calibration data", name)
+                f"output channel {self.channel + int((odd & ~lost).argmax())} is rescaled by less "
+                f"than a 2**{_MOST_RIGHT + 1}-th, which this target's requantiser does not do",
+                "use a target with pipelining = 'deep'", name)
+        columns = self.tiles.shape[3]
+        zero = np.zeros(self.groups * columns, bool)
+        zero[:self.channels] = odd
+        tiles = np.where(zero.reshape(self.groups, 1, 1, columns), 0, self.tiles)
+        return replace(self, tiles=tiles, parameters=Parameters(
+            *(np.where(odd, new, old) for new, old in (
+                (0, p.bias), (1 << 30, p.multiplier), (0, p.left), (0, p.right)))))

@@ -13,9 +13,7 @@ from systolith.hw.latency import (
 )
 from systolith.sw.timing.parts import (
     Descriptor,
-    DirectRequests,
     FetchQueue,
-    MemoryNest,
     NestWalker,
     RequestQueue,
 )
@@ -29,8 +27,8 @@ class Walker:
     def __init__(self, config: Config, depth: int, *, vector: bool):
         self.descriptor = Descriptor(config.prefetch_descriptors)
         self.fetch = FetchQueue(depth, read_latency(config, vector=vector))
-        self.loops = MemoryNest() if config.shallow else NestWalker()
-        self.requests = DirectRequests() if config.shallow else RequestQueue()
+        self.loops = NestWalker()
+        self.requests = RequestQueue()
         # cycles until the nest that was taken starts, and one; 0: it did
         self.start_in, self.take_latency = 0, take_latency(config)
         self.nest = None
@@ -40,8 +38,8 @@ class Walker:
         """A nest is starting or under way."""
         return self.start_in > 0 or self.loops.coming or self.loops.valid
 
-    def request(self) -> int | None:
-        """Return the banks wanted in this cycle, or None."""
+    def request(self, tile_ready: bool = False) -> int | None:
+        """Return the banks wanted in this cycle, or None: before the FIFO no tile matters."""
         return self.requests.request(self._asked())
 
     def accepts(self, granted: bool) -> bool:
@@ -80,6 +78,11 @@ class Load(Walker):
         self.words, self.claimable = config.load_words, claimable_word(config)
         self.index_in_tile, self.full, self.enough = 0, False, False
 
+    @property
+    def idle(self) -> bool:
+        """Nothing is pending or under way."""
+        return not (self.walking or self.descriptor.pending)
+
     def step(self, cycle, granted, swap, tag, go, completed) -> bool:
         """Advance a cycle, in which a vector may leave STREAM; whether a nest has finished."""
         burst = self.index_in_tile != 0 or (self.enough and not self.full)
@@ -109,13 +112,25 @@ class Stream(Walker):
         self.window = deque([None] * WINDOW_LATENCY, WINDOW_LATENCY)
         self.claimed = self.owes = False
         self.filled = deque()
+        self.entry = None
         self.entries = 0
         self.fill_latency = fill_latency(config)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is pending, under way, in the FIFO or in the window unit."""
+        return not (self.walking or self.descriptor.pending or self.fetch.ready or self.held)
 
     @property
     def held(self) -> bool:
         """Pixels are in the window unit."""
         return any(self.window)
+
+    def admit(self, load, granted):
+        """Return the :class:`Vector` that leaves the FIFO or None; whether a tile is claimed."""
+        tag = self.leaves(load)
+        self.entry = self.enters(tag)
+        return tag, self.entry is not None and self.entry[1]
 
     def leaves(self, load):
         """Return the :class:`Vector` that leaves the FIFO in this cycle, or None."""
@@ -151,7 +166,7 @@ class Stream(Walker):
         swap, self.owes = self.owes and complete, self.owes and not complete
         return complete, swap, pixel.last, store
 
-    def step(self, cycle, granted, tag, entry, released, go, completed) -> bool:
+    def step(self, cycle, granted, tag, released, go, completed) -> bool:
         """Advance a cycle; returns whether a nest has finished."""
         if self.accepts(granted):
             self.queue.append(self._tagged(self.nest.tags[self.loops.index]))
@@ -169,7 +184,7 @@ class Stream(Walker):
                 self.owned[s] = True
             elif released == s:
                 self.owned[s] = False
-        self._enter(cycle, entry)
+        self._enter(cycle, self.entry)
         if pixel is not None and tag.swap:
             self.claimed = True
         return self.clock(cycle, granted, tag is not None, go, completed)

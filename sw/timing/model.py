@@ -10,6 +10,7 @@ from systolith.sw.timing.engines import Load, Stream
 from systolith.sw.timing.nests import NestRun, NestTiming, Timing
 from systolith.sw.timing.parts import DirectRequests, FetchQueue, SharedRead
 from systolith.sw.timing.post import Post
+from systolith.sw.timing.shallow import ShallowLoad, ShallowPost, ShallowStream
 from systolith.sw.timing.training import TrainingLoad, TrainingPost, TrainingStream
 
 __all__ = ["Standstill", "measure"]
@@ -79,7 +80,9 @@ def measure(config: Config, words: np.ndarray) -> Timing:
             nest = NestRun(config, instruction.nest, timing.nests[-1])
         work.append((instruction, nest))
     load, stream, post = (engine(config) for engine in (
-        (TrainingLoad, TrainingStream, TrainingPost) if config.training else (Load, Stream, Post)))
+        (ShallowLoad, ShallowStream, ShallowPost) if config.shallow
+        else (TrainingLoad, TrainingStream, TrainingPost) if config.training
+        else (Load, Stream, Post)))
     sequencer = Sequencer(config, work)
     shared = SharedRead() if shared_cycles(config) else DirectRequests()
     budget = 10_000 + 64 * sum(nest.count for _, nest in work if nest is not None)
@@ -91,9 +94,7 @@ def measure(config: Config, words: np.ndarray) -> Timing:
         accepts = (load.descriptor.accepts(not load.walking),
                    stream.descriptor.accepts(not stream.walking),
                    post.descriptor.accepts(post.state == "IDLE"))
-        idle = (post.idle and not (load.walking or load.descriptor.pending or stream.walking
-                                   or stream.descriptor.pending or stream.fetch.ready
-                                   or stream.held))
+        idle = load.idle and stream.idle and post.idle
         order = sequencer.step(cycle, accepts if config.shallow else seen, was_idle)
         was_idle = idle and order is None
         if order == "done":
@@ -106,12 +107,13 @@ def measure(config: Config, words: np.ndarray) -> Timing:
 
         taken = post.writing(cycle) if single else 0
         grants, asked = [], post.request()
-        for banks in (shared.request(asked), load.request(), stream.request()):
-            grants.append(banks is not None and not banks & taken)
+        for banks in (shared.request(asked), load.request(), stream.request(load.full)):
+            # shallow pipelines read one word in a cycle, POST's first
+            second = config.shallow and len(grants) == 1 and asked is not None
+            grants.append(banks is not None and not banks & taken and not second)
             if grants[-1]:
                 taken |= banks
-        tag = stream.leaves(load)
-        entry = stream.enters(tag)
+        tag, swap = stream.admit(load, grants[2])
         filled = None
         if stream.filled and stream.filled[0][0] == cycle:
             filled = stream.filled.popleft()[1]
@@ -119,9 +121,8 @@ def measure(config: Config, words: np.ndarray) -> Timing:
         served = shared.accepts(asked, grants[0])
         shared.clock(asked, grants[0])
         finished_post, released = post.step(cycle, served, filled, go[2], completed)
-        swap = entry is not None and entry[1]
         finished_load = load.step(cycle, grants[1], swap, tag, go[0], completed)
-        finished_stream = stream.step(cycle, grants[2], tag, entry,
+        finished_stream = stream.step(cycle, grants[2], tag,
                                       released if config.shallow else given_back, go[1], completed)
         given_back = released
         completed[0] += finished_load

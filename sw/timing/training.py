@@ -96,13 +96,13 @@ class TrainingStream(Stream):
             return True, False, end and self.draining == 1, store
         return None if tag is None or tag.outer else super().enters(tag)
 
-    def step(self, cycle, granted, tag, entry, released, go, completed) -> bool:
+    def step(self, cycle, granted, tag, released, go, completed) -> bool:
         """Advance a cycle; returns whether a nest has finished."""
         if tag is not None and tag.outer and tag.ends:
             self.draining, self.drained = self.rows, (tag.last, self.store)
         elif self.draining:
             self.draining -= 1
-        return super().step(cycle, granted, tag, entry, released, go, completed)
+        return super().step(cycle, granted, tag, released, go, completed)
 
     def _tagged(self, tag):
         tag, distance = super()._tagged(tag)

@@ -100,7 +100,7 @@ def stream_tiles(c, rng, *, tiles, bubbles, tap_share=0.0):
     Word 0 of the next tile comes in the cycle of the swap, or when the load before has ended.
     """
     dut = ShallowArray(c) if c.shallow else ClusterArray(c) if c.clustered else SystolicArray(c)
-    filling = claimable_word(c) + 1
+    filling = c.load_words if c.shallow else claimable_word(c) + 1
     schedule = Schedule()
     bits = c.operand_bits
     expected = {}
@@ -146,7 +146,7 @@ def test_products(shape, stages, bubbles):
 @pytest.mark.parametrize("bubbles", [0, 0.3])
 @pytest.mark.parametrize("shape", ["4x2", "3x5", "16x8", "8x8-int16"])
 def test_shallow_products(shape, bubbles):
-    c = config(**SHAPES[shape], **SHALLOW)
+    c = config(**SHAPES[shape] | {"post_lanes": 1}, **SHALLOW)
     stream_tiles(c, np.random.default_rng(6), tiles=8, bubbles=bubbles)
 
 

@@ -30,7 +30,7 @@ CORES = {name: replace(CONFIGS[name], bank_words=128)
                                    frame_bytes=64, accumulator_depth=64, program_words=1024,
                                    window=True, window_width=16, cluster_rows=5,
                                    cluster_columns=2, multiplier_stages=2),
-    "shallow": Config(**_SMALL, **SHALLOW),
+    "shallow": Config(**_SMALL | {"post_lanes": 1}, **SHALLOW),
     "icebreaker": replace(ICEBREAKER.config, bank_words=128),
 }
 #: Kinds of layers that need ``residual``.

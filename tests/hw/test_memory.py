@@ -16,7 +16,7 @@ CONFIGS = {
     "dual": Config(rows=5, columns=3, post_lanes=3, banks=3, bank_words=64, frame_bytes=64),
     "single": Config(rows=4, columns=2, post_lanes=1, banks=2, bank_words=64, frame_bytes=64,
                      bank_ports="single", alignment=2),
-    "shallow": Config(rows=5, columns=4, post_lanes=2, banks=3, bank_words=64, frame_bytes=64,
+    "shallow": Config(rows=5, columns=4, post_lanes=1, banks=3, bank_words=64, frame_bytes=64,
                       **SHALLOW),
     "shallow single": Config(rows=4, columns=2, post_lanes=1, banks=2, bank_words=64,
                              frame_bytes=64, bank_ports="single", alignment=2, **SHALLOW),

@@ -11,7 +11,7 @@ from systolith.sw.nests import LoadNest, Loop, PostNest
 from systolith.sw.program_view import NestView, decode
 from tests.hw.shallow import SHALLOW
 
-CONFIG = Config(**SHALLOW)
+CONFIG = Config(post_lanes=1, **SHALLOW)
 POST = MemoryNest(CONFIG, Engine.POST, base="WRITE_BASE", jump="WRITE_JUMP", levels=POST_LOOPS,
                   width=CONFIG.address_bits)
 LOAD = MemoryNest(CONFIG, Engine.LOAD, base="BASE", jump="JUMP", levels=LOAD_LOOPS,

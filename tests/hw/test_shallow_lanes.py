@@ -1,20 +1,14 @@
-"""ShallowLanes against numerics: every kind of tie and saturation, and the maximum."""
-
-from dataclasses import dataclass
-from types import SimpleNamespace
+"""ShallowLanes and SerialProduct against numerics: every kind of tie and saturation."""
 
 import numpy as np
 import pytest
-from amaranth.hdl import Cat, Fragment, Signal, signed
-from amaranth.lib.memory import Memory
 from amaranth.sim import Simulator
 
 from systolith.hw.config import Config
-from systolith.hw.latency import post_latency
-from systolith.hw.multiplier import delayed
+from systolith.hw.latency import PRODUCT_CYCLES, STEP_CYCLES, post_latency
+from systolith.hw.serial_product import PRODUCT_LOST, SerialProduct
 from systolith.hw.shallow_lanes import ShallowLanes
 from systolith.sw import numerics
-from tests.hw.primitives import GOWIN, ICE40, gowin_mult, sb_mac16, wrong_jobs
 from tests.hw.shallow import SHALLOW
 from tests.hw.test_requantize import cases
 
@@ -22,8 +16,22 @@ from tests.hw.test_requantize import cases
 CLAMPS = [(0, -1, 1), (1, -1, 1), (-1, -1, 1), (0.5, 0.25, 0.75), (-0.25, -1, 0)]
 
 
-def config(bits):
-    return Config(rows=2, columns=2, post_lanes=1, operand_bits=bits, frame_bytes=64, **SHALLOW)
+def config(bits, sums=32):
+    return Config(rows=4, columns=4, post_lanes=1, operand_bits=bits, frame_bytes=64,
+                  accumulator_bits=sums, **SHALLOW)
+
+
+def allowed():
+    """Yield the cases this lane takes: normalised factors, shifts as the compiler admits them."""
+    rng = np.random.default_rng(8)
+    for x, multiplier, left, right in cases():
+        if multiplier < 1 << 30:
+            multiplier = int(rng.integers(1 << 30, 1 << 31))
+        yield max(x, 1 - (1 << 31)), multiplier, left, min(right, 16 + left)
+    for left in range(1, 16):                    # ties of the second rounding alone
+        for right in range(1, 17):
+            yield from ((sign * (odd << right >> 1), 1 << 30, left, left + right - 1)
+                        for sign in (1, -1) for odd in (1, 3))
 
 
 def answer(case, zero, low, high):
@@ -37,27 +45,66 @@ def clamp(bits, parts):
     return tuple(min(int(part * unit), unit - 1) for part in parts)
 
 
+def rescale(ctx, dut, bias, multiplier, left, right):
+    """Give the lane a channel's parameters."""
+    fields = {"less": bias - 1, "factor": multiplier, "left": left,
+              "shift": right - left + PRODUCT_LOST, "twice": right != 0}
+    for name, value in fields.items():
+        ctx.set(getattr(dut.parameters, name), value)
+
+
+def simulate(dut, bench):
+    sim = Simulator(dut)
+    sim.add_clock(1e-6)
+    sim.add_testbench(bench)
+    sim.run()
+
+
+@pytest.mark.parametrize("bits", [20, 24, 32])
+def test_products(bits):
+    """All sizes and both signs; 0 counts as negative."""
+    dut = SerialProduct(bits)
+    rng = np.random.default_rng(bits)
+    top = (1 << bits - 1) - 1
+    sums = [0, 1, -1, top, -top] + [int(rng.integers(-(1 << k), 1 << k)) for k in range(bits - 1)]
+    factors = [(1 << 31) - 1, 1, 1 << 30] + [int(f) for f in rng.integers(1, 1 << 31, 3)]
+
+    async def bench(ctx):
+        for x in sums:
+            for factor in factors:
+                ctx.set(dut.less, x - 1)
+                ctx.set(dut.factor, factor)
+                ctx.set(dut.start, 1)
+                await ctx.tick()
+                ctx.set(dut.start, 0)
+                await ctx.tick().repeat(PRODUCT_CYCLES - 1)
+                product = x * factor >> PRODUCT_LOST
+                assert ctx.get(dut.negative) == (x <= 0)
+                assert ctx.get(dut.size) == (~product if x <= 0 else product), (x, factor)
+
+    simulate(dut, bench)
+
+
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("parts", CLAMPS, ids=str)
 def test_equals_numerics(bits, parts):
-    """The bias takes what an accumulator does not: sum and bias are a random split."""
+    """Sum and bias are a random split."""
     c = config(bits)
     dut = ShallowLanes(c)
     zero, low, high = clamp(bits, parts)
-    inputs = list(cases())[CLAMPS.index(parts)::len(CLAMPS)]
+    inputs = list(allowed())[CLAMPS.index(parts)::len(CLAMPS)]
     latency = post_latency(c)
 
     async def bench(ctx):
         ctx.set(dut.zero, zero)
         ctx.set(dut.low, low)
         ctx.set(dut.high, high)
+        ctx.set(dut.column, 1)
         for case in inputs:                      # parameters are static while a step passes
-            x, multiplier, left, right = case
-            for name, value in (("bias", x // 3), ("multiplier", multiplier), ("left", left),
-                                ("right", right)):
-                ctx.set(getattr(dut.parameters[1], name), value)
+            x, *scale = case
+            rescale(ctx, dut, x // 3, *scale)
             ctx.set(dut.drained[1], x - x // 3)
-            for name in ("start", "first", "last", "step"):
+            for name in ("start", "first", "last"):
                 ctx.set(getattr(dut, name), 1)
             await ctx.tick()
             ctx.set(dut.start, 0)
@@ -67,106 +114,38 @@ def test_equals_numerics(bits, parts):
             assert ctx.get(dut.data[0]) == answer(case, zero, low, high), case
             await ctx.tick()
 
-    sim = Simulator(dut)
-    sim.add_clock(1e-6)
-    sim.add_testbench(bench)
-    sim.run()
+    simulate(dut, bench)
 
 
-def test_a_step_every_cycle():
-    """Both columns in turn, each with its own parameters; windows of random length."""
-    c = config(8)
+def test_steps_as_close_as_can_be():
+    """Windows of random length."""
+    c = config(8, sums=24)
     dut = ShallowLanes(c)
     rng = np.random.default_rng(1)
-    windows = [int(rng.integers(1, 5)) for _ in range(40)]
-    sums = [[int(x) for x in rng.integers(-3000, 3000, n)] for n in windows]
-    scales = [(5, 1 << 30, 0, 3), (-7, 3 << 29, 1, 5)]
-    steps = [(k % 2, x, i == 0, i == len(window) - 1)
-             for k, window in enumerate(sums) for i, x in enumerate(window)]
-    expected = [max(answer((x + scales[k % 2][0], *scales[k % 2][1:]), 0, -128, 127)
-                    for x in window) for k, window in enumerate(sums)]
+    windows = [[int(x) for x in rng.integers(-3000, 3000, rng.integers(1, 5))] for _ in range(40)]
+    scale = (-7, 3 << 29, 1, 5)
+    steps = [(x, i == 0, i == len(window) - 1) for window in windows for i, x in enumerate(window)]
+    expected = [max(answer((x + scale[0], *scale[1:]), 0, -128, 127) for x in window)
+                for window in windows]
     got = []
 
     async def bench(ctx):
         ctx.set(dut.low, -128)
         ctx.set(dut.high, 127)
-        for column, values in enumerate(scales):
-            for name, value in zip(("bias", "multiplier", "left", "right"), values, strict=True):
-                ctx.set(getattr(dut.parameters[column], name), value)
-        for cycle in range(len(steps) + post_latency(c) + 1):
-            running = cycle < len(steps)
-            ctx.set(dut.start, running)
-            if running:
-                column, _, first, last = steps[cycle]
-                ctx.set(dut.step, column)
+        rescale(ctx, dut, *scale)
+        for cycle in range(STEP_CYCLES * len(steps) + post_latency(c) + 1):
+            number, wait = divmod(cycle, STEP_CYCLES)
+            starts = not wait and number < len(steps)
+            ctx.set(dut.start, starts)
+            if starts:
+                _, first, last = steps[number]
                 ctx.set(dut.first, first)
                 ctx.set(dut.last, last)
-            if 0 < cycle <= len(steps):          # one cycle after its address
-                column, x, _, _ = steps[cycle - 1]
-                ctx.set(dut.drained[column], x)
+            before = (cycle - 1) // STEP_CYCLES  # a cycle after its address
+            ctx.set(dut.drained[0], steps[min(max(before, 0), len(steps) - 1)][0])
             if ctx.get(dut.valid):
                 got.append(ctx.get(dut.data[0]))
             await ctx.tick()
 
-    sim = Simulator(dut)
-    sim.add_clock(1e-6)
-    sim.add_testbench(bench)
-    sim.run()
+    simulate(dut, bench)
     assert got == expected
-
-
-@dataclass(frozen=True)
-class Job:
-    """A lane made of a family's primitives, against numerics."""
-
-    name: str
-    platform: SimpleNamespace
-    bits: int
-    #: Case with a wrong answer, so that the test can tell.
-    mistake: int | None = None
-
-    def build(self, m, count, finished):
-        """Give it a case a cycle; return a bit that stays set once an answer is wrong."""
-        dut = ShallowLanes(config(self.bits))
-        zero, low, high = clamp(self.bits, CLAMPS[1])
-        m.submodules[self.name] = Fragment.get(dut, self.platform)
-        words = [self._pack(case, answer(case, zero, low, high) ^ (i == self.mistake))
-                 for i, case in enumerate(SAMPLE)]
-        m.submodules[f"{self.name}_cases"] = memory = Memory(
-            shape=72 + self.bits, depth=len(words), init=words)
-        port = memory.read_port(domain="comb")
-        scale, result = dut.parameters[0], Signal(signed(self.bits))
-        x, multiplier, left, right = Signal(32), Signal(31), Signal(4), Signal(5)
-        m.d.comb += [
-            port.addr.eq(count), Cat(x, multiplier, left, right, result).eq(port.data),
-            dut.start.eq(1), dut.first.eq(1), dut.last.eq(1), dut.zero.eq(zero), dut.low.eq(low),
-            dut.high.eq(high), dut.drained[0].eq(delayed(m, x, 1, f"{self.name}_x")),
-            scale.multiplier.eq(delayed(m, multiplier, 2, f"{self.name}_multiplier")),
-            scale.left.eq(delayed(m, left, 2, f"{self.name}_left")),
-            scale.right.eq(delayed(m, right, 2, f"{self.name}_right")),
-        ]
-        latency = post_latency(dut.config)
-        result = delayed(m, result, latency, f"{self.name}_result")
-        wrong = Signal(name=f"{self.name}_wrong")
-        with m.If((count >= latency) & ~finished & (dut.data[0] != result)):
-            m.d.sync += wrong.eq(1)
-        return wrong
-
-    def _pack(self, case, result):
-        x, multiplier, left, right = case
-        low = x & 0xFFFFFFFF | multiplier << 32 | left << 63 | right << 67
-        return low | (result & (1 << self.bits) - 1) << 72
-
-
-#: Some of the cases, of every kind and both signs.
-SAMPLE = list(cases())[::7]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("platform", "model", "bits"), [
-    (ICE40, sb_mac16, 8), (ICE40, sb_mac16, 16), (GOWIN, lambda: gowin_mult(18), 8)],
-    ids=["ice40-8", "ice40-16", "gowin-8"])
-def test_primitives(platform, model, bits):
-    jobs = [Job("right", platform, bits), Job("mistaken", platform, bits, mistake=len(SAMPLE) - 1)]
-    cycles = len(SAMPLE) + post_latency(config(bits))
-    assert wrong_jobs(jobs, model(), cycles) == ["mistaken"]

@@ -24,9 +24,10 @@ CORES = {
                     accumulator_bits=20, fifo_depth=8, **_SMALL),
     "odd": Config(rows=5, columns=3, post_lanes=1, prefetch_descriptors=False, **_SMALL),
     "window": Config(rows=9, columns=3, post_lanes=3, window=True, window_width=8, **_SMALL),
-    "shallow": Config(rows=5, columns=4, post_lanes=2, **SHALLOW, **_SMALL),
-    "shallow steps": Config(rows=4, columns=2, post_lanes=1, bank_ports="single", alignment=2,
-                            accumulator_bits=20, fifo_depth=8, **SHALLOW, **_SMALL),
+    "shallow": Config(rows=5, columns=4, post_lanes=1, **SHALLOW, **_SMALL),
+    "shallow single": Config(rows=4, columns=4, post_lanes=1, bank_ports="single", alignment=2,
+                             accumulator_bits=20, **SHALLOW, **_SMALL),
+    "shallow wide": Config(rows=4, columns=2, post_lanes=1, operand_bits=16, **SHALLOW, **_SMALL),
     "wide operands": Config(rows=4, columns=2, post_lanes=2, operand_bits=16, **_SMALL),
 }
 #: Groups of one nest, at most.
@@ -44,7 +45,7 @@ class RandomProgram:
         self.quarter = config.memory_elements // 4
         half = 1 << config.operand_bits - 1
         self.memory = rng.integers(-half, half, config.memory_elements)
-        for group in range(GROUPS):
+        for group in range(GROUPS * config.columns // config.drain_columns):
             elements = self._parameters()
             at = 2 * self.quarter + group * len(elements)
             self.memory[at:at + len(elements)] = elements
@@ -68,7 +69,7 @@ class RandomProgram:
 
     def _parameters(self) -> np.ndarray:
         """Return the elements of one group's parameters, laid out as the architecture says."""
-        c, columns = self.config, self.config.columns
+        c, columns = self.config, self.config.drain_columns
         shifts = self.rng.integers(5, 16, columns) | self.rng.integers(0, 3, columns) << 6
         fields = (self.rng.integers(-4000, 4000, columns).astype("<i4"),
                   self.rng.integers(0, 1 << 31, columns).astype("<u4"), shifts.astype("<u2"))
@@ -141,10 +142,12 @@ class RandomProgram:
         if c.post_steps > 1:
             loops.append(Loop(c.post_steps, c.post_lanes, residual=c.post_lanes))
         loops.append(Loop(pixels // pool, c.columns, acc=pool, residual=c.columns))
+        apart = [Loop(c.columns // c.drain_columns, 1)] if c.drain_columns != c.columns else []
         self.nests.append(PostNest(
             base=self._place(1 - half), acc_base=acc_base, group_level=len(loops),
-            loops=[*loops, Loop(groups, pixels // pool * c.columns, residual=self._stride(9))],
-            pool_level=pool_level, add=add, valid=1 + self._below(c.columns),
+            loops=[*loops, *apart,
+                   Loop(groups, pixels // pool * c.columns, residual=self._stride(9))],
+            pool_level=pool_level, add=add, valid=1 + self._below(c.drain_columns),
             params=None if self.posts and not self._below(3) else 2 * self.quarter,
             zero_point=self._below(20) - 10, low=-100, high=110))
         self.posts += 1
@@ -158,10 +161,15 @@ class RandomProgram:
                            sum_zero_point=self._below(20) - 10, low=-120, high=121)
 
     def _fill(self, half: int) -> None:
+        c, base = self.config, self._place(1 - half)
+        if c.shallow:                            # fills powers of two, aligned
+            valid = 1 << self._below(c.lane_bits + 1)
+            base -= base % valid
+        else:
+            valid = 1 + self._below(c.post_lanes)
         self.nests.append(PostNest(
-            base=self._place(1 - half), fill=True, zero_point=33,
-            loops=[Loop(1 + self._below(4), 8), Loop(1 + self._below(3), 40)],
-            valid=1 + self._below(self.config.post_lanes)))
+            base=base, fill=True, zero_point=33,
+            loops=[Loop(1 + self._below(4), 8), Loop(1 + self._below(3), 40)], valid=valid))
         self.posts += 1
 
 

@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+from systolith.boards.icebreaker import ICEBREAKER
 from systolith.hw import isa
 from systolith.hw.config import Config
 from systolith.hw.isa import ENGINE_REGISTERS, Engine, GoHeader, Op, Relocate, SetHeader
@@ -153,3 +154,12 @@ def test_program_too_long():
                + " holds 64; use a smaller network or more program_words")
     with pytest.raises(CapacityError, match=message):
         assemble([*nests, nests[0]], config)
+
+
+@pytest.mark.parametrize("nest", [LoadNest(base=0, loops=[], token=Token(Engine.POST, 1)),
+                                  StreamNest(base=0, loops=[], pass_level=0, group_level=0,
+                                             token=Token(Engine.LOAD, 1))])
+def test_shallow_engines_wait_for_post_alone(nest):
+    assemble([nest], CONFIG)
+    with pytest.raises(ValueError, match=f"{nest.engine.name} cannot wait for "):
+        assemble([nest], ICEBREAKER.config)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from systolith.boards.icebreaker import ICEBREAKER
 from systolith.hw.config import Config
 from systolith.sw.compiler import compile_graph
 from systolith.sw.errors import CapacityError
@@ -261,7 +262,7 @@ def plan_of(weights, bias=0, left=0):
 
 def refused(plan, config):
     try:
-        plan.check(config, "conv1")
+        plan.checked(config, "conv1")
     except CapacityError:
         return True
     return False
@@ -283,7 +284,7 @@ def test_last_sum_that_fits():
     with pytest.raises(CapacityError, match=re.escape(
             "conv1: a sum of its 32 products can reach 524288, beyond accumulators of 20 bits; "
             "split the layer or use wider accumulators")):
-        plan_of([-128] * 32).check(NARROW, "conv1")
+        plan_of([-128] * 32).checked(NARROW, "conv1")
 
 
 @pytest.mark.parametrize("left", [0, 1, 7, 15])
@@ -294,7 +295,7 @@ def test_requantiser_holds_every_sum(left, sign):
     bias = sign * ((1 << 31 - left) - reach)
     with pytest.raises(CapacityError, match="conv1: output channel 6 can reach 2147483648 before "
                                             "rescaling, beyond 32 bits; its scales differ"):
-        plan_of([-1, 0, 0, 0], bias, left).check(WIDE, "conv1")
+        plan_of([-1, 0, 0, 0], bias, left).checked(WIDE, "conv1")
     assert not refused(plan_of([-1, 0, 0, 0], bias - sign, left), WIDE)
 
 
@@ -302,7 +303,7 @@ def test_columns_without_channel_do_not_count():
     """What lies beyond the last channel is never written."""
     plan = plan_of([1] * 4)
     plan.tiles[..., 1] = 1 << 20
-    plan.check(NARROW, "conv1")
+    plan.checked(NARROW, "conv1")
 
 
 def test_shared_tiles_count_for_every_group():
@@ -313,7 +314,7 @@ def test_shared_tiles_count_for_every_group():
     plan = replace(plan, groups=2, channels=4, channel=0,
                    parameters=Parameters(bias, ones << 30, 0 * ones, 0 * ones))
     with pytest.raises(CapacityError, match="output channel 3 can reach 2147483648"):
-        plan.check(WIDE, "conv1")
+        plan.checked(WIDE, "conv1")
 
 
 def test_compiler_refuses_by_name():
@@ -367,3 +368,37 @@ def test_part_at_a_channel_that_cannot_be_written():
     maps = [Map(tensors[name], Halo(), 4) for name in ("a", "b")]
     with pytest.raises(CapacityError, match="join: its part 1 begins at channel 3, .* even"):
         lower_step(Step(concat), maps, network, CONFIGS["steps"])
+
+
+def channel_of(multiplier, left, right):
+    """Return a plan for the icebreaker whose two channels are alike but for the second's scale."""
+    both = plan_of([9, -5, 0, 4] * 8)
+    tiles = np.zeros((1, 8, 4, 4), np.int64)
+    tiles[..., 0] = tiles[..., 1] = both.tiles[..., 0]
+    pair = np.array
+    return replace(both, tiles=tiles, channels=2, parameters=Parameters(
+        pair([3, 3]), pair([1 << 30, multiplier]), pair([0, left]), pair([8, right])))
+
+
+@pytest.mark.parametrize("scale", [(1 << 30, 0, 16), (1 << 30, 10, 26), (1 << 30, 9, 0)], ids=str)
+def test_scales_of_the_small_requantiser(scale):
+    plan = channel_of(*scale)
+    assert plan.checked(ICEBREAKER.config, "conv1") is plan
+
+
+@pytest.mark.parametrize("scale", [(0, 0, 0), (1 << 30, 0, 17), (1 << 30, 2, 31)], ids=str)
+def test_channels_that_are_always_zero(scale):
+    """The small requantiser does not take them, and does not have to."""
+    plan = channel_of(*scale).checked(ICEBREAKER.config, "conv1")
+    assert not plan.tiles[..., 1].any() and plan.tiles[..., 0].any()
+    assert plan.parameters.bias.tolist() == [3, 0]
+    assert plan.parameters.multiplier.tolist() == [1 << 30] * 2
+    assert plan.parameters.right.tolist() == [8, 0]
+
+
+def test_scale_too_small_for_the_small_requantiser():
+    plan = channel_of(1 << 30, 0, 17)
+    plan = replace(plan, parameters=replace(plan.parameters, bias=np.array([3, 1 << 22])))
+    with pytest.raises(CapacityError, match=r"output channel 7 is rescaled by less than a 2\*\*17"):
+        plan.checked(ICEBREAKER.config, "conv1")
+    assert plan.checked(WIDE, "conv1") is plan

@@ -190,3 +190,21 @@ def test_places_apart_are_given_up_for_room():
             check(plan, graph, steps, maps, sizes, config)
             fits += 1
     assert fits > 40
+
+
+def test_single_ports_keep_a_step_apart():
+    """A chain of steps: input, results and weights of a step in three places, of two banks."""
+    config = Config(rows=4, columns=4, post_lanes=1, banks=2, bank_words=2048, frame_bytes=64,
+                    bank_ports="single", alignment=2)
+    graph = random_graph(np.random.default_rng(3), layers=4, size=8, channels=4, kinds=("conv",))
+    steps = fuse(graph)
+    names = [steps[0].x, *(step.output for step in steps)]
+    maps = {name: Map(graph.tensors[name], Halo(), 4) for name in names}
+    plan = plan_memory(graph, steps, maps, [200] * len(steps), config,
+                       [{i} for i in range(len(steps))])
+    bank = config.bank_words * config.lanes
+    banks = [plan.maps[name].address // bank for name in names]
+    weights = [address // bank for address in plan.constants]
+    assert len(steps) > 2
+    for i in range(len(steps)):
+        assert banks[i] != banks[i + 1] and banks[i] != weights[i], (banks, weights)
