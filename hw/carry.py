@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Const, Instance, Module, Mux, Signal, signed
 
 from systolith.hw.family import family
 
-__all__ = ["CARRY_IN", "add", "add_all", "multiply_on_carries"]
+__all__ = ["CARRY_IN", "add", "add_all", "add_and_invert", "multiply_on_carries"]
 
 #: What a LUT of ECP5's CCU2C makes of its inputs a, b, c, d. The sum is its exclusive or with the
 #: carry; where it is 0, the next carry is what the lowest four bits make of a and b.
@@ -14,6 +14,9 @@ _GATED_SUBTRACT = 0x8788          # a & b, and ~c & d
 _NOTHING = 0x0000
 #: The LUT a chain begins with: nothing, and a & b as the carry, with c and d high.
 CARRY_IN = 0x0008
+
+#: iCE40's LUT: the exclusive or of its four inputs.
+_XOR = 0x6996
 
 
 def add(m: Module, platform, x, y, *, bits: int, name: str):
@@ -39,6 +42,29 @@ def add_all(m: Module, platform, terms: list, *, bits: int, name: str):
         terms = sums + terms[len(sums) * 2:]
         level += 1
     return terms[0]
+
+
+def add_and_invert(m: Module, platform, x, y, invert, *, bits: int, name: str):
+    """Return ``x + y`` cut to ``bits``, and inverted where ``invert`` is set.
+
+    On iCE40 a cell that adds a bit inverts it too: its LUT has an input besides those of the carry.
+    Synthesis does not see that and takes a cell more for every bit.
+    """
+    total = Signal(signed(bits), name=name)
+    if family(platform) != "ice40":
+        m.d.comb += total.eq((x + y) ^ invert.replicate(bits))
+        return total
+    (x, y), carry = (_operand(m, value, bits, name) for value in (x, y)), Const(0, 1)
+    for i in range(bits):
+        m.submodules[f"{name}_lut{i}"] = Instance(
+            "SB_LUT4", p_LUT_INIT=Const(_XOR, 16), i_I0=invert, i_I1=x[i], i_I2=y[i], i_I3=carry,
+            o_O=total[i])
+        if i < bits - 1:
+            after = Signal(name=f"{name}_carry{i}")
+            m.submodules[f"{name}_carry{i}"] = Instance(
+                "SB_CARRY", i_I0=x[i], i_I1=y[i], i_CI=carry, o_CO=after)
+            carry = after
+    return total
 
 
 def multiply_on_carries(m: Module, platform, a, b, stages: int, *, name: str):
@@ -99,6 +125,13 @@ def _later(m, value, name):
     later = Signal.like(value, name=name, reset_less=True)
     m.d.sync += later.eq(value)
     return later
+
+
+def _operand(m, value, bits, name):
+    """Return a signal of a value, extended by its own sign."""
+    operand = Signal(bits, name=f"{name}_operand")
+    m.d.comb += operand.eq(value)
+    return operand
 
 
 def _extended(value, bits):

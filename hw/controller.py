@@ -64,10 +64,10 @@ class Controller(wiring.Component):
         m = Module()
         host = self.host
         m.submodules.deframer = deframer = Deframer(self.crc_bits)
-        received = self._registered(m, "received", deframer.o, ReceivedByte)
+        m.submodules.received = received = StreamRegister(ReceivedByte)
         m.submodules.buffer = buffer = PacketBuffer(buffer_bytes(self.config.frame_bytes))
         m.submodules.endpoint = endpoint = Endpoint()
-        responses = self._registered(m, "responses", endpoint.o, PacketByte)
+        m.submodules.responses = responses = StreamRegister(PacketByte)
         m.submodules.framer = framer = Framer(self.crc_bits)
         m.submodules.admission = admission = Admission(self.config)
         m.submodules.dma = dma = Dma(self.config)
@@ -77,9 +77,11 @@ class Controller(wiring.Component):
 
         # Bytes to requests and back.
         connect(m, flipped(self.rx), deframer.i)
-        connect(m, received, buffer.i)
+        connect(m, deframer.o, received.i)
+        connect(m, received.o, buffer.i)
         connect(m, buffer.o, endpoint.i)
-        connect(m, responses, framer.i)
+        connect(m, endpoint.o, responses.i)
+        connect(m, responses.o, framer.i)
         connect(m, framer.o, flipped(self.tx))
         m.d.comb += [
             admission.request.eq(endpoint.transfer.request),
@@ -123,11 +125,3 @@ class Controller(wiring.Component):
             self.indicators.activity.eq(self.rx.valid | self.tx.valid),
         ]
         return m
-
-    def _registered(self, m, name, source, shape):
-        """Return a stream a cycle later, or as it is where the clock is slow."""
-        if self.config.shallow:
-            return source
-        m.submodules[name] = register = StreamRegister(shape)
-        connect(m, source, register.i)
-        return register.o

@@ -8,14 +8,15 @@ from systolith.hw.config import Config
 __all__ = [
     "ACCUMULATE_CYCLES", "AHEAD", "ALIGNED_LATENCY", "BANK_LATENCY", "CLAIM_LATENCY",
     "DRAIN_LATENCY", "EXPONENTIAL_LATENCY", "FETCH_LATENCY", "FLUSH_CYCLES", "GRANT_LATENCY",
-    "OFFSET_AGE", "PLACE_LEAD", "POST_LATENCY", "PRODUCT_CYCLES", "PRODUCT_PASSES",
-    "RANDOM_LATENCY", "RECIPROCAL_CYCLES", "REQUANTIZE_LATENCY", "RESIDUAL_CYCLES",
-    "RESIDUAL_LATENCY", "RESULT_AGE", "RESULT_INPUT", "RESULT_WAIT", "ROUNDING_LATENCY",
-    "SCALED_LATENCY", "SETTLE_CYCLES", "SHARED_REQUEST", "STEP_CYCLES", "SUM_INPUT",
-    "TOTAL_WAIT", "TRAINING_LATENCY", "VECTOR_LATENCY", "WIDE_STAGES", "WINDOW_LATENCY",
-    "WRITE_LATENCY", "accumulate_cycles", "array_latency", "claim_latency", "claimable_word",
-    "drain_latency", "fill_latency", "load_cycle", "loss_latency", "part_delay", "post_latency",
-    "post_read_latency", "read_latency", "shared_cycles", "softmax_cycles", "take_latency",
+    "OFFSET_AGE", "PLACE_LEAD", "POST_LATENCY", "PRODUCT_BLOCKS", "PRODUCT_CYCLES",
+    "PRODUCT_PASSES", "RANDOM_LATENCY", "RECIPROCAL_CYCLES", "REQUANTIZE_LATENCY",
+    "RESIDUAL_CYCLES", "RESIDUAL_LATENCY", "RESULT_AGE", "RESULT_INPUT", "RESULT_WAIT",
+    "ROUNDING_LATENCY", "SCALED_LATENCY", "SETTLE_CYCLES", "SHARED_REQUEST", "STEP_CYCLES",
+    "SUM_INPUT", "TOTAL_WAIT", "TRAINING_LATENCY", "VECTOR_LATENCY", "WIDE_STAGES",
+    "WINDOW_LATENCY", "WRITE_LATENCY", "accumulate_cycles", "array_latency", "claim_latency",
+    "claimable_word", "drain_latency", "fill_latency", "load_cycle", "loss_latency",
+    "part_delay", "post_latency", "post_read_latency", "read_latency", "shared_cycles",
+    "softmax_cycles", "take_latency",
 ]
 
 #: From a grant to the banks' reading: the winner, its copies, the banks' registers.
@@ -53,15 +54,16 @@ WIDE_STAGES = 3
 #: Requantiser: left shift in two, product, three additions, rounding, right shift in two.
 REQUANTIZE_LATENCY = 2 + WIDE_STAGES + 3 + 1 + 2
 
-#: Serial product of shallow pipelines: times a partial sum goes through a block of rows.
-PRODUCT_PASSES = 4
+#: Serial product of shallow pipelines: blocks of rows. A partial sum goes through each twice.
+PRODUCT_BLOCKS = 3
+PRODUCT_PASSES = 2 * PRODUCT_BLOCKS
 #: From a sum to its product: the sum's own register, and the passes.
 PRODUCT_CYCLES = 1 + PRODUCT_PASSES
 #: Between the starts of two results.
 STEP_CYCLES = 2
-#: Between a channel's last step and the first read of the next one's parameters: what is on its
-#: way needs the old ones.
-SETTLE_CYCLES = 2
+#: Between a channel's last step and the first read of the next one's parameters, of which the
+#: factor is the second: what is on its way needs the old one until its last pass.
+SETTLE_CYCLES = PRODUCT_PASSES - 2
 
 #: A residual addition needs the requantiser four times: once for the sum of products, once for
 #: each operand, once for their sum. A result takes so many cycles then.

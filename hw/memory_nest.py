@@ -150,18 +150,24 @@ class MemoryNest(wiring.Component):
         """Keep what is known of every loop, and say which loop steps after this step."""
         single = Signal(self.levels, reset_less=True)
         fresh, at_last = Signal(self.levels, reset_less=True), Signal.like(single)
-        next_at_last = Signal(self.levels)
         none = Loop(self.word).last == 0
-        m.d.comb += [self.at_last.eq(at_last), next_level.eq(self.levels)]
+        m.d.comb += self.at_last.eq(at_last)
+        # both answers are there before it is known whether the loop that steps ends
+        answers = [(Signal.like(next_level, name=f"level{end}"), Signal(name=f"fresh{end}"))
+                   for end in range(2)]
+        for level, _ in answers:
+            m.d.comb += level.eq(self.levels)
         for i in reversed(range(self.levels)):
             with m.If(kinds["loop"] & (self.index == self.names.index(f"LOOP{i}"))):
                 m.d.sync += single[i].eq(none)
-            anew = self.start | (self.to_level > i)
-            steps = ~self.start & (self.to_level == i)
+            anew, here = self.start | (self.to_level > i), self.to_level == i
+            steps = ~self.start & here
             is_fresh = anew | (fresh[i] & ~steps)
-            m.d.comb += next_at_last[i].eq(
-                Mux(anew, single[i], Mux(self.to_level == i, ends, at_last[i])))
+            next_at_last = [Mux(anew, single[i], Mux(here, end, at_last[i])) for end in range(2)]
             with m.If(counting):
-                m.d.sync += [fresh[i].eq(is_fresh), at_last[i].eq(next_at_last[i])]
-            with m.If(~next_at_last[i]):
-                m.d.comb += [next_level.eq(i), next_fresh.eq(is_fresh)]
+                m.d.sync += [fresh[i].eq(is_fresh), at_last[i].eq(Mux(ends, *next_at_last[::-1]))]
+            for (level, loop_fresh), last in zip(answers, next_at_last, strict=True):
+                with m.If(~last):
+                    m.d.comb += [level.eq(i), loop_fresh.eq(is_fresh)]
+        m.d.comb += Cat(next_level, next_fresh).eq(
+            Mux(ends, *(Cat(level, loop_fresh) for level, loop_fresh in reversed(answers))))

@@ -4,14 +4,15 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from systolith.hw.latency import PRODUCT_PASSES
+from systolith.hw.carry import add_and_invert
+from systolith.hw.latency import PRODUCT_BLOCKS, PRODUCT_PASSES
 
 __all__ = ["PRODUCT_LOST", "SerialProduct"]
 
 #: Lowest bits of a product that nobody asks for.
 PRODUCT_LOST = 15
-#: Bits of the factor, and of a partial sum: with a carry and a sign.
-_FACTOR, _WIDTH = 31, 33
+#: Bits of the factor, and of a partial sum between two rows.
+_FACTOR, _PARTIAL = 31, 32
 
 
 class SerialProduct(wiring.Component):
@@ -23,13 +24,13 @@ class SerialProduct(wiring.Component):
 
     and every digit takes one adder and no multiplexer: ``p - factor`` is ``~(~p + factor)``, and a
     logic cell that adds can invert its sum too. A partial sum goes through the digits from the
-    lowest up and loses its lowest bit at each, which nothing behind it changes. Two blocks of rows
+    lowest up and loses its lowest bit at each, which nothing behind it changes. Blocks of rows
     follow one another; a partial sum goes through each twice.
 
     Parameters
     ----------
     bits : :class:`int`
-        Bits of ``less``, a multiple of ``PRODUCT_PASSES``.
+        Bits of ``less``; rounded up to a multiple of the passes.
 
     Members
     -------
@@ -45,54 +46,70 @@ class SerialProduct(wiring.Component):
     """
 
     def __init__(self, bits: int):
-        self.bits = bits
-        super().__init__({"start": In(1), "less": In(signed(bits)), "factor": In(_FACTOR),
+        self.rows = -(-bits // PRODUCT_PASSES)
+        self.bits = self.rows * PRODUCT_PASSES
+        super().__init__({"start": In(1), "less": In(signed(self.bits)), "factor": In(_FACTOR),
                           "negative": Out(1),
-                          "size": Out(signed(_FACTOR + bits - PRODUCT_LOST))})
+                          "size": Out(signed(_FACTOR + self.bits - PRODUCT_LOST))})
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        rows = self.bits // PRODUCT_PASSES
-        less, early, late = Signal(self.bits, reset_less=True), Signal(), Signal(2)
+        less, turn = Signal(self.bits, reset_less=True), Signal(PRODUCT_PASSES)
         with m.If(self.start):
             m.d.sync += less.eq(self.less)
-        m.d.sync += [early.eq(self.start), late.eq(Cat(early, late))]
+        m.d.sync += turn.eq(Cat(self.start, turn))
         # a digit is minus one where ``minus`` is set. Where it differs from the next one the sum
         # is inverted; behind the last one it stays as it is
         minus = Cat(~less[:-1], less[-1])
-        turns = Cat(minus[:-1] ^ minus[1:], Const(0, 1))
-
-        half = Signal(signed(_WIDTH - 1), reset_less=True)
-        begin = Cat(self.factor, Const(0, 1)) ^ minus[0].replicate(_WIDTH - 1)
-        m.d.sync += half.eq(self._block(m, "first", Mux(early, begin.as_signed(), half),
-                                        Mux(early, turns[:rows], turns[rows:2 * rows]))[0])
-
-        # the second block's digits are kept while the first one goes on, and how the bit that a
-        # row loses relates to the sign
-        kept = Signal(2 * rows, reset_less=True)
-        against, negative = Signal(2 * rows, reset_less=True), Signal(reset_less=True)
-        with m.If(late[0]):
-            m.d.sync += [kept.eq(turns[2 * rows:]), negative.eq(less[-1]),
-                         against.eq(minus[2 * rows:] ^ less[-1].replicate(2 * rows))]
-        upper = Signal(signed(_WIDTH - 1), reset_less=True)
-        value, lost = self._block(m, "second", Mux(late[1], half, upper),
-                                  Mux(late[1], kept[:rows], kept[rows:]))
-        lower, before = Signal(rows, reset_less=True), Signal(rows, reset_less=True)
-        m.d.sync += [
-            upper.eq(value), self.negative.eq(negative), before.eq(lower),
-            lower.eq(lost ^ Mux(late[1], against[:rows], against[rows:])),
-        ]
-        # row i has lost bit i - 1
-        wanted = self.bits - 1 - PRODUCT_LOST
-        m.d.comb += self.size.eq(Cat(Cat(before, lower)[2 * rows - wanted:], upper))
+        turns, negative = Cat(minus[:-1] ^ minus[1:], Const(0, 1)), less[-1]
+        value = (Cat(self.factor, Const(0, 1)) ^ minus[0].replicate(_PARTIAL)).as_signed()
+        lost = []
+        for block in range(PRODUCT_BLOCKS):
+            entering, leaving = turn[2 * block], turn[2 * block + 1]
+            partial = Signal(signed(_PARTIAL), name=f"partial{block}", reset_less=True)
+            after, bits = self._rows(
+                m, platform, f"block{block}", Mux(entering, value, partial),
+                Mux(entering, turns[:self.rows], turns[self.rows:2 * self.rows]))
+            m.d.sync += partial.eq(after)
+            lost += self._lost(m, block, bits, turns, entering)
+            value = partial
+            if block < PRODUCT_BLOCKS - 1:       # kept while the next ones go through this block
+                kept = Signal(len(turns) - 2 * self.rows + 1, name=f"kept{block}", reset_less=True)
+                with m.If(leaving):
+                    m.d.sync += kept.eq(Cat(turns[2 * self.rows:], negative))
+                turns, negative = kept[:-1], kept[-1]
+        m.d.sync += self.negative.eq(negative)
+        m.d.comb += self.size.eq(Cat(*lost, value))
         return m
 
-    def _block(self, m, name, value, turns):
+    def _rows(self, m, platform, name, value, turns):
         """Send a partial sum through some rows; return it and the bits it has lost."""
         lost = []
         for i, turn in enumerate(turns):
-            total = Signal(signed(_WIDTH), name=f"{name}_total{i}")
-            m.d.comb += total.eq(value + self.factor)
+            total = add_and_invert(m, platform, value, self.factor, turn, bits=_PARTIAL + 1,
+                                   name=f"{name}_row{i}")
             lost.append(total[0])
-            value = (total[1:] ^ turn.replicate(_WIDTH - 1)).as_signed()
-        return value, Cat(lost)
+            value = total[1:].as_signed()
+        return value, lost
+
+    def _lost(self, m, block, bits, turns, entering):
+        """Return the bits lost in a block that are part of the size, when that is there.
+
+        A bit is right, or inverted with the whole, if the rows behind its own invert the sum an
+        even number of times.
+        """
+        wanted = []
+        after = [turns[i + 1:].xor() for i in range(2 * self.rows)]
+        for i, bit in enumerate(bits):
+            # row n has lost bit n - 1
+            passes = [p for p in range(2)
+                      if (2 * block + p) * self.rows + i > PRODUCT_LOST]
+            if not passes:
+                continue
+            odd = Mux(entering, after[i], after[self.rows + i]) if 0 in passes else after[
+                self.rows + i]
+            later = Signal(2 * (PRODUCT_BLOCKS - block) - min(passes), name=f"lost{block}_{i}",
+                           reset_less=True)
+            m.d.sync += later.eq(Cat(bit ^ odd, later))
+            wanted += [((p, i), later[2 * (PRODUCT_BLOCKS - block) - 1 - p]) for p in passes]
+        return [bit for _, bit in sorted(wanted, key=lambda item: item[0])]

@@ -67,27 +67,26 @@ class ShallowPost(wiring.Component):
         return m
 
     def _parameters(self, m, d, walker):
-        """Read a channel's words while asked to; return that, and that the last is granted."""
+        """Read a channel's words from the next cycle on; return what begins and what ends it."""
         c, lanes, port = self.config, self.lanes, self.memory
         fetch, last = Signal(), Signal()
         address = Signal(c.word_address_bits)
-        taken = Signal(3, init=1)                # which word is next; all are taken: none
-        coming = Signal(3)
+        asked, coming = Signal(3), Signal(3)     # which of the words, if any
         word = port.data.as_value()
         m.d.comb += [
-            port.valid.eq(fetch & taken.any()), port.address.eq(address << c.lane_bits),
+            port.valid.eq(asked.any()), port.address.eq(address << c.lane_bits),
             port.need.eq(banks_needed(c, port.address, vector=False)),
-            last.eq(port.grant & taken[2]),
+            last.eq(port.grant & asked[2]),
         ]
-        m.d.sync += coming.eq(Mux(port.valid & port.grant, taken, 0))
+        m.d.sync += coming.eq(Mux(port.grant, asked, 0))
         with m.If(walker.start):
             m.d.sync += address.eq(d.view("PARAM_BASE").address[c.lane_bits:])
-        with m.Elif(port.valid & port.grant):
-            m.d.sync += address.eq(address + 1)
-        with m.If(~fetch):
-            m.d.sync += taken.eq(1)
         with m.Elif(port.grant):
-            m.d.sync += taken.eq(taken << 1)
+            m.d.sync += address.eq(address + 1)
+        with m.If(fetch):
+            m.d.sync += asked.eq(1)
+        with m.Elif(port.grant):
+            m.d.sync += asked.eq(asked << 1)
         kept = Signal(lanes.parameters.shape(), reset_less=True)
         values = ({"less": word[:c.accumulator_bits] - 1}, {"factor": word[:31]},
                   ShallowParameters.of_shifts(word))
@@ -137,11 +136,11 @@ class ShallowPost(wiring.Component):
             with m.State("GROUP"):
                 with m.If(settling == 0):
                     with m.If(control.reload & ~control.fill):
+                        m.d.comb += fetch.eq(1)
                         m.next = "FETCH"
                     with m.Elif(there):
                         m.next = "RUN"
             with m.State("FETCH"):
-                m.d.comb += fetch.eq(1)
                 with m.If(last):
                     m.next = "WAIT"
                     with m.If(there):

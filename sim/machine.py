@@ -210,9 +210,13 @@ class MachineJob:
                 self.parameters = self._read_parameters(params)
                 params += self.config.param_words * self.config.lanes
             part = slice(begin, end)
-            self._group(nest, control, sums[..., first:], accumulators[part], steps[part],
+            self._group(nest, control, self._sums(sums, first), accumulators[part], steps[part],
                         windows[part], addresses[part], residuals[part], end == len(addresses))
         return True
+
+    def _sums(self, group, first):
+        """Return a group's sums from a column on."""
+        return group[..., first:]
 
     def _steps(self, control, step) -> np.ndarray:
         """Return the slice of the columns each iteration takes."""

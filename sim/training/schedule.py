@@ -232,10 +232,14 @@ class Schedule(MachineJob):
 
     # -- POST --------------------------------------------------------------------------------
 
-    def _group(self, nest, control, accumulators, steps, windows, addresses, residuals, last):
+    def _sums(self, group, first):
+        return group
+
+    def _group(self, nest, control, sums, accumulators, steps, windows, addresses, residuals,
+               last):
         c, form = self.config, nest["ROUNDING"]
-        passes, sums = self.groups.popleft()
-        if not sums[accumulators].all():
+        passes, written = sums
+        if not written[accumulators].all():
             raise IllegalInstruction("a result is made of a sum that nothing was written to")
         columns = min(control["valid"], c.columns) if last else c.columns
         reads = control["residual"] or form["comparing"]

