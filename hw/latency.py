@@ -55,7 +55,7 @@ WIDE_STAGES = 3
 REQUANTIZE_LATENCY = 2 + WIDE_STAGES + 3 + 1 + 2
 
 #: Serial product of shallow pipelines: blocks of rows. A partial sum goes through each twice.
-PRODUCT_BLOCKS = 3
+PRODUCT_BLOCKS = 4
 PRODUCT_PASSES = 2 * PRODUCT_BLOCKS
 #: From a sum to its product: the sum's own register, and the passes.
 PRODUCT_CYCLES = 1 + PRODUCT_PASSES
