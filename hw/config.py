@@ -161,8 +161,8 @@ class Config:
                          f"has no pipeline for {name}: set {name} = False")
             _require(not self.prefetch_descriptors, "pipelining 'shallow' keeps the running nest's "
                      "loops in one memory: set prefetch_descriptors = False")
-            _require(self.accumulator_bits % 4 == 0, "pipelining 'shallow' multiplies a sum in "
-                     f"four parts: accumulator_bits must be 20, 24, 28 or 32, not "
+            _require(self.accumulator_bits % 8 == 0, "pipelining 'shallow' multiplies a sum in "
+                     "eight passes: accumulator_bits must be 24 or 32, not "
                      f"{self.accumulator_bits}")
 
     def _check_memory(self) -> None:

@@ -30,7 +30,7 @@ class SerialProduct(wiring.Component):
     Parameters
     ----------
     bits : :class:`int`
-        Bits of ``less``; rounded up to a multiple of the passes.
+        Bits of ``less``, a multiple of ``PRODUCT_PASSES``.
 
     Members
     -------
@@ -46,11 +46,10 @@ class SerialProduct(wiring.Component):
     """
 
     def __init__(self, bits: int):
-        self.rows = -(-bits // PRODUCT_PASSES)
-        self.bits = self.rows * PRODUCT_PASSES
-        super().__init__({"start": In(1), "less": In(signed(self.bits)), "factor": In(_FACTOR),
+        self.bits, self.rows = bits, bits // PRODUCT_PASSES
+        super().__init__({"start": In(1), "less": In(signed(bits)), "factor": In(_FACTOR),
                           "negative": Out(1),
-                          "size": Out(signed(_FACTOR + self.bits - PRODUCT_LOST))})
+                          "size": Out(signed(_FACTOR + bits - PRODUCT_LOST))})
 
     def elaborate(self, platform) -> Module:
         m = Module()
@@ -98,18 +97,14 @@ class SerialProduct(wiring.Component):
         A bit is right, or inverted with the whole, if the rows behind its own invert the sum an
         even number of times.
         """
-        wanted = []
-        after = [turns[i + 1:].xor() for i in range(2 * self.rows)]
+        rows, age, wanted = self.rows, 2 * (PRODUCT_BLOCKS - block), []
+        after = [turns[i + 1:].xor() for i in range(2 * rows)]
         for i, bit in enumerate(bits):
             # row n has lost bit n - 1
-            passes = [p for p in range(2)
-                      if (2 * block + p) * self.rows + i > PRODUCT_LOST]
-            if not passes:
-                continue
-            odd = Mux(entering, after[i], after[self.rows + i]) if 0 in passes else after[
-                self.rows + i]
-            later = Signal(2 * (PRODUCT_BLOCKS - block) - min(passes), name=f"lost{block}_{i}",
-                           reset_less=True)
-            m.d.sync += later.eq(Cat(bit ^ odd, later))
-            wanted += [((p, i), later[2 * (PRODUCT_BLOCKS - block) - 1 - p]) for p in passes]
+            passes = [p for p in range(2) if (2 * block + p) * rows + i > PRODUCT_LOST]
+            if passes:
+                odd = Mux(entering, after[i], after[rows + i]) if 0 in passes else after[rows + i]
+                later = Signal(age - min(passes), name=f"lost{block}_{i}", reset_less=True)
+                m.d.sync += later.eq(Cat(bit ^ odd, later))
+                wanted += [((p, i), later[age - 1 - p]) for p in passes]
         return [bit for _, bit in sorted(wanted, key=lambda item: item[0])]

@@ -26,7 +26,7 @@ CORES = {
     "window": Config(rows=9, columns=3, post_lanes=3, window=True, window_width=8, **_SMALL),
     "shallow": Config(rows=5, columns=4, post_lanes=1, **SHALLOW, **_SMALL),
     "shallow single": Config(rows=4, columns=4, post_lanes=1, bank_ports="single", alignment=2,
-                             accumulator_bits=20, **SHALLOW, **_SMALL),
+                             accumulator_bits=24, **SHALLOW, **_SMALL),
     "shallow wide": Config(rows=4, columns=2, post_lanes=1, operand_bits=16, **SHALLOW, **_SMALL),
     "wide operands": Config(rows=4, columns=2, post_lanes=2, operand_bits=16, **_SMALL),
 }
