@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+from onnx import TensorProto, helper
 
 from systolith.sw.importer.builder import Builder
 from systolith.sw.importer.node import Node, RefusedError
@@ -21,12 +22,15 @@ __all__ = ["HANDLERS", "dequantize", "quantize", "told"]
 
 #: Type of a quantised activation -> what makes it int8.
 OFFSETS = {"int8": 0, "uint8": -128}
+_UINT8 = np.dtype(np.uint8)
 _AGAIN = "quantise the model again to 8 bits, one scale a tensor for activations"
 
 
 def quantize_linear(builder: Builder, node: Node) -> Value:
-    """Import QuantizeLinear."""
-    return quantize(builder, node, node.inputs[0], node.operand(1), node.operand(2))
+    """Import QuantizeLinear; without a zero point its type is uint8 or an attribute."""
+    kind = node.attribute("output_dtype", 0) or TensorProto.UINT8
+    return quantize(builder, node, node.inputs[0], node.operand(1), node.operand(2),
+                    helper.tensor_dtype_to_np_dtype(kind))
 
 
 def dequantize_linear(builder: Builder, node: Node) -> Value:
@@ -36,11 +40,14 @@ def dequantize_linear(builder: Builder, node: Node) -> Value:
 
 
 def quantize(builder: Builder, node: Node, value: Value | None, scale: Value | None,
-             zero_point: Value | None) -> Value:
-    """Return ``round(value / scale) + zero_point``, saturated to the zero point's type."""
+             zero_point: Value | None, default: np.dtype = _UINT8) -> Value:
+    """Return ``round(value / scale) + zero_point``, saturated to the zero point's type.
+
+    ``default`` is that type where the zero point is left out.
+    """
     if value is None:
         node.refuse("it lacks an operand", "correct the model")
-    scales, zeros = _parameters(node, scale, zero_point, np.dtype(np.uint8))
+    scales, zeros = _parameters(node, scale, zero_point, default)
     if not isinstance(value, Activation):
         return _quantize_constant(node, value.array, scales, zeros)
     dtype = zeros.dtype.name
@@ -96,10 +103,10 @@ def dequantize(builder: Builder, node: Node, value: Value | None, scale: Value |
     return replace(value, state=State.REAL, dtype="float32")
 
 
-def told(node: Node, scale: Value | None, zero_point: Value | None) -> Quantization | None:
+def told(node: Node, scale: Value | None, zero_point: Value) -> Quantization | None:
     """Return what a QuantizeLinear with these operands tells of a map; None if it is refused."""
     try:
-        return _single(node, *_parameters(node, scale, zero_point, np.dtype(np.uint8)))
+        return _single(node, *_parameters(node, scale, zero_point, _UINT8))
     except RefusedError:
         return None
 

@@ -175,8 +175,8 @@ class _Reader:
         reader = self.quantizers.get(label.output)
         if reader is None or self.uses[label.output] != 1:
             return None
-        scale, zero_point = (*(self.values.get(name) for name in reader.input[1:3]), None)[:2]
-        return quantization.told(label, scale, zero_point)
+        operands = [self.values.get(name) for name in reader.input[1:3]]
+        return quantization.told(label, *operands) if len(operands) == 2 and all(operands) else None
 
     def _swallow(self, proto: NodeProto) -> None:
         """Note the maps that a node reads which is not imported."""

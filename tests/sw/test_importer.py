@@ -371,6 +371,18 @@ def test_bounds_are_those_of_the_scale_behind(bounds):
     assert len(import_onnx(model, "test.onnx").ops) == 1
 
 
+def test_type_that_is_an_attribute():
+    """Opset 21: the integers' type without a zero point of it."""
+    m = Model((2, 6, 6), opset=21)
+    scale = m.constant(np.float32(0.02))
+    x = m.node("QuantizeLinear", "x", scale, output_dtype=TensorProto.INT8)
+    x = m.node("Relu", m.node("DequantizeLinear", x, scale))
+    x = m.node("QuantizeLinear", x, m.constant(np.float32(0.01)), output_dtype=TensorProto.UINT8)
+    y = m.node("DequantizeLinear", x, m.constant(np.float32(0.01)))
+    found, = difference(m.finish(y), m.data())
+    assert abs(found).max() <= 1
+
+
 def test_change_of_scale_is_an_operation():
     m = Model((2, 6, 6))
     x = m.fake_quantize(quantised_conv(m, "x"), 0.05, 3)
