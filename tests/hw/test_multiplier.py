@@ -14,7 +14,7 @@ from amaranth.sim import Simulator
 
 from systolith.boards.targets import find_config
 from systolith.hw.array import SystolicArray
-from systolith.hw.carry import add_and_invert, multiply_on_carries
+from systolith.hw.carry import add, add_and_invert, multiply_on_carries
 from systolith.hw.cluster_array import ClusterArray
 from systolith.hw.latency import WIDE_STAGES
 from systolith.hw.multiplier import delayed, multiply_array, multiply_held, multiply_wide
@@ -165,6 +165,18 @@ def wide_jobs(platform, bits):
     return [wide_job(platform, a, b) for a, b in itertools.product(shapes, repeat=2)]
 
 
+def sum_job(platform, a, b):
+    """A sum that has to be right: it is compared beside a product that is."""
+    name = f"sum_{a}_{b}"
+
+    def add_up(m, operands):
+        (x, y), = operands
+        total = add(m, platform, x, y, bits=max(a, b) + 1, name=name)
+        return [delayed(m, x * y ^ (total != x + y), 1, f"{name}_exact")]
+
+    return Job(name, (signed(a), signed(b)), 1, add_up)
+
+
 #: A job that is wrong, so that the test can tell.
 MISTAKEN = Job("mistaken", (signed(8), signed(8)), 3,
                lambda m, operands: [delayed(m, a * b + (a == -128), 3, "late")
@@ -180,6 +192,9 @@ def test_ecp5_primitives():
 @pytest.mark.slow
 def test_ecp5_carry_chains():
     jobs = [array_job(ECP5, bits, 1, stages, "lut") for bits in (8, 16) for stages in (3, 4)]
+    # chains that fill their tiles, and those that leave their ends to LUTs
+    jobs += [sum_job(ECP5, a, b) for a, b in ((7, 3), (7, 7), (8, 8), (9, 9), (5, 9), (16, 16),
+                                              (16, 17), (17, 12), (20, 20))]
     assert wrong_jobs([*jobs, MISTAKEN], ccu2c()) == ["mistaken"]
 
 
@@ -213,10 +228,10 @@ def primitives(fragment):
 
 
 def test_a_product_on_carry_chains_is_small():
-    """Two LUTs a CCU2C; the one beside them gates a bit."""
+    """Two LUTs a CCU2C: six chains of a tile, and one of twelve LUTs."""
     m = Module()
     multiply_on_carries(m, ECP5, Signal(signed(8)), Signal(signed(8)), 1, name="product")
-    assert 2 * Counter(primitives(Fragment.get(m, ECP5)))["CCU2C"] == 72
+    assert 2 * Counter(primitives(Fragment.get(m, ECP5)))["CCU2C"] == 60
 
 
 def test_a_cell_adds_and_inverts():
