@@ -17,7 +17,7 @@ class Difference(SystolithError):
 class Compared:
     """Runs every job on all executors; an :class:`systolith.sw.train.executor.Executor`.
 
-    Reports are compared after every job, parameters and momentum when they are downloaded.
+    Reports are compared after every job, parameters and gradients when they are downloaded.
 
     Parameters
     ----------
@@ -34,11 +34,11 @@ class Compared:
         self.executors = executors
 
     def upload(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Write parameters and momentum."""
+        """Write parameters and gradients."""
         self._all("upload", arrays)
 
     def download(self) -> dict[str, np.ndarray]:
-        """Return parameters and momentum."""
+        """Return parameters and gradients."""
         first, *others = self._all("download").items()
         for name, arrays in others:
             for array, values in first[1].items():
@@ -61,11 +61,11 @@ class Compared:
         return self._report("accumulate", x, targets, exponents, seed)
 
     def update(self, rule: Rule, exponents: Mapping[str, int], seed: int) -> Report:
-        """Change momentum and parameters."""
+        """Change parameters."""
         return self._report("update", rule, exponents, seed)
 
     def rescale(self, name: str, by: int) -> None:
-        """Shift a parameter or momentum."""
+        """Shift a parameter or gradient."""
         self._all("rescale", name, by)
 
     def _all(self, method: str, *arguments) -> dict:

@@ -29,7 +29,6 @@ from systolith.sw.train.steps import (
     MaxBackward,
     SquaredError,
     gradient_of,
-    momentum_of,
 )
 
 __all__ = ["GoldenExecutor", "default_places"]
@@ -53,8 +52,8 @@ class GoldenExecutor:
     plan : Plan
         The items of a training step.
     places : mapping of name to uint32 array, optional
-        The address of every element of parameters, their gradients and momentum: what
-        stochastic rounding draws from. By default one array after the other.
+        The address of every element of parameters and their gradients: what stochastic
+        rounding draws from. By default one array after the other.
     chunks : mapping of parameter name to int, optional
         Images over which its gradient is summed exactly, before it is rounded and added to what
         there is. By default all of a micro-batch.
@@ -65,24 +64,26 @@ class GoldenExecutor:
         self.plan = plan
         self.shapes = plan.network.shapes
         shapes = {name(parameter): plan.network.parameters[parameter].shape
-                  for name in (str, gradient_of, momentum_of) for parameter in plan.trained}
+                  for name in (str, gradient_of) for parameter in plan.trained}
         self.places = dict(places) if places is not None else default_places(shapes)
         self.chunks = dict(chunks or {})
         self.arrays: dict[str, np.ndarray] = {}
-        self.gradients: dict[str, np.ndarray] = {}       # by gradient_of(parameter)
 
     def upload(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Write parameters and momentum, int16 by name; gradients become 0."""
+        """Write parameters and gradients, int16 by name."""
         self.arrays = {name: array.copy() for name, array in arrays.items()}
-        self.gradients = {gradient_of(name): np.zeros_like(arrays[name])
-                          for name in self.plan.trained}
 
     def download(self) -> dict[str, np.ndarray]:
-        """Return parameters and momentum, int16 by name."""
+        """Return parameters and gradients, int16 by name."""
         return {name: array.copy() for name, array in self.arrays.items()}
 
+    @property
+    def gradients(self) -> dict[str, np.ndarray]:
+        """The gradients of trained parameters, int16 by name."""
+        return {gradient_of(name): self.arrays[gradient_of(name)] for name in self.plan.trained}
+
     def rescale(self, name: str, by: int) -> None:
-        """Shift a parameter or momentum right by ``by`` bits (left if negative)."""
+        """Shift a parameter or gradient right by ``by`` bits (left if negative)."""
         wide = self.arrays[name].astype(np.int64)
         self.arrays[name], _ = finish(wide << max(0, -by), max(0, by))
 
@@ -107,39 +108,30 @@ class GoldenExecutor:
         return job.values, job.report
 
     def update(self, rule: Rule, exponents: Mapping[str, int], seed: int) -> Report:
-        """Change momentum and parameters by the gradients, and set the gradients to 0."""
+        """Change parameters by their gradients, and leave what momentum and decay keep of them."""
         report = Report()
+
+        def blend(result: str, factor: float, operand: str, addend: str | None = None,
+                  turn: int = 0) -> None:
+            scale = coefficient(factor, operand=exponents[operand], result=exponents[result],
+                                addend=None if addend is None else exponents[addend])
+            sums = scale.factor * self.arrays[operand].astype(np.int64)
+            if addend is not None:
+                sums += self.arrays[addend].astype(np.int64) << scale.left
+            self.arrays[result], found = finish(
+                sums, scale.right, random=numerics.draw(self.places[result], seed, turn))
+            report.ranges[result] = report.ranges.get(result, Range()) | found
+
         for name in self.plan.trained:
-            weights, gradient = self.arrays[name], self.gradients[gradient_of(name)]
-
-            def blend(factor, *operands):
-                return self._blend(factor, *operands, exponents, seed, report)
-
-            if rule.decay and weights.ndim > 1:
-                gradient = blend(rule.decay * rule.batch, (name, weights),
-                                 (gradient_of(name), gradient), gradient_of(name))
-            change = gradient_of(name), gradient
+            gradient = gradient_of(name)
+            blend(name, -rule.rate / rule.batch, gradient, name)
             if rule.momentum:
-                velocity = momentum_of(name)
-                self.arrays[velocity] = blend(rule.momentum, (velocity, self.arrays[velocity]),
-                                              change, velocity)
-                change = velocity, self.arrays[velocity]
-            self.arrays[name] = blend(-rule.rate / rule.batch, change, (name, weights), name)
-            self.gradients[gradient_of(name)] = np.zeros_like(gradient)
+                blend(gradient, rule.momentum, gradient)
+            else:
+                self.arrays[gradient] = np.zeros_like(self.arrays[gradient])
+            if rule.decay and self.arrays[name].ndim > 1:
+                blend(gradient, rule.decay * rule.batch, name, gradient, turn=1)
         return report
-
-    def _blend(self, factor: float, operand: tuple[str, np.ndarray],
-               addend: tuple[str, np.ndarray], result: str, exponents: Mapping[str, int],
-               seed: int, report: Report) -> np.ndarray:
-        """Return ``factor * operand + addend``, each a name and its elements, for ``result``."""
-        scale = coefficient(factor, operand=exponents[operand[0]], addend=exponents[addend[0]],
-                            result=exponents[result])
-        sums = (scale.factor * operand[1].astype(np.int64)
-                + (addend[1].astype(np.int64) << scale.left))
-        elements, found = finish(sums, scale.right,
-                                 random=numerics.draw(self.places[result], seed))
-        report.ranges[result] = report.ranges.get(result, Range()) | found
-        return elements
 
 
 class _Job:
@@ -175,13 +167,13 @@ class _Job:
         executor, name, images = self.executor, item.result, self.report.samples
         right = self.exponents[name] - item.sums(self.exponents)
         chunk = executor.chunks.get(parameter, images)
-        gradient, found = executor.gradients[name], Range()
+        gradient, found = executor.arrays[name], Range()
         for turn, start in enumerate(range(0, images, chunk)):
             sums = total(slice(start, start + chunk)) + (gradient.astype(np.int64) << right)
             random = numerics.draw(executor.places[name], self.seed, turn)
             gradient, of_chunk = finish(sums, right, random=random)
             found |= of_chunk
-        executor.gradients[name] = gradient
+        executor.arrays[name] = gradient
         self.report.ranges[name] = found
 
 

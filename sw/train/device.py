@@ -22,7 +22,7 @@ from systolith.sw.train.lowering.memory import (
 )
 from systolith.sw.train.lowering.stacking import stack
 from systolith.sw.train.numerics import Range, finish
-from systolith.sw.train.steps import Item, gradient_of
+from systolith.sw.train.steps import Item
 
 __all__ = ["DeviceExecutor", "micro_batch"]
 
@@ -80,28 +80,23 @@ class DeviceExecutor:
     # -- parameters --------------------------------------------------------------------------
 
     def upload(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Write parameters and momentum, int16 by name; gradients become 0."""
+        """Write parameters and gradients, int16 by name."""
         for name, values in arrays.items():
             if name in self.memory.arrays:
                 self._write(name, values)
-        for name in self.plan.trained:
-            size = self.plan.network.parameters[name].size
-            self.backend.write_memory(self.memory.arrays[gradient_of(name)],
-                                      np.zeros(size, np.int16))
 
     def download(self) -> dict[str, np.ndarray]:
-        """Return parameters and momentum, int16 by name."""
-        gradients = {gradient_of(name) for name in self.plan.trained}
-        return {name: self.read(name) for name in self.memory.arrays if name not in gradients}
+        """Return parameters and gradients, int16 by name."""
+        return {name: self.read(name) for name in self.memory.arrays}
 
     def rescale(self, name: str, by: int) -> None:
-        """Shift a parameter or momentum right by ``by`` bits (left if negative)."""
+        """Shift a parameter or gradient right by ``by`` bits (left if negative)."""
         wide = self.read(name).astype(np.int64)
         values, _ = finish(wide << max(0, -by), max(0, by))
         self._write(name, values)
 
     def places(self) -> dict[str, np.ndarray]:
-        """Return the address of every element of trained parameters, gradients and momentum."""
+        """Return the address of every element of trained parameters and their gradients."""
         return {name: self.stacking.unstacked(name, places)
                 for name, places in self.memory.places(self.stacking.plan).items()}
 
@@ -110,8 +105,8 @@ class DeviceExecutor:
                                   to_device(self.stacking.stacked(name, values)))
 
     def read(self, name: str) -> np.ndarray:
-        """Return a parameter, its gradient or momentum, int16."""
-        parameter = name.removeprefix("momentum of ").removeprefix("gradient of ")
+        """Return a parameter or its gradient, int16."""
+        parameter = name.removeprefix("gradient of ")
         values = self.stacking.plan.network.parameters[parameter]
         flat = self.backend.read_memory(self.memory.arrays[name], values.size)
         return self.stacking.unstacked(name, from_device(flat, values.shape))
@@ -137,7 +132,7 @@ class DeviceExecutor:
         return Report(len(x), loss, correct, self._ranges(program))
 
     def update(self, rule: Rule, exponents: Mapping[str, int], seed: int) -> Report:
-        """Change momentum and parameters by the gradients, and set the gradients to 0."""
+        """Change parameters by their gradients, and leave what momentum and decay keep of them."""
         program = self._program(("update", rule), exponents, lambda: lower_update(
             self.stacking.plan, self.config, self.memory, exponents, rule))
         self.run(program, seed)

@@ -1,6 +1,6 @@
 """What trains a network for the trainer: a golden model now, a device later.
 
-An executor holds the parameters and their momentum as int16 arrays. Exponents are numbers of
+An executor holds the parameters and their gradients as int16 arrays. Exponents are numbers of
 the program it runs, so they come with every call.
 """
 
@@ -19,8 +19,9 @@ __all__ = ["Executor", "Report", "Rule"]
 class Rule:
     """Stochastic gradient descent: what an update does, as real numbers.
 
-    ``g = gradient / batch + decay * w;  v = momentum * v + g;  w = w - rate * v``. Momentum is
-    kept as a sum over the batch, ``batch * v``.
+    A gradient is summed over the batch, on top of what the last update left in its place:
+    ``w = w - rate / batch * gradient;  gradient = momentum * gradient + decay * batch * w``. That
+    is momentum and decay as ever, but for the first update, which has no decay.
     """
 
     rate: float
@@ -54,10 +55,10 @@ class Executor(Protocol):
     """Runs the items of a plan; every call but the first two is a job of the device."""
 
     def upload(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Write parameters and momentum, int16 by name; gradients become 0."""
+        """Write parameters and gradients, int16 by name."""
 
     def download(self) -> dict[str, np.ndarray]:
-        """Return parameters and momentum, int16 by name."""
+        """Return parameters and gradients, int16 by name."""
 
     def predict(self, x: np.ndarray, exponents: Mapping[str, int]) -> np.ndarray:
         """Return the logits int16[n, h, w, c] of int16[n, h, w, c]."""
@@ -71,7 +72,7 @@ class Executor(Protocol):
         """
 
     def update(self, rule: Rule, exponents: Mapping[str, int], seed: int) -> Report:
-        """Change momentum and parameters by the gradients, and set the gradients to 0."""
+        """Change parameters by their gradients, and leave what momentum and decay keep of them."""
 
     def rescale(self, name: str, by: int) -> None:
-        """Shift a parameter or momentum right by ``by`` bits (left if negative)."""
+        """Shift a parameter or gradient right by ``by`` bits (left if negative)."""

@@ -169,6 +169,14 @@ class _ChainRule:
         self.items.append(item(result=name, mask=self.mask(tensor) if whole else None, **fields))
         parts.append(name)
 
+    def pooled(self, gradient: str) -> str:
+        """Return a smaller map with the sum of a gradient, if there is one, else the gradient.
+
+        What a maximum's backward step writes are the elements of the gradient it reads, each once.
+        """
+        writer = next((item for item in self.items if item.result == gradient), None)
+        return writer.dy if isinstance(writer, MaxBackward) and writer.mask is None else gradient
+
     def share(self, tensor: str, dy: str) -> None:
         """Let the gradient of a result be (part of) that of a tensor, as it is."""
         if tensor in self.reached:
@@ -195,7 +203,8 @@ def _conv(rule: _ChainRule, node: Conv, dy: str) -> None:
     if node.weights in rule.trained:
         rule.items.append(ConvWeights(node=node, dy=dy, result=gradient_of(node.weights)))
     if node.bias in rule.trained:
-        rule.items.append(BiasGradient(node=node, dy=dy, result=gradient_of(node.bias)))
+        rule.items.append(BiasGradient(node=node, dy=rule.pooled(dy),
+                                       result=gradient_of(node.bias)))
 
 
 def _maximum(rule: _ChainRule, node: MaxPool, dy: str) -> None:

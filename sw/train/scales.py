@@ -14,7 +14,7 @@ from systolith.sw.errors import TrainingError
 from systolith.sw.train.gradients import Plan
 from systolith.sw.train.graph import Conv
 from systolith.sw.train.numerics import MAX_SHIFT, Range
-from systolith.sw.train.steps import gradient_of, momentum_of
+from systolith.sw.train.steps import gradient_of
 
 __all__ = ["Change", "Scales", "exponent_for", "quantize"]
 
@@ -26,6 +26,8 @@ _PATIENCE = 64
 _LARGEST = 15
 #: Bits that calibration leaves unused: of results; of gradients, whose ranges vary more.
 _ROOM, _GRADIENT_ROOM = 1, 2
+#: And of gradients that momentum keeps.
+_MOMENTUM_ROOM = 2
 _CALIBRATIONS = 40
 
 
@@ -57,7 +59,7 @@ class Scales:
     Attributes
     ----------
     exponents : dict of name to int
-        Feature maps, gradients, parameters and their momentum.
+        Feature maps, gradients and parameters.
 
     Parameters
     ----------
@@ -71,7 +73,7 @@ class Scales:
         self.plan = plan
         network = plan.network
         self._stored = {name(parameter) for parameter in plan.trained
-                        for name in (str, momentum_of)}
+                        for name in (str, gradient_of)}
         self._fixed = {item.result for item in plan.items if item.fixed} | plan.aliases.keys()
         self._peaks: dict[str, int] = {}
         self._quiet: dict[str, int] = {}
@@ -81,8 +83,6 @@ class Scales:
             bits = _BITS + item.terms(1, network.shapes).bit_length() // 2
             self.exponents[item.result] = item.sums(self.exponents) + min(MAX_SHIFT, bits)
             self.settle()
-        for parameter in plan.trained:
-            self.exponents[momentum_of(parameter)] = self.exponents[gradient_of(parameter)]
 
     def _parameters(self) -> dict[str, int]:
         """Return the exponents the network's parameters ask for."""
@@ -169,19 +169,20 @@ class Scales:
             self.settle()
             if self.exponents == before:
                 break
-        for parameter in self.plan.trained:
-            self.exponents[momentum_of(parameter)] = self.exponents[gradient_of(parameter)] + 2
+        for parameter in self.plan.trained:      # with momentum they add up
+            self.exponents[gradient_of(parameter)] += _MOMENTUM_ROOM
+        self.settle()
 
     @property
     def stored_names(self) -> set[str]:
-        """Tensors that stay in memory from step to step: parameters and momentum."""
+        """Tensors that stay in memory from step to step: parameters and their gradients."""
         return self._stored | self.plan.network.parameters.keys()
 
     def stored(self) -> dict[str, np.ndarray]:
-        """Return the network's parameters in their steps, and momentum 0; int16 by name."""
+        """Return the network's parameters in their steps, and gradients of 0; int16 by name."""
         arrays = {name: quantize(values, self.exponents[name])
                   for name, values in self.plan.network.parameters.items()}
-        return arrays | {momentum_of(name): np.zeros_like(arrays[name])
+        return arrays | {gradient_of(name): np.zeros_like(arrays[name])
                          for name in self.plan.trained}
 
     def state(self) -> dict[str, dict[str, int]]:

@@ -1,6 +1,6 @@
 """What one training step consists of: each item a nest (or a few) of the accelerator.
 
-Items name tensors; gradients, records and momentum have names of their own, made here. An item
+Items name tensors; gradients and records have names of their own, made here. An item
 knows which exponent its sums have, so that scales and executors need not know operators.
 """
 
@@ -15,17 +15,15 @@ from systolith.sw.train.numerics import MAX_SHIFT
 
 __all__ = ["AverageBackward", "BiasGradient", "ConvData", "ConvWeights", "CrossEntropy", "Forward",
            "GradientSum", "Item", "Loss", "MaxBackward", "SquaredError", "common", "gradient_of",
-           "momentum_of", "record_of"]
+           "record_of"]
 
 
 def gradient_of(name: str) -> str:
-    """Return the name of the loss's gradient by a tensor or parameter."""
+    """Return the name of the loss's gradient by a tensor or parameter.
+
+    A parameter's is added to what momentum and decay left in its place.
+    """
     return f"gradient of {name}"
-
-
-def momentum_of(parameter: str) -> str:
-    """Return the name of a parameter's momentum."""
-    return f"momentum of {parameter}"
 
 
 def record_of(pool: MaxPool) -> str:

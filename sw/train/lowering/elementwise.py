@@ -20,7 +20,6 @@ from systolith.sw.train.steps import (
     Item,
     MaxBackward,
     gradient_of,
-    momentum_of,
 )
 
 __all__ = ["addition", "average", "average_backward", "gradient_sum", "mask_delta", "maximum",
@@ -203,7 +202,7 @@ def walk(job: Job, item: Item, *operands, empty: bool = False) -> None:
 
 
 def update(job: Job, plan: Plan, rule: Rule) -> None:
-    """Decay, momentum and descent of every trained parameter; gradients become 0.
+    """Descent of every trained parameter; momentum and decay are what its gradient becomes.
 
     Raises
     ------
@@ -213,21 +212,25 @@ def update(job: Job, plan: Plan, rule: Rule) -> None:
     for name in plan.trained:
         values = plan.network.parameters[name]
         gradient, size = gradient_of(name), values.size
-        if rule.decay and values.ndim > 1:
-            _blend(job, rule.decay * rule.batch, name, gradient, gradient, size)
-        change = gradient
+        decays = rule.decay and values.ndim > 1
+        _blend(job, -rule.rate / rule.batch, gradient, name, name, size)
         if rule.momentum:
-            change = momentum_of(name)
-            _blend(job, rule.momentum, change, gradient, change, size)
-        _blend(job, -rule.rate / rule.batch, change, name, name, size)
-        job.fill_span(job.memory.arrays[gradient], size)
+            _blend(job, rule.momentum, gradient, None, gradient, size, report=not decays)
+        else:
+            job.fill_span(job.memory.arrays[gradient], size)
+        if decays:
+            _blend(job, rule.decay * rule.batch, name, gradient, gradient, size, turn=1)
 
 
-def _blend(job: Job, factor: float, operand: str, addend: str, result: str, size: int) -> None:
-    """Write ``factor * operand + addend`` of arrays, rounded stochastically."""
+def _blend(job: Job, factor: float, operand: str, addend: str | None, result: str, size: int, *,
+           turn: int = 0, report: bool = True) -> None:
+    """Write ``factor * operand + addend`` of arrays, rounded stochastically.
+
+    Without ``report`` the next nest that reports tells the range of both.
+    """
     c, arrays, exponents = job.config, job.memory.arrays, job.exponents
-    scale = coefficient(factor, operand=exponents[operand], addend=exponents[addend],
-                        result=exponents[result])
+    scale = coefficient(factor, operand=exponents[operand], result=exponents[result],
+                        addend=None if addend is None else exponents[addend])
     whole, rest = divmod(size, c.columns)
     groups, left = divmod(whole, c.accumulator_depth)
     done = 0
@@ -239,10 +242,11 @@ def _blend(job: Job, factor: float, operand: str, addend: str, result: str, size
         job.add(job.diagonal_tiles(scale.factor, count))
         job.add(Stream(base=arrays[operand] + done, pass_level=1, group_level=1, tail=job.whole,
                        loops=[Loop(vectors, c.columns, 1), Loop(count, step)]),
-                ResultNest(base=arrays[result] + done, operand=arrays[addend] + done,
-                           left=scale.left, right=scale.right, stochastic=True, group_level=1,
-                           valid=lanes,
+                ResultNest(base=arrays[result] + done,
+                           operand=None if addend is None else arrays[addend] + done,
+                           left=scale.left, right=scale.right, stochastic=True, turn=turn,
+                           group_level=1, valid=lanes,
                            loops=[Loop(vectors, c.columns, 1, c.columns),
                                   Loop(count, step, 0, step)]), reads=(operand,))
         done += step * count
-    job.complete(result)
+    job.complete(result, report=report)

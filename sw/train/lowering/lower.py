@@ -58,7 +58,7 @@ def lower_items(items: Sequence[Item], network: Network, config: Config, memory:
 
 def lower_update(plan: Plan, config: Config, memory: MemoryPlan, exponents: Mapping[str, int],
                  rule: Rule) -> Program:
-    """Return the job that changes parameters and momentum by the gradients.
+    """Return the job that changes parameters by their gradients.
 
     Raises
     ------

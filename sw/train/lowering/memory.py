@@ -23,7 +23,6 @@ from systolith.sw.train.steps import (
     Loss,
     MaxBackward,
     gradient_of,
-    momentum_of,
 )
 
 __all__ = ["REPORT_ELEMENTS", "Map", "MemoryPlan", "from_device", "most_images", "plan_memory",
@@ -77,7 +76,7 @@ class MemoryPlan:
     Attributes
     ----------
     arrays : dict of name to int
-        Parameters ``[kh][kw][i][o]`` (biases ``[o]``), their gradients and momentum.
+        Parameters ``[kh][kw][i][o]`` (biases ``[o]``) and their gradients.
     maps : dict of name to Map
         Tensors, records and gradients of maps.
     reports : dict of name to int
@@ -95,14 +94,14 @@ class MemoryPlan:
     used: int
 
     def places(self, plan: Plan) -> dict[str, np.ndarray]:
-        """Return the address of every element of trained parameters, gradients and momentum.
+        """Return the address of every element of trained parameters and their gradients.
 
         uint32 of the parameter's own shape: what stochastic rounding draws from.
         """
         places = {}
         for parameter in plan.trained:
             shape = plan.network.parameters[parameter].shape
-            for name in (parameter, gradient_of(parameter), momentum_of(parameter)):
+            for name in (parameter, gradient_of(parameter)):
                 flat = np.arange(math.prod(shape), dtype=np.uint32) + self.arrays[name]
                 places[name] = from_device(flat, shape)
         return places
@@ -147,15 +146,14 @@ def _place(plan: Plan, config: Config, images: int) -> MemoryPlan:
     top = 0
     arrays: dict[str, int] = {}
     for parameter, values in network.parameters.items():
-        kept = (gradient_of(parameter), momentum_of(parameter)) if parameter in plan.trained else ()
+        kept = (gradient_of(parameter),) if parameter in plan.trained else ()
         for name in (parameter, *kept):
             arrays[name], top = top, top + values.size
     slot = config.rows + config.columns - 1
     diagonals = tuple(range(top, top + _DIAGONALS * slot, slot))
     top += _DIAGONALS * slot
     names = dict.fromkeys([item.result for item in plan.items]
-                          + [name(p) for p in plan.trained for name in (str, gradient_of,
-                                                                        momentum_of)])
+                          + [*plan.trained, *map(gradient_of, plan.trained)])
     reports = {name: top + REPORT_ELEMENTS * i for i, name in enumerate(names)}
     top += REPORT_ELEMENTS * len(names)
     maps, top = _place_maps(plan, config, images, top)

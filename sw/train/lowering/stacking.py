@@ -12,7 +12,7 @@ import numpy as np
 from systolith.hw.config import Config
 from systolith.sw.train.gradients import Plan
 from systolith.sw.train.graph import Conv
-from systolith.sw.train.steps import gradient_of, momentum_of
+from systolith.sw.train.steps import gradient_of
 
 __all__ = ["Stacking", "stack"]
 
@@ -44,17 +44,17 @@ class Stacking:
 
     def _is_stacked(self, name: str) -> bool:
         weights = None if self.node is None else self.node.weights
-        return weights is not None and name in (weights, gradient_of(weights), momentum_of(weights))
+        return weights is not None and name in (weights, gradient_of(weights))
 
     def stacked(self, name: str, array: np.ndarray) -> np.ndarray:
-        """Return a parameter, gradient or momentum as the device has it."""
+        """Return a parameter or gradient as the device has it."""
         if not self._is_stacked(name):
             return array
         outputs, _, width, _ = array.shape
         return array.swapaxes(1, 2).reshape(outputs, 1, width, -1)
 
     def unstacked(self, name: str, array: np.ndarray) -> np.ndarray:
-        """Return a parameter, gradient or momentum of the device as the network has it."""
+        """Return a parameter or gradient of the device as the network has it."""
         if not self._is_stacked(name):
             return array
         outputs, _, width, _ = array.shape

@@ -105,7 +105,7 @@ def test_micro_batches_add_up_to_the_batch():
         run.executor.accumulate(x[part], labels[part], run.scales.exponents, 1 + start)
     for name, gradient in run.executor.gradients.items():
         assert np.abs(gradient - whole[name]).max() <= 4, name
-        assert np.abs(whole[name]).max() > 1000
+        assert np.abs(whole[name]).max() > 100
 
 
 def test_chunks_of_a_gradient_are_rounded_one_by_one():
