@@ -99,7 +99,7 @@ def _trainer(opened: "Device", config: "Config", images: int,
     plan = plan_training(lenet(1))
     micro = micro_batch(plan, config, _BATCH)
     executor = DeviceExecutor(plan, opened.backend, config, micro)
-    golden = GoldenExecutor(plan, executor.places())
+    golden = GoldenExecutor(plan, executor.places(), executor.chunks())
     trainer = Trainer(
         plan, golden, Settings(epochs=epochs, batch=_BATCH, micro_batch=micro, rate=_RATE,
                                schedule=Cosine(epochs)),

@@ -106,7 +106,7 @@ def _train(config: Config, batch: int, **devices: device.Device) -> list[DeviceE
     executors = {name: DeviceExecutor(plan, opened.backend, config, images)
                  for name, opened in devices.items()}
     trained = list(executors.values())
-    golden = GoldenExecutor(plan, trained[0].places())
+    golden = GoldenExecutor(plan, trained[0].places(), trained[0].chunks())
     random = np.random.default_rng(1)
     trainer = Trainer(plan, golden, Settings(epochs=1, batch=batch, micro_batch=images, rate=0.02,
                                              decay=5e-4),

@@ -51,7 +51,7 @@ class Compared:
     def __init__(self, plan, backend, device_config, images, device=DeviceExecutor):
         self.plan = plan
         self.device = device(plan, backend, device_config, images)
-        self.golden = GoldenExecutor(plan, self.device.places())
+        self.golden = GoldenExecutor(plan, self.device.places(), self.device.chunks())
 
     def _both(self, name, *arguments):
         expected = getattr(self.golden, name)(*arguments)

@@ -100,6 +100,10 @@ class DeviceExecutor:
         return {name: self.stacking.unstacked(name, places)
                 for name, places in self.memory.places(self.stacking.plan).items()}
 
+    def chunks(self) -> dict[str, int]:
+        """Return the images over which some gradients are summed, less than a micro-batch."""
+        return dict(self.memory.chunks)
+
     def _write(self, name: str, values: np.ndarray) -> None:
         self.backend.write_memory(self.memory.arrays[name],
                                   to_device(self.stacking.stacked(name, values)))
@@ -177,11 +181,13 @@ class DeviceExecutor:
     def _ranges(self, program: Program) -> dict[str, Range]:
         reports = self.memory.reports
         first = min(reports.values())
-        whole = self.backend.read_memory(first, len(reports) * REPORT_ELEMENTS).view(np.uint16)
+        whole = self.backend.read_memory(first, self.memory.report_elements).view(np.uint16)
         ranges = {}
-        for name in program.reported:
-            bits, low, high = (int(n) for n in whole[reports[name] - first:][:REPORT_ELEMENTS])
-            ranges[name] = Range(bits.bit_length(), low | high << 16)
+        for name, part in program.reported:
+            start = reports[name] + part * REPORT_ELEMENTS - first
+            bits, low, high = (int(n) for n in whole[start:start + REPORT_ELEMENTS])
+            found = Range(bits.bit_length(), low | high << 16)
+            ranges[name] = ranges.get(name, Range()) | found
         return ranges
 
     # -- maps --------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from systolith.sw.train.lowering.nests import Outer, ResultNest, Stream, Tiles
 from systolith.sw.train.lowering.scatter import Spread, scatter
 from systolith.sw.train.steps import BiasGradient, ConvData, ConvWeights, Forward, gradient_of
 
-__all__ = ["bias_gradient", "conv_data", "conv_weights", "convolution"]
+__all__ = ["bias_gradient", "conv_data", "conv_weights", "convolution", "weight_sums"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +136,17 @@ def conv_data(job: Job, item: ConvData) -> None:
 
 def conv_weights(job: Job, item: ConvWeights) -> None:
     """Outer products of windows and ``dy``, one tile of weights after the other."""
+    weight_sums(job, item, range(job.images), job.memory.maps[item.dy], item.dy)
+    job.complete(item.result)
+
+
+def weight_sums(job: Job, item: ConvWeights, part: range, dy: Map,
+                awaited: str | tuple[str, int], turn: int = 0) -> None:
+    """Add what some images give to the gradient of weights; ``dy`` begins with their first.
+
+    ``awaited`` is what has to be complete, ``turn`` how often the gradient was written before.
+    """
     node, c = item.node, job.config
-    dy = job.memory.maps[item.dy]
     shape = _Shape.of(node, job.memory.maps[node.x], dy.shape)
     channels, run = dy.channels, shape.run
     right = job.exponents[item.result] - item.sums(job.exponents)
@@ -146,26 +155,25 @@ def conv_weights(job: Job, item: ConvWeights) -> None:
         for ky, kernel_rows, first, length in _parts(job, shape):
             chunks = -(-length // c.rows)
             outer = Outer(
-                base=shape.window() + ky * shape.x.row + first, pass_level=3, group_level=5,
-                tail=job.whole,
-                loops=[*shape.pixels(shape.result[0], job.images, accumulate=False),
+                base=shape.window(part.start) + ky * shape.x.row + first, pass_level=3,
+                group_level=5, tail=job.whole,
+                loops=[*shape.pixels(shape.result[0], len(part), accumulate=False),
                        Loop(chunks, c.rows, c.rows),
                        Loop(kernel_rows, shape.x.row, chunks * c.rows)])
             address = gradient + (ky * run + first) * channels + o
-            job.add(_operands(job, dy, o, chunks * kernel_rows), outer, ResultNest(
+            job.add(_operands(dy, len(part), o, chunks * kernel_rows), outer, ResultNest(
                 base=address, valid=min(c.columns, channels - o), operand=address, left=right,
-                right=right, stochastic=True,
+                right=right, stochastic=True, turn=turn,
                 loops=[Loop(length, channels, 1, channels),
                        Loop(kernel_rows, run * channels, chunks * c.rows, run * channels)]),
-                    reads=(node.x, item.dy))
-    job.complete(item.result)
+                    reads=(node.x, awaited))
 
 
-def _operands(job: Job, dy: Map, first: int, passes: int) -> Tiles:
+def _operands(dy: Map, images: int, first: int, passes: int) -> Tiles:
     """Return all pixels of a gradient, some channels of it, once for every pass."""
     height, width, channels = dy.shape
     return Tiles(base=dy.at() + first, kind=LoadKind.OPERAND, loops=[
-        Loop(width, channels), Loop(height, dy.row), Loop(job.images, dy.image), Loop(passes)])
+        Loop(width, channels), Loop(height, dy.row), Loop(images, dy.image), Loop(passes)])
 
 
 def _parts(job: Job, shape: _Shape) -> list[tuple[int, int, int, int]]:
@@ -191,7 +199,8 @@ def bias_gradient(job: Job, item: BiasGradient) -> None:
         for first in range(0, dy.channels, c.columns):
             ones = Outer(base=job.diagonal(), pass_level=3, group_level=3, tail=job.whole,
                          loops=[Loop(width), Loop(height), Loop(job.images)])
-            job.add(_operands(job, dy, first, 1), ones, _bias(job, item, first), reads=(item.dy,))
+            job.add(_operands(dy, job.images, first, 1), ones, _bias(job, item, first),
+                    reads=(item.dy,))
     job.complete(item.result)
 
 

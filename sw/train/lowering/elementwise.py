@@ -23,7 +23,7 @@ from systolith.sw.train.steps import (
 )
 
 __all__ = ["addition", "average", "average_backward", "gradient_sum", "mask_delta", "maximum",
-           "maximum_backward", "rectification", "update", "walk"]
+           "maximum_backward", "rectification", "unpool", "update", "walk"]
 
 
 def _unsupported(name: str, what: str) -> UnsupportedError:
@@ -63,20 +63,28 @@ def maximum(job: Job, item: Forward) -> None:
 
 def maximum_backward(job: Job, item: MaxBackward) -> None:
     """``dy`` past an identity tile; POST writes it at the tap of the record, zero at the others."""
-    node, c = item.node, job.config
+    node = item.node
     (kh, kw), (sy, sx) = node.kernel, node.stride
     if sy < kh or sx < kw:
         raise _unsupported(node.name, "the gradient of a maximum whose windows overlap")
-    dx, dy = job.memory.maps[item.result], job.memory.maps[item.dy]
-    record = job.memory.maps[item.record]
-    height, width, channels = dy.shape
+    dx, (height, width, _) = job.memory.maps[item.result], job.memory.maps[item.dy].shape
     if (sy, sx) != (kh, kw) or dx.shape[:2] != (height * kh, width * kw) or any(dx.halo):
         job.fill(dx)
+    unpool(job, item, range(job.images), dx)
+    job.complete(item.result)
+
+
+def unpool(job: Job, item: MaxBackward, part: range, dx: Map) -> None:
+    """Write the gradient of some images to ``dx``, from its first image on."""
+    c, dy, record = job.config, job.memory.maps[item.dy], job.memory.maps[item.record]
+    (kh, kw), (sy, sx) = item.node.kernel, item.node.stride
+    height, width, channels = dy.shape
     for first in range(0, channels, c.columns):
-        for image, images, row, rows in blocks(job.images, height, width, c.accumulator_depth):
+        for below, images, row, rows in blocks(len(part), height, width, c.accumulator_depth):
+            image = part.start + below
             job.add(job.diagonal_tiles())
             job.add(_pixels(dy, (image, images, row, rows), first, job), ResultNest(
-                base=dx.at(image, row * sy) + first, pool_level=2, comparing=True,
+                base=dx.at(below, row * sy) + first, pool_level=2, comparing=True,
                 operand=record.at(image, row) + first, mask=mask_delta(job, item),
                 right=job.exponents[item.result] - item.sums(job.exponents),
                 valid=min(c.columns, channels - first),
@@ -84,7 +92,6 @@ def maximum_backward(job: Job, item: MaxBackward) -> None:
                        Loop(width, sx * channels, 1, channels),
                        Loop(rows, sy * dx.row, width, record.row),
                        Loop(images, dx.image, rows * width, record.image)]), reads=(item.dy,))
-    job.complete(item.result)
 
 
 def mask_delta(job: Job, item: Item) -> int | None:

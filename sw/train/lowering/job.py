@@ -11,7 +11,7 @@ from systolith.hw.isa import Engine, LoadKind, Op, SetHeader, register_index
 from systolith.sw.assembler import assemble
 from systolith.sw.errors import CapacityError
 from systolith.sw.nests import Loop, Nest, Token
-from systolith.sw.train.lowering.memory import Map, MemoryPlan
+from systolith.sw.train.lowering.memory import REPORT_ELEMENTS, Map, MemoryPlan
 from systolith.sw.train.lowering.nests import ResultNest, Tiles
 
 __all__ = ["Job", "Program", "blocks", "spans", "windows"]
@@ -24,8 +24,8 @@ class Program:
     words: np.ndarray
     #: Elements by address.
     constants: dict[int, np.ndarray]
-    #: Results whose range is written.
-    reported: tuple[str, ...]
+    #: Results whose range is written, and which part of them.
+    reported: tuple[tuple[str, int], ...]
 
     def seeded(self, seed: int) -> np.ndarray:
         """Return the words with the seed of stochastic rounding."""
@@ -47,13 +47,16 @@ class Job:
     nests: list[Nest] = field(default_factory=list)
     #: Factors, by their place in ``memory.diagonals``.
     factors: list[int] = field(default_factory=list)
-    reported: list[str] = field(default_factory=list)
+    reported: list[tuple[str, int]] = field(default_factory=list)
     #: Results of POST so far, and how many there were when a tensor was complete.
     _results: int = 0
-    _complete: dict[str, int] = field(default_factory=dict)
+    _complete: dict[str | tuple[str, int], int] = field(default_factory=dict)
 
-    def add(self, *nests: Nest, reads: tuple[str, ...] = ()) -> None:
-        """Append nests; those of LOAD and STREAM wait until what they read is in memory."""
+    def add(self, *nests: Nest, reads: tuple[str | tuple[str, int], ...] = ()) -> None:
+        """Append nests; those of LOAD and STREAM wait until what they read is in memory.
+
+        That is tensors, or a tensor's part by its number.
+        """
         needed = max((self._complete.get(name, 0) for name in reads), default=0)
         for nest in nests:
             if nest.engine is Engine.POST:
@@ -62,14 +65,17 @@ class Job:
                 nest.token = Token(Engine.POST, needed)
             self.nests.append(nest)
 
-    def complete(self, name: str, *, report: bool = True) -> None:
-        """Say that all results of a tensor have been given; the last one reports their range."""
-        self._complete[name] = self._results
+    def complete(self, name: str, *, report: bool = True, part: int = 0) -> None:
+        """Say that all results of a tensor have been given; the last one reports their range.
+
+        Of a tensor in parts each reports its own, and the last one completes the tensor.
+        """
+        self._complete[name] = self._complete[name, part] = self._results
         if report:
             last = next(nest for nest in reversed(self.nests) if nest.engine is Engine.POST)
             assert isinstance(last, ResultNest)
-            last.report = self.memory.reports[name]
-            self.reported.append(name)
+            last.report = self.memory.reports[name] + part * REPORT_ELEMENTS
+            self.reported.append((name, part))
 
     def diagonal(self, factor: int = 1) -> int:
         """Return the address of the pattern that is a factor between zeros: at its factor.

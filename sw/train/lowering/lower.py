@@ -7,6 +7,7 @@ from systolith.sw.train.executor import Rule
 from systolith.sw.train.gradients import Plan
 from systolith.sw.train.graph import Add, AveragePool, Conv, MaxPool, Network, Rectify
 from systolith.sw.train.lowering import convolution, elementwise, loss
+from systolith.sw.train.lowering.chunks import maximum_weights
 from systolith.sw.train.lowering.fusion import fused_steps
 from systolith.sw.train.lowering.job import Job, Program
 from systolith.sw.train.lowering.memory import MemoryPlan
@@ -51,6 +52,8 @@ def lower_items(items: Sequence[Item], network: Network, config: Config, memory:
         first = step[0]
         if isinstance(first, Forward):
             _FORWARD[type(first.node)](job, *step)
+        elif len(step) > 1:
+            maximum_weights(job, *step)
         else:
             _OTHERS[type(first)](job, first)
     return job.program()

@@ -11,7 +11,7 @@ from systolith.hw.config import Config
 from systolith.sw.errors import CapacityError
 from systolith.sw.train.gradients import Plan
 from systolith.sw.train.graph import Network, Windowed
-from systolith.sw.train.lowering.fusion import fused_steps
+from systolith.sw.train.lowering.fusion import chunk_of, fused_steps
 from systolith.sw.train.numerics import RESULT_ELEMENTS
 from systolith.sw.train.steps import (
     Backward,
@@ -80,7 +80,11 @@ class MemoryPlan:
     maps : dict of name to Map
         Tensors, records and gradients of maps.
     reports : dict of name to int
-        Where the range of a result is written.
+        Where the range of a result is written: that of its first part, others follow.
+    report_elements : int
+        Of all ranges.
+    chunks : dict of name to int
+        Images over which the gradient of a parameter is summed, if not over all.
     diagonals : tuple of int
         Places for factors: where the pattern begins that LOAD makes a diagonal tile of.
     used : int
@@ -90,6 +94,8 @@ class MemoryPlan:
     arrays: dict[str, int]
     maps: dict[str, Map]
     reports: dict[str, int]
+    report_elements: int
+    chunks: dict[str, int]
     diagonals: tuple[int, ...]
     used: int
 
@@ -154,28 +160,42 @@ def _place(plan: Plan, config: Config, images: int) -> MemoryPlan:
     top += _DIAGONALS * slot
     names = dict.fromkeys([item.result for item in plan.items]
                           + [*plan.trained, *map(gradient_of, plan.trained)])
-    reports = {name: top + REPORT_ELEMENTS * i for i, name in enumerate(names)}
-    top += REPORT_ELEMENTS * len(names)
-    maps, top = _place_maps(plan, config, images, top)
-    return MemoryPlan(arrays, maps, reports, diagonals, top)
+    pairs = _chunked(plan, config, images)
+    parts = {item.result: -(-images // size) for pair, size in pairs for item in pair}
+    reports, begin = {}, top
+    for name in names:
+        reports[name], top = top, top + REPORT_ELEMENTS * parts.get(name, 1)
+    chunks = {weights.node.weights: size for (_, weights), size in pairs}
+    between = {pool.result: 2 * size for (pool, _), size in pairs}
+    size = top - begin
+    maps, top = _place_maps(plan, config, images, between, top)
+    return MemoryPlan(arrays, maps, reports, size, chunks, diagonals, top)
 
 
-def _place_maps(plan: Plan, config: Config, images: int,
+def _chunked(plan: Plan, config: Config, images: int) -> list[tuple[tuple[Item, ...], int]]:
+    """Return the pairs of items that run chunk after chunk, and a chunk's images."""
+    steps = fused_steps(plan.items, plan.network, config)
+    sizes = [chunk_of(step, plan.items, plan.network, config) for step in steps]
+    return [(step, size) for step, size in zip(steps, sizes, strict=True) if 0 < size < images]
+
+
+def _place_maps(plan: Plan, config: Config, images: int, between: Mapping[str, int],
                 bottom: int) -> tuple[dict[str, Map], int]:
     """Place every map; gradients at the upper end, if all fit, the others at the lower one.
 
-    A map and the gradient it is multiplied by are read at the same time: so they are hardly ever in
-    the same bank.
+    Of those in ``between`` only so many images lie in memory. A map and the gradient it is
+    multiplied by are read at the same time: so they are hardly ever in the same bank.
     """
     shapes = _map_shapes(plan)
     lives = {plan.network.input: (0, 0), plan.loss.targets: (0, 0)}
     for number, step in enumerate(fused_steps(plan.items, plan.network, config)):
-        between = {item.result for item in step[:-1]}    # what is never written
+        never = {item.result for item in step[:-1] if isinstance(item, Forward)}    # written
         for name in (name for item in step for name in (*_reads(item), *_writes(item))):
-            if name in shapes and name not in between:
+            if name in shapes and name not in never:
                 lives[name] = lives.get(name, (number, number))[0], number
     lives[plan.loss.kept] = 0, number
-    sizes = {name: images * Map(0, *shapes[name]).image for name in lives}
+    sizes = {name: min(images, between.get(name, images)) * Map(0, *shapes[name]).image
+             for name in lives}
     gradients = {item.result for item in (plan.loss, *plan.backward)}
     places, end = _fit(sizes, lives, bottom)
     top = config.memory_elements
