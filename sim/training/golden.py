@@ -28,6 +28,7 @@ from systolith.sw.train.steps import (
     Loss,
     MaxBackward,
     SquaredError,
+    chunked,
     gradient_of,
 )
 
@@ -168,8 +169,8 @@ class _Job:
         right = self.exponents[name] - item.sums(self.exponents)
         chunk = executor.chunks.get(parameter, images)
         gradient, found = executor.arrays[name], Range()
-        for turn, start in enumerate(range(0, images, chunk)):
-            sums = total(slice(start, start + chunk)) + (gradient.astype(np.int64) << right)
+        for turn, part in enumerate(chunked(images, chunk)):
+            sums = total(slice(part.start, part.stop)) + (gradient.astype(np.int64) << right)
             random = numerics.draw(executor.places[name], self.seed, turn)
             gradient, of_chunk = finish(sums, right, random=random)
             found |= of_chunk

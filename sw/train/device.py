@@ -17,6 +17,7 @@ from systolith.sw.train.lowering.memory import (
     Map,
     from_device,
     most_images,
+    padded,
     plan_memory,
     to_device,
 )
@@ -105,8 +106,10 @@ class DeviceExecutor:
         return dict(self.memory.chunks)
 
     def _write(self, name: str, values: np.ndarray) -> None:
-        self.backend.write_memory(self.memory.arrays[name],
-                                  to_device(self.stacking.stacked(name, values)))
+        elements = to_device(self.stacking.stacked(name, values))
+        whole = np.zeros(padded(elements.size, self.config), np.int16)
+        whole[:elements.size] = elements         # an update leaves zeros as they are
+        self.backend.write_memory(self.memory.arrays[name], whole)
 
     def read(self, name: str) -> np.ndarray:
         """Return a parameter or its gradient, int16."""

@@ -199,12 +199,13 @@ class _ChainRule:
 
 
 def _conv(rule: _ChainRule, node: Conv, dy: str) -> None:
-    rule.contribute(node.x, ConvData, node=node, dy=dy)
     if node.weights in rule.trained:
         rule.items.append(ConvWeights(node=node, dy=dy, result=gradient_of(node.weights)))
     if node.bias in rule.trained:
         rule.items.append(BiasGradient(node=node, dy=rule.pooled(dy),
                                        result=gradient_of(node.bias)))
+    # last: it may take the place of the map that weights were multiplied with
+    rule.contribute(node.x, ConvData, node=node, dy=dy)
 
 
 def _maximum(rule: _ChainRule, node: MaxPool, dy: str) -> None:

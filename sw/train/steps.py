@@ -14,8 +14,8 @@ from systolith.sw.train.graph import AveragePool, Conv, MaxPool, Node
 from systolith.sw.train.numerics import MAX_SHIFT
 
 __all__ = ["AverageBackward", "BiasGradient", "ConvData", "ConvWeights", "CrossEntropy", "Forward",
-           "GradientSum", "Item", "Loss", "MaxBackward", "SquaredError", "common", "gradient_of",
-           "record_of"]
+           "GradientSum", "Item", "Loss", "MaxBackward", "SquaredError", "chunked", "common",
+           "gradient_of", "record_of"]
 
 
 def gradient_of(name: str) -> str:
@@ -29,6 +29,12 @@ def gradient_of(name: str) -> str:
 def record_of(pool: MaxPool) -> str:
     """Return the name of the record of which tap won each window, ``ky * kw + kx``."""
     return f"record of {pool.output}"
+
+
+def chunked(images: int, size: int) -> list[range]:
+    """Cut more images than a chunk's size: the first is one image, the last what is left."""
+    starts = [0, *range(1, images, size)] if size < images else [0]
+    return [range(start, end) for start, end in zip(starts, [*starts[1:], images], strict=True)]
 
 
 def common(exponents: Iterable[int]) -> int:

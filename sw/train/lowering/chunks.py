@@ -10,7 +10,7 @@ from dataclasses import replace
 from systolith.sw.train.lowering.convolution import weight_sums
 from systolith.sw.train.lowering.elementwise import unpool
 from systolith.sw.train.lowering.job import Job
-from systolith.sw.train.steps import ConvWeights, MaxBackward
+from systolith.sw.train.steps import ConvWeights, MaxBackward, chunked
 
 __all__ = ["maximum_weights"]
 
@@ -19,11 +19,12 @@ def maximum_weights(job: Job, pool: MaxBackward, weights: ConvWeights) -> None:
     """Run both for all images, chunk after chunk."""
     dx, size = job.memory.maps[pool.result], job.memory.chunks.get(weights.node.weights,
                                                                    job.images)
-    parts = [range(start, min(start + size, job.images)) for start in range(0, job.images, size)]
+    parts = chunked(job.images, min(size, job.images))
     places = [replace(dx, base=dx.at(number % 2 * size)) for number in range(len(parts))]
 
     def multiply(number: int) -> None:
-        weight_sums(job, weights, parts[number], places[number], (pool.result, number), number)
+        weight_sums(job, weights, parts[number], places[number],
+                    lambda _: (pool.result, number), number)
         job.complete(weights.result, part=number)
 
     for number, part in enumerate(parts):

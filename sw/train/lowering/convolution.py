@@ -1,12 +1,13 @@
 """Convolutions as nests of a training device: forward, gradients of data, weights and biases."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from systolith.hw.isa import LoadKind
 from systolith.sw.nests import Loop
 from systolith.sw.train.graph import Conv
-from systolith.sw.train.lowering.job import Job, blocks, spans, windows
+from systolith.sw.train.lowering.job import Job, Part, blocks, spans, windows
 from systolith.sw.train.lowering.memory import Map
 from systolith.sw.train.lowering.nests import Outer, ResultNest, Stream, Tiles
 from systolith.sw.train.lowering.scatter import Spread, scatter
@@ -136,15 +137,27 @@ def conv_data(job: Job, item: ConvData) -> None:
 
 def conv_weights(job: Job, item: ConvWeights) -> None:
     """Outer products of windows and ``dy``, one tile of weights after the other."""
-    weight_sums(job, item, range(job.images), job.memory.maps[item.dy], item.dy)
+    weight_sums(job, item, range(job.images), job.memory.maps[item.dy],
+                lambda first: job.known((item.dy, f"channels from {first}")))
     job.complete(item.result)
 
 
 def weight_sums(job: Job, item: ConvWeights, part: range, dy: Map,
-                awaited: str | tuple[str, int], turn: int = 0) -> None:
-    """Add what some images give to the gradient of weights; ``dy`` begins with their first.
+                awaited: Callable[[int], Part], turn: int = 0) -> None:
+    """Add what some images give to the gradient of weights.
 
-    ``awaited`` is what has to be complete, ``turn`` how often the gradient was written before.
+    Parameters
+    ----------
+    job, item
+        Where to, and what.
+    part : range
+        The images.
+    dy : Map
+        The gradient of the results; it begins with the first of these images.
+    awaited : function of int
+        What has to be complete for a tile's channels, from one on.
+    turn : int
+        How often the job wrote the gradient before.
     """
     node, c = item.node, job.config
     shape = _Shape.of(node, job.memory.maps[node.x], dy.shape)
@@ -166,7 +179,7 @@ def weight_sums(job: Job, item: ConvWeights, part: range, dy: Map,
                 right=right, stochastic=True, turn=turn,
                 loops=[Loop(length, channels, 1, channels),
                        Loop(kernel_rows, run * channels, chunks * c.rows, run * channels)]),
-                    reads=(node.x, awaited))
+                    reads=(node.x, awaited(o)))
 
 
 def _operands(dy: Map, images: int, first: int, passes: int) -> Tiles:

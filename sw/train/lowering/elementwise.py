@@ -9,7 +9,7 @@ from systolith.sw.train.executor import Rule
 from systolith.sw.train.gradients import Plan
 from systolith.sw.train.graph import Add, AveragePool, MaxPool, Rectify
 from systolith.sw.train.lowering.job import Job, blocks, windows
-from systolith.sw.train.lowering.memory import Map
+from systolith.sw.train.lowering.memory import Map, padded
 from systolith.sw.train.lowering.nests import ResultNest, Stream
 from systolith.sw.train.lowering.scatter import Spread, scatter
 from systolith.sw.train.numerics import coefficient
@@ -24,6 +24,10 @@ from systolith.sw.train.steps import (
 
 __all__ = ["addition", "average", "average_backward", "gradient_sum", "mask_delta", "maximum",
            "maximum_backward", "rectification", "unpool", "update", "walk"]
+
+
+#: Most sums of a group of an update: POST waits for the first group of every parameter.
+_BLENDED = 384
 
 
 def _unsupported(name: str, what: str) -> UnsupportedError:
@@ -80,7 +84,9 @@ def unpool(job: Job, item: MaxBackward, part: range, dx: Map) -> None:
     (kh, kw), (sy, sx) = item.node.kernel, item.node.stride
     height, width, channels = dy.shape
     for first in range(0, channels, c.columns):
-        for below, images, row, rows in blocks(len(part), height, width, c.accumulator_depth):
+        # the last is the largest: what follows runs while POST writes it
+        for below, images, row, rows in reversed(
+                blocks(len(part), height, width, c.accumulator_depth)):
             image = part.start + below
             job.add(job.diagonal_tiles())
             job.add(_pixels(dy, (image, images, row, rows), first, job), ResultNest(
@@ -92,6 +98,7 @@ def unpool(job: Job, item: MaxBackward, part: range, dx: Map) -> None:
                        Loop(width, sx * channels, 1, channels),
                        Loop(rows, sy * dx.row, width, record.row),
                        Loop(images, dx.image, rows * width, record.image)]), reads=(item.dy,))
+        job.mark((item.result, f"channels from {first}"))
 
 
 def mask_delta(job: Job, item: Item) -> int | None:
@@ -216,17 +223,39 @@ def update(job: Job, plan: Plan, rule: Rule) -> None:
     OverflowError
         If a factor does not fit 16 bits at these exponents.
     """
-    for name in plan.trained:
-        values = plan.network.parameters[name]
-        gradient, size = gradient_of(name), values.size
-        decays = rule.decay and values.ndim > 1
-        _blend(job, -rule.rate / rule.batch, gradient, name, name, size)
+    def descend(name: str) -> None:
+        _blend(job, -rule.rate / rule.batch, gradient_of(name), name, name, size_of(name))
+
+    def keep(name: str) -> None:
+        gradient, size = gradient_of(name), size_of(name)
+        decays = rule.decay and plan.network.parameters[name].ndim > 1
         if rule.momentum:
             _blend(job, rule.momentum, gradient, None, gradient, size, report=not decays)
         else:
             job.fill_span(job.memory.arrays[gradient], size)
         if decays:
             _blend(job, rule.decay * rule.batch, name, gradient, gradient, size, turn=1)
+
+    def size_of(name: str) -> int:
+        return padded(plan.network.parameters[name].size, job.config)
+
+    # one parameter ahead: what decays has long been written then
+    for name in plan.trained[:1]:
+        descend(name)
+    for name, after in zip(plan.trained, [*plan.trained[1:], None], strict=True):
+        if after is not None:
+            descend(after)
+        keep(name)
+
+
+def _groups(vectors: int, depth: int) -> tuple[int, int, int]:
+    """Cut vectors into equal groups: how many, of how many vectors, and vectors that are left."""
+    most = min(depth, _BLENDED)
+    fewest = -(-vectors // most)
+    for count in range(fewest, 2 * fewest):
+        if vectors % count == 0:
+            return count, vectors // count, 0
+    return vectors // most, most, vectors % most
 
 
 def _blend(job: Job, factor: float, operand: str, addend: str | None, result: str, size: int, *,
@@ -238,12 +267,10 @@ def _blend(job: Job, factor: float, operand: str, addend: str | None, result: st
     c, arrays, exponents = job.config, job.memory.arrays, job.exponents
     scale = coefficient(factor, operand=exponents[operand], result=exponents[result],
                         addend=None if addend is None else exponents[addend])
-    whole, rest = divmod(size, c.columns)
-    groups, left = divmod(whole, c.accumulator_depth)
+    groups, most, left = _groups(size // c.columns, c.accumulator_depth)
     done = 0
-    for vectors, count, lanes in ((c.accumulator_depth, groups, c.columns), (left, 1, c.columns),
-                                  (1, 1, rest)):
-        if not vectors * count * lanes:
+    for vectors, count in ((most, groups), (left, 1)):
+        if not vectors * count:
             continue
         step = vectors * c.columns
         job.add(job.diagonal_tiles(scale.factor, count))
@@ -252,7 +279,7 @@ def _blend(job: Job, factor: float, operand: str, addend: str | None, result: st
                 ResultNest(base=arrays[result] + done,
                            operand=None if addend is None else arrays[addend] + done,
                            left=scale.left, right=scale.right, stochastic=True, turn=turn,
-                           group_level=1, valid=lanes,
+                           group_level=1, valid=c.columns,
                            loops=[Loop(vectors, c.columns, 1, c.columns),
                                   Loop(count, step, 0, step)]), reads=(operand,))
         done += step * count

@@ -14,7 +14,11 @@ from systolith.sw.nests import Loop, Nest, Token
 from systolith.sw.train.lowering.memory import REPORT_ELEMENTS, Map, MemoryPlan
 from systolith.sw.train.lowering.nests import ResultNest, Tiles
 
-__all__ = ["Job", "Program", "blocks", "spans", "windows"]
+__all__ = ["Job", "Part", "Program", "blocks", "spans", "windows"]
+
+
+#: A tensor, or a part of it: one that reports its range by its number, others by a name.
+Part = str | tuple[str, int] | tuple[str, str]
 
 
 @dataclass(slots=True)
@@ -50,13 +54,10 @@ class Job:
     reported: list[tuple[str, int]] = field(default_factory=list)
     #: Results of POST so far, and how many there were when a tensor was complete.
     _results: int = 0
-    _complete: dict[str | tuple[str, int], int] = field(default_factory=dict)
+    _complete: dict[Part, int] = field(default_factory=dict)
 
-    def add(self, *nests: Nest, reads: tuple[str | tuple[str, int], ...] = ()) -> None:
-        """Append nests; those of LOAD and STREAM wait until what they read is in memory.
-
-        That is tensors, or a tensor's part by its number.
-        """
+    def add(self, *nests: Nest, reads: tuple[Part, ...] = ()) -> None:
+        """Append nests; those of LOAD and STREAM wait until what they read is in memory."""
         needed = max((self._complete.get(name, 0) for name in reads), default=0)
         for nest in nests:
             if nest.engine is Engine.POST:
@@ -64,6 +65,14 @@ class Job:
             elif needed:
                 nest.token = Token(Engine.POST, needed)
             self.nests.append(nest)
+
+    def mark(self, part: tuple[str, str]) -> None:
+        """Say that all results of a part of a tensor have been given."""
+        self._complete[part] = self._results
+
+    def known(self, part: tuple[str, str]) -> Part:
+        """Return a part of a tensor if it was marked, else the tensor."""
+        return part if part in self._complete else part[0]
 
     def complete(self, name: str, *, report: bool = True, part: int = 0) -> None:
         """Say that all results of a tensor have been given; the last one reports their range.

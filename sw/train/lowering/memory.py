@@ -1,7 +1,7 @@
 """Where everything of a training step lies: parameters for good, maps as long as they are read."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -15,6 +15,7 @@ from systolith.sw.train.lowering.fusion import chunk_of, fused_steps
 from systolith.sw.train.numerics import RESULT_ELEMENTS
 from systolith.sw.train.steps import (
     Backward,
+    ConvData,
     ConvWeights,
     CrossEntropy,
     Forward,
@@ -25,8 +26,8 @@ from systolith.sw.train.steps import (
     gradient_of,
 )
 
-__all__ = ["REPORT_ELEMENTS", "Map", "MemoryPlan", "from_device", "most_images", "plan_memory",
-           "to_device"]
+__all__ = ["REPORT_ELEMENTS", "Map", "MemoryPlan", "from_device", "most_images", "padded",
+           "plan_memory", "to_device"]
 
 #: Elements of a result's range.
 REPORT_ELEMENTS = 3
@@ -123,6 +124,11 @@ def to_device(array: np.ndarray) -> np.ndarray:
     return np.moveaxis(array, 0, -1).ravel()
 
 
+def padded(size: int, config: Config) -> int:
+    """Return the elements that an array takes: whole vectors of an update."""
+    return -(-size // config.columns) * config.columns
+
+
 def plan_memory(plan: Plan, config: Config, images: int) -> MemoryPlan:
     """Place everything that a job over ``images`` images needs.
 
@@ -149,15 +155,14 @@ def most_images(plan: Plan, config: Config, limit: int) -> int:
 
 def _place(plan: Plan, config: Config, images: int) -> MemoryPlan:
     network = plan.network
-    top = 0
-    arrays: dict[str, int] = {}
+    # before anything else: hardly ever in the bank of a map that is read with them
+    slot = config.rows + config.columns - 1
+    diagonals = tuple(range(0, _DIAGONALS * slot, slot))
+    arrays, top = {}, _DIAGONALS * slot
     for parameter, values in network.parameters.items():
         kept = (gradient_of(parameter),) if parameter in plan.trained else ()
         for name in (parameter, *kept):
-            arrays[name], top = top, top + values.size
-    slot = config.rows + config.columns - 1
-    diagonals = tuple(range(top, top + _DIAGONALS * slot, slot))
-    top += _DIAGONALS * slot
+            arrays[name], top = top, top + padded(values.size, config)
     names = dict.fromkeys([item.result for item in plan.items]
                           + [*plan.trained, *map(gradient_of, plan.trained)])
     pairs = _chunked(plan, config, images)
@@ -194,27 +199,53 @@ def _place_maps(plan: Plan, config: Config, images: int, between: Mapping[str, i
             if name in shapes and name not in never:
                 lives[name] = lives.get(name, (number, number))[0], number
     lives[plan.loss.kept] = 0, number
+    replaced = _replaced(plan, shapes, lives)
+    for result, mask in replaced.items():
+        lives[mask] = lives[mask][0], lives.pop(result)[1]
     sizes = {name: min(images, between.get(name, images)) * Map(0, *shapes[name]).image
              for name in lives}
     gradients = {item.result for item in (plan.loss, *plan.backward)}
-    places, end = _fit(sizes, lives, bottom)
+    records = {item.record for item in plan.forward if item.record is not None}
+    places, end = _fit(sizes, lives, bottom, early=records)
     top = config.memory_elements
-    apart, highest = _fit(sizes, lives, bottom, dict.fromkeys(gradients, top))
+    apart, highest = _fit(sizes, lives, bottom, dict.fromkeys(gradients, top), records)
     if min(apart.values()) >= bottom and highest <= top:
         places, end = apart, highest
+    places |= {result: places[mask] for result, mask in replaced.items()}
     return {name: Map(place, *shapes[name]) for name, place in places.items()}, end
 
 
+def _replaced(plan: Plan, shapes: Mapping[str, tuple],
+              lives: Mapping[str, tuple[int, int]]) -> dict[str, str]:
+    """Return gradients that take the place of their masks: each element's is read before it.
+
+    That goes where nobody reads the mask later, and no zeros are written around the sums first.
+    """
+    found = {}
+    for item in plan.backward:
+        if not isinstance(item, ConvData) or item.mask is None:
+            continue
+        node, (shape, halo) = item.node, shapes[item.result]
+        covers = tuple((n - 1) * s + k for n, s, k in zip(
+            plan.network.shapes[node.output][:2], node.stride, node.kernel, strict=True))
+        if (lives[item.mask][1] == lives[item.result][0] and covers == shape[:2]
+                and shapes[item.mask] == (shape, halo) and not any((*halo, *node.pads))):
+            found[item.result] = item.mask
+    return found
+
+
 def _fit(sizes: dict[str, int], lives: dict[str, tuple[int, int]], bottom: int,
-         tops: Mapping[str, int] = MappingProxyType({})) -> tuple[dict[str, int], int]:
+         tops: Mapping[str, int] = MappingProxyType({}),
+         early: Set[str] = frozenset()) -> tuple[dict[str, int], int]:
     """Place each where all of it is free while it lives, what always lives and the largest first.
 
-    That is as low as possible, for those in ``tops`` as high as possible below their top. Returned
-    are the places and the end of the highest.
+    Of equal ones those in ``early`` are first. That is as low as possible, for those in ``tops`` as
+    high as possible below their top. Returned are the places and the end of the highest.
     """
     places: dict[str, int] = {}
     always = min(first for first, _ in lives.values()), max(last for _, last in lives.values())
-    for name in sorted(sizes, key=lambda name: (lives[name] != always, -sizes[name])):
+    for name in sorted(sizes, key=lambda name: (lives[name] != always, -sizes[name],
+                                                name not in early)):
         first, last = lives[name]
         spans = sorted((places[other], places[other] + sizes[other]) for other in places
                        if lives[other][0] <= last and first <= lives[other][1])
