@@ -23,6 +23,7 @@ from systolith.sw.train.steps import (
     Item,
     Loss,
     MaxBackward,
+    chunked,
     gradient_of,
 )
 
@@ -166,7 +167,7 @@ def _place(plan: Plan, config: Config, images: int) -> MemoryPlan:
     names = dict.fromkeys([item.result for item in plan.items]
                           + [*plan.trained, *map(gradient_of, plan.trained)])
     pairs = _chunked(plan, config, images)
-    parts = {item.result: -(-images // size) for pair, size in pairs for item in pair}
+    parts = {item.result: len(chunked(images, size)) for pair, size in pairs for item in pair}
     reports, begin = {}, top
     for name in names:
         reports[name], top = top, top + REPORT_ELEMENTS * parts.get(name, 1)
