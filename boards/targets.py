@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from systolith.boards.colorlight_i5 import COLORLIGHT_I5
 from systolith.boards.errors import BoardError
 from systolith.boards.icebreaker import ICEBREAKER
 from systolith.boards.orangecrab import ORANGECRAB_25F
@@ -14,7 +15,7 @@ __all__ = ["TARGETS", "find_config", "find_target"]
 
 #: Every board with a bitstream, by its name on the command line.
 TARGETS: dict[str, Target] = {target.name: target for target in (
-    ULX3S_85F, ULX3S_85F_TRAIN, ORANGECRAB_25F, ICEBREAKER)}
+    ULX3S_85F, ULX3S_85F_TRAIN, ORANGECRAB_25F, COLORLIGHT_I5, ICEBREAKER)}
 
 
 def find_target(name: str) -> Target:

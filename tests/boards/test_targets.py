@@ -14,6 +14,7 @@ PINS = {
     "ulx3s-85f": (("clk25", "G2"), "M1", "L4", ("button_pwr", "D6"), "EHXPLLL"),
     "ulx3s-85f-train": (("clk25", "G2"), "M1", "L4", ("button_pwr", "D6"), "EHXPLLL"),
     "orangecrab-25f": (("clk", "A9"), "N17", "M18", ("button", "J17"), "EHXPLLL"),
+    "colorlight-i5": (("clk25", "P3"), "H18", "J17", ("button", "K18"), "EHXPLLL"),
     "icebreaker": (("clk12", "35"), "6", "9", ("button", "10"), "SB_PLL40_PAD"),
 }
 
