@@ -205,16 +205,9 @@ def draw(places: np.ndarray, seed: int, turn: int = 0) -> np.ndarray:
 def exponential_shift(exponent: int) -> int:
     """Return how far a distance between logits is shifted right, of the logits' exponent.
 
-    Raises
-    ------
-    ValueError
-        If the exponent is below -26.
+    Below steps of 2**-26 the descriptor's largest shift leaves nothing, as the right one would.
     """
-    right = COARSEST - min(exponent, COARSEST)
-    if right > MAX_SHIFT:
-        raise ValueError(f"logits in steps of 2**{exponent} are too fine for the softmax: "
-                         f"2**{COARSEST - MAX_SHIFT} at least")
-    return right
+    return min(COARSEST - min(exponent, COARSEST), MAX_SHIFT)
 
 
 def softmax(logits: np.ndarray, exponent: int) -> tuple[np.ndarray, np.ndarray]:
