@@ -205,7 +205,7 @@ def draw(places: np.ndarray, seed: int, turn: int = 0) -> np.ndarray:
 def exponential_shift(exponent: int) -> int:
     """Return how far a distance between logits is shifted right, of the logits' exponent.
 
-    Below steps of 2**-26 the descriptor's largest shift leaves nothing, as the right one would.
+    Logits in steps finer than 2**-26 are taken as if in such: they are all but equal.
     """
     return min(COARSEST - min(exponent, COARSEST), MAX_SHIFT)
 
@@ -221,7 +221,8 @@ def softmax(logits: np.ndarray, exponent: int) -> tuple[np.ndarray, np.ndarray]:
     logits : int16[n, k]
         Value ``q * 2**exponent``.
     exponent : int
-        At least -26. Above 5 it counts as 5: one step is a factor of ``exp(-32)`` then, which is 0.
+        Below -26 it counts as -26: a step of the table at most. Above 5 it counts as 5: one step
+        is a factor of ``exp(-32)`` then, which is 0.
 
     Returns
     -------
