@@ -42,7 +42,7 @@ COLORLIGHT_I5 = Target(
     platform=ColorlightI5Platform,
     toolchain=ecp5("25k", "CABGA381", speed=6),
     pll=Ecp5Pll,
-    clock_hz=100_000_000,
+    clock_hz=87_500_000,
     baud=1_000_000,
     link="the programmer's UART on the extension board's USB socket (pins H18 in, J17 out)",
     reset_button=("button", 0),

@@ -128,6 +128,7 @@ def test_no_tool_outlives_an_interrupted_build(fake_tools, stand_in, tmp_path):
 @pytest.mark.parametrize("name,clock_hz,resources", [
     ("ulx3s-85f", 25_000_000, {"dsp": 0, "bram": 1}),
     ("icebreaker", 24_000_000, {"dsp": 0, "bram": 2, "spram": 0}),
+    ("tang-nano-20k", 40_500_000, {"dsp": 0, "bram": 1}),
 ])
 def test_a_small_design_becomes_a_bitstream(name, clock_hz, resources, stand_in, tmp_path):
     target = dataclasses.replace(find_target(name), clock_hz=clock_hz)

@@ -68,5 +68,5 @@ def test_what_does_not_fit_the_sites_is_left_to_the_placer(changes):
 
 
 def test_only_chips_whose_sites_are_known_are_planned():
-    assert places(find_target("ulx3s-85f"))
+    assert places(find_target("ulx3s-85f")) and places(find_target("ecpix5-85f"))
     assert not places(find_target("orangecrab-25f")) and not places(find_target("icebreaker"))
