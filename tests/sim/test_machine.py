@@ -53,9 +53,10 @@ def compare(config, seed, parity=0, interleaved=False, **options):
     machine.run(input_delta=parity * case.program.input_delta,
                 output_delta=parity * case.program.output_delta)
     case.check(machine.memory, images, parity)
-    constants = case.program.constant_elements
-    np.testing.assert_array_equal(machine.memory[:, -constants:], before[:, -constants:],
-                                  "a constant was overwritten")
+    for begin, constants in case.program.segments:
+        kept = slice(begin, begin + len(constants))
+        np.testing.assert_array_equal(machine.memory[:, kept], before[:, kept],
+                                      "a constant was overwritten")
     return True
 
 

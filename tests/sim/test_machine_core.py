@@ -43,7 +43,8 @@ class RandomProgram:
     def __init__(self, config: Config, rng: np.random.Generator):
         self.config, self.rng = config, rng
         self.quarter = config.memory_elements // 4
-        half = 1 << config.operand_bits - 1
+        # a shallow sum and its bias fit an accumulator together, as the compiler sees to
+        half = 1 << (min(config.operand_bits, 12) if config.shallow else config.operand_bits) - 1
         self.memory = rng.integers(-half, half, config.memory_elements)
         for group in range(GROUPS * config.columns // config.drain_columns):
             elements = self._parameters()
