@@ -7,8 +7,9 @@ from amaranth.lib.wiring import In, Out
 from systolith.hw.config import Config
 from systolith.hw.latency import array_latency
 from systolith.hw.multiplier import delayed, multiply_array
+from systolith.hw.replica import copy_of
 
-__all__ = ["SystolicArray", "taps"]
+__all__ = ["SystolicArray", "waves"]
 
 
 class SystolicArray(wiring.Component):
@@ -76,18 +77,20 @@ class SystolicArray(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         c = self.config
-        wave = c.rows + c.columns - 1
-        self._swap = taps(m, self.swap, wave, "swap")
-        self._start = taps(m, self.load & (self.load_index == 0), wave, "start")
+        def wave(value, name):
+            return waves(m, value, c.rows - 1, c.columns, name)
+
+        self._swap = wave(self.swap, "swap")
+        self._start = wave(self.load & (self.load_index == 0), "start")
         if c.window:
-            self._use = taps(m, self.use_taps, wave, "use_taps")
+            self._use = wave(self.use_taps, "use_taps")
         if c.output_stationary:
-            ages = wave + 1 + c.multiplier_stages
+            ages = c.rows + c.columns + c.multiplier_stages
             self._gather = taps(m, self.gather & self.valid, ages, "gather")
             self._restart = taps(m, self.restart, ages, "restart")
             self._drain = taps(m, self.drain & self.valid, ages + c.rows, "drain")
         if c.training:
-            self._transposed = taps(m, self.transposed, wave, "transposed")
+            self._transposed = wave(self.transposed, "transposed")
 
         activations = self._activations(m)
         weights = self._weights(m)
@@ -110,7 +113,7 @@ class SystolicArray(wiring.Component):
                 source = left
                 if c.window and r < 9:
                     tap = delayed(m, self.taps[r][n], r + n, f"tap{r}_{n}")
-                    source = Mux(self._use[r + n], tap, left)
+                    source = Mux(self._use[n][r], tap, left)
                 left = Signal(signed(c.operand_bits), name=f"act{r}_{n}", reset_less=True)
                 m.d.sync += left.eq(source)
                 row.append(left)
@@ -132,9 +135,9 @@ class SystolicArray(wiring.Component):
                                 part * c.load_words + n, f"bus{part}_{n}")
                 shadow = Signal(signed(c.operand_bits), name=f"shadow{r}_{n}", reset_less=True)
                 weight = Signal(signed(c.operand_bits), name=f"weight{r}_{n}", reset_less=True)
-                take, swap, source, following = self._start[r + n], self._swap[r + n], bus, shadow
+                take, swap, source, following = self._start[n][r], self._swap[n][r], bus, shadow
                 if c.training:
-                    source = Mux(self._transposed[r + n], across[r], source)
+                    source = Mux(self._transposed[n][r], across[r], source)
                 if c.output_stationary:
                     streamed = above if r else delayed(m, self.stream[n], n, f"stream{n}")
                     gathering = self._gather[r + n]
@@ -182,6 +185,18 @@ class SystolicArray(wiring.Component):
             m.d.comb += addend.eq(Mux(self._drain[age + row], own, above))
         m.d.sync += psum.eq(total)
         return psum
+
+
+def waves(m, value, cycles, columns, name):
+    """Return for each column the value it sees now and 1, 2, ... ``cycles`` cycles later.
+
+    A column has registers of its own, filled by its left neighbour's: what decides about a diagonal
+    of the array would be one register with sinks over the whole chip.
+    """
+    found = [taps(m, value, cycles, name)]
+    for n in range(1, columns):
+        found.append([copy_of(m, left, name=f"{name}{n}_{i}") for i, left in enumerate(found[-1])])
+    return found
 
 
 def taps(m, value, count, name):

@@ -4,12 +4,11 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from systolith.hw.array import taps
+from systolith.hw.array import waves
 from systolith.hw.carry import add_all, multiply_on_carries
 from systolith.hw.config import Config
 from systolith.hw.latency import array_latency, load_cycle, part_delay
 from systolith.hw.multiplier import delayed, multiply_held
-from systolith.hw.replica import copy_of
 
 __all__ = ["ClusterArray"]
 
@@ -64,12 +63,12 @@ class ClusterArray(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         c = self.config
-        below = c.row_clusters - 1
-        self._swap = self._waves(m, self.swap & self.valid, below, "swap")
-        self._start = self._waves(m, self.load & (self.load_index == 0),
-                                  max(load_cycle(c, r) for r in range(c.rows)), "start")
+        below, columns = c.row_clusters - 1, c.column_clusters
+        self._swap = waves(m, self.swap & self.valid, below, columns, "swap")
+        self._start = waves(m, self.load & (self.load_index == 0),
+                            max(load_cycle(c, r) for r in range(c.rows)), columns, "start")
         if c.window:
-            self._use = self._waves(m, self.use_taps, below, "use_taps")
+            self._use = waves(m, self.use_taps, below, columns, "use_taps")
         lefts = [delayed(m, self.vector[r], r // c.cluster_rows, f"row{r}") for r in range(c.rows)]
         for k in range(c.column_clusters):
             columns = range(k * c.cluster_columns, min((k + 1) * c.cluster_columns, c.columns))
@@ -82,18 +81,6 @@ class ClusterArray(wiring.Component):
                 self._sums(m, platform, n, products)
             lefts = [row[0] for row in kept]
         return m
-
-    def _waves(self, m, value, cycles, name):
-        """Return for each column of clusters the value it sees now and 1, 2, ... cycles later.
-
-        A column has registers of its own, filled by its left neighbour's: what decides about
-        clusters on a diagonal would be one register with sinks over the whole chip.
-        """
-        waves = [taps(m, value, cycles, name)]
-        for k in range(1, self.config.column_clusters):
-            waves.append([copy_of(m, left, name=f"{name}{k}_{i}")
-                          for i, left in enumerate(waves[-1])])
-        return waves
 
     def _entering(self, m, row, column, left):
         """Return what enters: the left neighbour's activation, or a tap of the column's own."""

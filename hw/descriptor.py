@@ -8,6 +8,7 @@ from systolith.hw.config import Config
 from systolith.hw.isa import Engine, GoHeader, engine_registers
 from systolith.hw.latency import take_latency
 from systolith.hw.memory_nest import MemoryNest
+from systolith.hw.replica import copy_of
 
 __all__ = ["Descriptor", "descriptor_port"]
 
@@ -93,7 +94,8 @@ class Descriptor(wiring.Component):
         for i, word in enumerate(words):
             if prefetch:
                 running = Signal(32, name=self.names[i], reset_less=True)
-                with m.If(taken[1]):
+                # they are where they are used: one enable would have hundreds of sinks, all far
+                with m.If(copy_of(m, self.take, name=f"takes{i}")):
                     m.d.sync += running.eq(word)
                 word = running
             m.d.comb += self.registers[i].eq(word)

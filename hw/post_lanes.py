@@ -102,11 +102,15 @@ class PostLanes(wiring.Component):
             next_slots = delayed(m, self.next_slots, (SUM_INPUT - 1) % RESIDUAL_CYCLES, "slots")
             self._choose_scale(m, next_slots)
         # static: one way to all lanes
-        self._zero = delayed(m, self.zero, 1, "zero")
+        self._zero, self._low, self._high, self._residual_zero, *self._sums = (
+            delayed(m, getattr(self, name), 1, name)
+            for name in ("zero", "low", "high", "residual_zero", "sum_zero", "sum_low", "sum_high"))
         for lane in range(c.post_lanes):
             slots = copy_of(m, next_slots, name=f"slots{lane}") if c.residual else None
-            result = self._lane(m, lane, step, slots)
-            self._pool(m, lane, result, alive, first)
+            adds, fills = (copy_of(m, getattr(self, of), name=f"{name}{lane}")
+                           for name, of in (("adds", "with_residual"), ("fills", "fill")))
+            result = self._lane(m, lane, step, slots, adds)
+            self._pool(m, lane, result, alive, first, adds, fills)
         finishes = alive[POST_LATENCY - 1] & last[POST_LATENCY - 1]
         if c.residual:
             adding = _history(m, self.start & self.with_residual, RESIDUAL_LATENCY - 1, "adding")
@@ -114,22 +118,23 @@ class PostLanes(wiring.Component):
         m.d.sync += self.valid.eq(finishes)
         return m
 
-    def _bounds(self, m, lane, slots):
+    def _bounds(self, m, lane, slots, adds):
         """Return zero point, least and greatest value of the results that leave the requantiser."""
         zero, low, high = (replica(signed(16), name=f"{name}{lane}")
                            for name in ("zero_now", "low_now", "high_now"))
-        m.d.sync += [zero.eq(self._zero), low.eq(self.low), high.eq(self.high)]
+        m.d.sync += [zero.eq(self._zero), low.eq(self._low), high.eq(self._high)]
         if self.config.residual:
             # an operand of slot k leaves 1 + latency cycles later; its zero point is added then, it
             # meets its bounds in the cycle after
             leaving = _ADDED + REQUANTIZE_LATENCY
-            with m.If(self.with_residual & slots[leaving % RESIDUAL_CYCLES]):
-                m.d.sync += zero.eq(self.sum_zero)
-            with m.If(self.with_residual & slots[(leaving + 1) % RESIDUAL_CYCLES]):
-                m.d.sync += [low.eq(self.sum_low), high.eq(self.sum_high)]
+            sum_zero, sum_low, sum_high = self._sums
+            with m.If(adds & slots[leaving % RESIDUAL_CYCLES]):
+                m.d.sync += zero.eq(sum_zero)
+            with m.If(adds & slots[(leaving + 1) % RESIDUAL_CYCLES]):
+                m.d.sync += [low.eq(sum_low), high.eq(sum_high)]
         return zero, low, high
 
-    def _lane(self, m, lane, step, slots):
+    def _lane(self, m, lane, step, slots, adds):
         """Build one lane up to its saturated result."""
         c = self.config
         columns = [s * c.post_lanes + lane for s in range(c.post_steps)]
@@ -151,7 +156,7 @@ class PostLanes(wiring.Component):
 
         zeroed = Signal(signed(33), name=f"zeroed{lane}")
         result = Signal(signed(c.operand_bits), name=f"result{lane}")
-        zero, low, high = self._bounds(m, lane, slots)
+        zero, low, high = self._bounds(m, lane, slots, adds)
         kept, below, above = (
             Signal(shape, name=f"{name}{lane}", reset_less=True) for name, shape in
             (("kept", c.operand_bits), ("below", 1), ("above", 1)))
@@ -176,7 +181,7 @@ class PostLanes(wiring.Component):
         residual, again = (Signal(width, name=f"{name}{lane}") for name in ("residual", "again"))
         before = Signal(signed(32), name=f"before{lane}")
         total = Signal(signed(32), name=f"total{lane}")
-        m.d.sync += [residual.eq(read - self.residual_zero), again.eq(value - self._zero),
+        m.d.sync += [residual.eq(read - self._residual_zero), again.eq(value - self._zero),
                      before.eq(scale.y), total.eq(before + scale.y)]
         total = _history(m, total, TOTAL_WAIT, f"total{lane}_")[TOTAL_WAIT]
         operand = Signal(signed(32), name=f"operand{lane}", reset_less=True)
@@ -197,15 +202,15 @@ class PostLanes(wiring.Component):
             with m.If(slots[slot - 2]):
                 m.d.sync += self._scale.eq(scale)
 
-    def _pool(self, m, lane, result, alive, first):
+    def _pool(self, m, lane, result, alive, first, adds, fills):
         """Keep the maximum over a pooling window; a fill's value takes its place."""
         best = self.data[lane]
         # for the result that comes: it may be taken, it is taken whatever it is
         may, must = (replica(1, name=f"{name}{lane}") for name in ("may_take", "must_take"))
         before = RESULT_AGE - 1
         m.d.sync += [may.eq(alive[before]),
-                     must.eq(self.with_residual | (alive[before] & first[before]))]
-        with m.If(self.fill):
+                     must.eq(adds | (alive[before] & first[before]))]
+        with m.If(fills):
             m.d.sync += best.eq(self._zero)
         with m.Elif(must | (may & (result > best))):
             m.d.sync += best.eq(result)
