@@ -16,18 +16,16 @@ import numpy as np
 from systolith.boards.targets import find_config
 from systolith.examples.datasets import mnist
 from systolith.examples.fixed_point import lenet
+from systolith.examples.training_step import BATCH
 from systolith.hw.config import Config
-from systolith.sim.training.compared import Compared
-from systolith.sim.training.golden import GoldenExecutor
+from systolith.sim.training.compared import compared_trainer
 from systolith.sw import device
 from systolith.sw.errors import CapacityError, SystolithError, UnsupportedError
 from systolith.sw.train.builder import NetworkBuilder, randomise
-from systolith.sw.train.device import DeviceExecutor, micro_batch
 from systolith.sw.train.gradients import plan_training
 from systolith.sw.train.graph import Network
 from systolith.sw.train.schedule import Cosine
 from systolith.sw.train.settings import Settings
-from systolith.sw.train.trainer import Trainer
 
 #: Of the random networks; small, so that the simulation is fast.
 SMALL = Config(name="small", rows=4, columns=4, post_lanes=4, operand_bits=16, accumulator_bits=48,
@@ -61,9 +59,9 @@ def random_network(random: np.random.Generator) -> Network:
     return builder.network
 
 
-def train(network: Network, config: Config, settings: dict, x: np.ndarray, labels: np.ndarray,
-          rtl: device.Device, machine: device.Device) -> tuple[int, int, list[float]]:
-    """Train for an epoch on all three; return steps, cycles and losses.
+def train(network: Network, config: Config, settings: Settings, x: np.ndarray, labels: np.ndarray,
+          rtl: device.Device, machine: device.Device) -> tuple[int, list[float]]:
+    """Train for an epoch on all three; return cycles, and the losses of the steps.
 
     Raises
     ------
@@ -72,21 +70,16 @@ def train(network: Network, config: Config, settings: dict, x: np.ndarray, label
     CapacityError, UnsupportedError
         If the devices do not run this network.
     """
-    plan = plan_training(network)
-    images = micro_batch(plan, config, settings["batch"])
-    executors = [DeviceExecutor(plan, opened.backend, config, images) for opened in (rtl, machine)]
-    golden = GoldenExecutor(plan, executors[0].places(), executors[0].chunks())
+    trainer, executors = compared_trainer(plan_training(network), config, settings, x, labels,
+                                          rtl=rtl, machine=machine)
     losses: list[float] = []
-    trainer = Trainer(plan, golden, Settings(epochs=1, micro_batch=images, **settings), x, labels,
-                      on_step=lambda step: losses.append(step.loss))
-    trainer.executor = Compared(rtl=executors[0], machine=executors[1], golden=golden)
-    trainer.executor.upload(trainer.scales.stored())
+    trainer.on_step = lambda step: losses.append(step.loss)
     trainer.run()
     trainer.executor.download()
-    cycles = [executor.cycles for executor in executors]
-    if cycles[0] != cycles[1]:
-        raise SystolithError(f"{network.name}: {cycles[0]:,} cycles, {cycles[1]:,} predicted")
-    return len(losses), cycles[0], losses
+    measured, predicted = (executor.cycles for executor in executors)
+    if measured != predicted:
+        raise SystolithError(f"{network.name}: {measured:,} cycles, {predicted:,} predicted")
+    return measured, losses
 
 
 def random_steps(count: int, seed: int) -> None:
@@ -98,15 +91,16 @@ def random_steps(count: int, seed: int) -> None:
             network, batch = random_network(random), int(random.integers(1, 5))
             classes = int(np.prod(network.shapes[network.output]))
             samples = batch * EACH
-            settings = {"batch": batch, "rate": 0.02, "decay": float(random.choice([0, 1e-3]))}
+            settings = Settings(epochs=1, batch=batch, rate=0.02,
+                                decay=float(random.choice([0, 1e-3])))
             x = random.standard_normal((samples, *network.shapes[network.input]))
             labels = random.integers(0, classes, samples)
             try:
-                done, took, _ = train(network, SMALL, settings, x, labels, rtl, machine)
+                took, losses = train(network, SMALL, settings, x, labels, rtl, machine)
             except (CapacityError, UnsupportedError):
                 refused += 1
                 continue
-            networks, steps, cycles = networks + 1, steps + done, cycles + took
+            networks, steps, cycles = networks + 1, steps + len(losses), cycles + took
     print(f"{steps} steps of {networks} random networks, {cycles:,} cycles: equal in every bit, "
           f"cycles as predicted ({refused} networks refused)")
 
@@ -114,13 +108,14 @@ def random_steps(count: int, seed: int) -> None:
 def mnist_steps(path: Path) -> None:
     """Train LeNet-5 as ``systolith.examples.fixed_point lenet`` does, for its first steps."""
     config, data = find_config("ulx3s-85f-train"), mnist(path)
-    samples = MNIST_STEPS * 32
-    settings = {"batch": 32, "rate": 0.02, "decay": 5e-4, "schedule": Cosine(1)}
+    samples = MNIST_STEPS * BATCH
+    settings = Settings(epochs=1, batch=BATCH, rate=0.02, decay=5e-4, schedule=Cosine(1))
     x, labels = data.train_x[:samples].transpose(0, 2, 3, 1), data.train_y[:samples].astype(int)
     with device.open("sim:", config) as rtl, device.open("machine:", config) as machine:
-        steps, cycles, losses = train(lenet(1), config, settings, x, labels, rtl, machine)
-    print(f"{steps} steps of LeNet-5 on MNIST, batch 32, {cycles:,} cycles: equal in every bit, "
-          f"cycles as predicted; loss {losses[0]:.3f} in the first, {losses[-1]:.3f} in the last")
+        cycles, losses = train(lenet(1), config, settings, x, labels, rtl, machine)
+    print(f"{len(losses)} steps of LeNet-5 on MNIST, batch {BATCH}, {cycles:,} cycles: equal "
+          f"in every bit, cycles as predicted; loss {losses[0]:.3f} in the first, "
+          f"{losses[-1]:.3f} in the last")
 
 
 def main() -> None:

@@ -83,30 +83,18 @@ def _samples(part: slice) -> "tuple[np.ndarray, np.ndarray]":
 
 def _trainer(opened: "Device", config: "Config", images: int,
              epochs: int) -> "tuple[Trainer, DeviceExecutor]":
-    """Return what trains on the device and on the golden model, and the device's part.
-
-    The golden model alone finds the first exponents: the device would find the same.
-    """
+    """Return what trains on the device and on the golden model, and the device's part."""
     from systolith.examples.fixed_point import lenet
-    from systolith.sim.training.compared import Compared
-    from systolith.sim.training.golden import GoldenExecutor
-    from systolith.sw.train.device import DeviceExecutor, micro_batch
+    from systolith.sim.training.compared import compared_trainer
     from systolith.sw.train.gradients import plan_training
     from systolith.sw.train.schedule import Cosine
     from systolith.sw.train.settings import Settings
-    from systolith.sw.train.trainer import Trainer
 
-    plan = plan_training(lenet(1))
-    micro = micro_batch(plan, config, _BATCH)
-    executor = DeviceExecutor(plan, opened.backend, config, micro)
-    golden = GoldenExecutor(plan, executor.places(), executor.chunks())
-    trainer = Trainer(
-        plan, golden, Settings(epochs=epochs, batch=_BATCH, micro_batch=micro, rate=_RATE,
-                               schedule=Cosine(epochs)),
+    trainer, (executor,) = compared_trainer(
+        plan_training(lenet(1)), config,
+        Settings(epochs=epochs, batch=_BATCH, rate=_RATE, schedule=Cosine(epochs)),
         *_samples(slice(VALIDATION, VALIDATION + images)),
-        validation=_samples(slice(0, VALIDATION)))
-    trainer.executor = Compared(device=executor, golden=golden)
-    trainer.executor.upload(trainer.scales.stored())
+        validation=_samples(slice(0, VALIDATION)), device=opened)
     return trainer, executor
 
 

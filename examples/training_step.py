@@ -6,13 +6,11 @@ import numpy as np
 
 from systolith.examples.fixed_point import lenet
 from systolith.hw.config import Config
-from systolith.sim.training.compared import Compared
-from systolith.sim.training.golden import GoldenExecutor
+from systolith.sim.training.compared import compared_trainer
 from systolith.sw import device
-from systolith.sw.train.device import DeviceExecutor, micro_batch
+from systolith.sw.train.device import DeviceExecutor
 from systolith.sw.train.gradients import plan_training
 from systolith.sw.train.settings import Settings
-from systolith.sw.train.trainer import Trainer
 
 __all__ = ["BATCH", "NETWORK", "PEERS", "Peer", "Row", "measure", "predict"]
 
@@ -99,20 +97,11 @@ def predict(config: Config, batch: int = BATCH) -> int:
 
 
 def _train(config: Config, batch: int, **devices: device.Device) -> list[DeviceExecutor]:
-    """Train for a step on devices, and on the golden model; scales are found on the latter."""
-    network = lenet(1)
-    plan = plan_training(network)
-    images = micro_batch(plan, config, batch)
-    executors = {name: DeviceExecutor(plan, opened.backend, config, images)
-                 for name, opened in devices.items()}
-    trained = list(executors.values())
-    golden = GoldenExecutor(plan, trained[0].places(), trained[0].chunks())
-    random = np.random.default_rng(1)
-    trainer = Trainer(plan, golden, Settings(epochs=1, batch=batch, micro_batch=images, rate=0.02,
-                                             decay=5e-4),
-                      random.standard_normal((batch, *network.shapes[network.input])),
-                      random.integers(0, 10, batch))
-    trainer.executor = Compared(**executors, golden=golden)
-    trainer.executor.upload(trainer.scales.stored())
+    """Train for a step on devices, and on the golden model."""
+    network, random = lenet(1), np.random.default_rng(1)
+    trainer, executors = compared_trainer(
+        plan_training(network), config, Settings(epochs=1, batch=batch, rate=0.02, decay=5e-4),
+        random.standard_normal((batch, *network.shapes[network.input])),
+        random.integers(0, 10, batch), **devices)
     trainer.run()
-    return trained
+    return executors

@@ -1,13 +1,21 @@
 """Executors side by side: what one returns and keeps must be what the others do, in every bit."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
+from systolith.hw.config import Config
+from systolith.sim.training.golden import GoldenExecutor
+from systolith.sw.device import Device
 from systolith.sw.errors import SystolithError
+from systolith.sw.train.device import DeviceExecutor, micro_batch
 from systolith.sw.train.executor import Executor, Report, Rule
+from systolith.sw.train.gradients import Plan
+from systolith.sw.train.settings import Settings
+from systolith.sw.train.trainer import Trainer
 
-__all__ = ["Compared", "Difference"]
+__all__ = ["Compared", "Difference", "compared_trainer"]
 
 
 class Difference(SystolithError):
@@ -79,3 +87,38 @@ class Compared:
                 raise Difference(f"{first[0]} and {name} report different ranges or losses of "
                                  f"{method}; please report it")
         return first[1]
+
+
+def compared_trainer(plan: Plan, config: Config, settings: Settings, x: np.ndarray,
+                     targets: np.ndarray, *,
+                     validation: tuple[np.ndarray, np.ndarray] | None = None,
+                     **devices: Device) -> tuple[Trainer, list[DeviceExecutor]]:
+    """Return what trains on devices of one configuration and on the golden model beside them.
+
+    Micro-batches are as large as fit. The golden model alone finds the first exponents: the devices
+    would find the same.
+
+    Parameters
+    ----------
+    plan, settings, x, targets, validation
+        As of a :class:`Trainer`.
+    config : Config
+        Of the devices.
+    **devices : Device
+        By the names they have in messages.
+
+    Raises
+    ------
+    CapacityError, UnsupportedError
+        If the devices do not run this network.
+    """
+    images = micro_batch(plan, config, settings.batch)
+    executors = {name: DeviceExecutor(plan, opened.backend, config, images)
+                 for name, opened in devices.items()}
+    trained = list(executors.values())
+    golden = GoldenExecutor(plan, trained[0].places(), trained[0].chunks())
+    trainer = Trainer(plan, golden, replace(settings, micro_batch=images), x, targets,
+                      validation=validation)
+    trainer.executor = Compared(**executors, golden=golden)
+    trainer.executor.upload(trainer.scales.stored())
+    return trainer, trained
