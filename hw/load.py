@@ -1,15 +1,15 @@
 """The LOAD engine: fetches tiles of weights and puts each behind the one that is running."""
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import data, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from systolith.hw.config import Config
-from systolith.hw.descriptor import Descriptor, descriptor_port
+from systolith.hw.descriptor import Descriptor
+from systolith.hw.engine_ports import load_members
 from systolith.hw.fetch import FetchQueue
 from systolith.hw.isa import LOAD_LOOPS, TRAINING_LOAD_LOOPS, Engine, LoadKind
 from systolith.hw.latency import claimable_word
-from systolith.hw.memory import read_port
 from systolith.hw.nest import NestWalker
 
 __all__ = ["LoadEngine"]
@@ -44,14 +44,7 @@ class LoadEngine(wiring.Component):
 
     def __init__(self, config: Config):
         self.config = config
-        members = {
-            "descriptor": In(descriptor_port(config, Engine.LOAD)),
-            "completed": In(data.ArrayLayout(config.token_bits, len(Engine))),
-            "memory": Out(read_port(config)),
-            "load": Out(1), "load_index": Out(range(config.load_words)),
-            "load_data": Out(data.ArrayLayout(config.operand_bits, config.lanes)),
-            "tile_ready": Out(1), "swap": In(1), "finished": Out(1), "idle": Out(1),
-        }
+        members = load_members(config)
         if config.training:
             members |= {"transposed": Out(1), "operand_ready": Out(1), "operand_take": In(1)}
         super().__init__(members)

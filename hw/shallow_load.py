@@ -1,13 +1,14 @@
 """The LOAD engine of shallow pipelines: weights go from memory to the shadow registers."""
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import data, wiring
-from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.lib import wiring
+from amaranth.lib.wiring import connect, flipped
 
 from systolith.hw.config import Config
-from systolith.hw.descriptor import Descriptor, descriptor_port
+from systolith.hw.descriptor import Descriptor
+from systolith.hw.engine_ports import load_members
 from systolith.hw.isa import LOAD_LOOPS, Engine
-from systolith.hw.memory import banks_needed, read_port
+from systolith.hw.memory import banks_needed
 from systolith.hw.memory_nest import MemoryNest
 
 __all__ = ["ShallowLoad"]
@@ -23,14 +24,7 @@ class ShallowLoad(wiring.Component):
 
     def __init__(self, config: Config):
         self.config = config
-        super().__init__({
-            "descriptor": In(descriptor_port(config, Engine.LOAD)),
-            "completed": In(data.ArrayLayout(config.token_bits, len(Engine))),
-            "memory": Out(read_port(config)),
-            "load": Out(1), "load_index": Out(range(config.load_words)),
-            "load_data": Out(data.ArrayLayout(config.operand_bits, config.lanes)),
-            "tile_ready": Out(1), "swap": In(1), "finished": Out(1), "idle": Out(1),
-        })
+        super().__init__(load_members(config))
 
     def elaborate(self, platform) -> Module:
         m = Module()

@@ -1,14 +1,15 @@
 """The POST engine of shallow pipelines: drains accumulators channel by channel."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
-from amaranth.lib import data, wiring
-from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import connect, flipped
 
 from systolith.hw.config import Config
-from systolith.hw.descriptor import Descriptor, descriptor_port
+from systolith.hw.descriptor import Descriptor
+from systolith.hw.engine_ports import post_members
 from systolith.hw.isa import POST_LOOPS, Engine
 from systolith.hw.latency import SETTLE_CYCLES, STEP_CYCLES, post_latency
-from systolith.hw.memory import banks_needed, read_port, vector_write_port
+from systolith.hw.memory import banks_needed
 from systolith.hw.memory_nest import MemoryNest
 from systolith.hw.multiplier import delayed
 from systolith.hw.shallow_lanes import ShallowLanes, ShallowParameters
@@ -34,15 +35,7 @@ class ShallowPost(wiring.Component):
     def __init__(self, config: Config):
         self.config = c = config
         self.lanes = ShallowLanes(c)
-        super().__init__({
-            "descriptor": In(descriptor_port(c, Engine.POST)),
-            "completed": In(data.ArrayLayout(c.token_bits, len(Engine))),
-            "memory": Out(read_port(c)), "write": Out(vector_write_port(c)),
-            "filled": In(2), "release": Out(2), "drain_store": Out(1),
-            "drain_address": Out(c.acc_address_bits),
-            "drained": In(data.ArrayLayout(signed(c.accumulator_bits), c.columns)),
-            "finished": Out(1), "idle": Out(1),
-        })
+        super().__init__(post_members(c))
 
     def elaborate(self, platform) -> Module:
         m = Module()

@@ -3,16 +3,17 @@
 A nest of losses has the same loops, reads and results, and the loss unit where others have lanes.
 """
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
-from amaranth.lib import data, wiring
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
-from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.lib.wiring import connect, flipped
 
 from systolith.hw.config import Config
-from systolith.hw.descriptor import Descriptor, descriptor_port
+from systolith.hw.descriptor import Descriptor
+from systolith.hw.engine_ports import post_members
 from systolith.hw.isa import POST_LOOPS, Engine
 from systolith.hw.latency import DRAIN_LATENCY, FLUSH_CYCLES, PLACE_LEAD, post_read_latency
-from systolith.hw.memory import banks_needed, read_port, vector_write_port
+from systolith.hw.memory import banks_needed
 from systolith.hw.multiplier import delayed
 from systolith.hw.nest import NestWalker
 from systolith.hw.softmax import Softmax
@@ -46,15 +47,7 @@ class TrainingPost(wiring.Component):
         self.lanes = TrainingLanes(c)
         #: From accepting a step to its operands, side by side in registers.
         self.age = post_read_latency(c) + 1
-        super().__init__({
-            "descriptor": In(descriptor_port(c, Engine.POST)),
-            "completed": In(data.ArrayLayout(c.token_bits, len(Engine))),
-            "memory": Out(read_port(c)), "write": Out(vector_write_port(c)),
-            "filled": In(2), "release": Out(2), "drain_store": Out(1),
-            "drain_address": Out(c.acc_address_bits),
-            "drained": In(data.ArrayLayout(signed(c.accumulator_bits), c.columns)),
-            "finished": Out(1), "idle": Out(1),
-        })
+        super().__init__(post_members(c))
 
     def elaborate(self, platform) -> Module:
         m = Module()
