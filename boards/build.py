@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from systolith.boards.errors import BoardError
 from systolith.boards.floorplan import floorplan
 from systolith.boards.process import Progress, run_tool
 from systolith.boards.report import Report, read_report
+from systolith.boards.router import OutOfReach, Watch
 from systolith.boards.rtlil import PLACEHOLDER, prepare, stamp
 from systolith.boards.target import Target
 from systolith.boards.tools import Tool, find_tool
@@ -22,10 +22,6 @@ __all__ = ["Progress", "build", "default_accelerator", "rtl_files"]
 
 #: Longest place and route.
 ROUTE_SECONDS = 3600
-#: Rounds after which a router is given up. One that meets the clock takes some eighty; told to rip
-#: up what misses it, it tries for ever where it cannot.
-ROUTER_ROUNDS = 200
-_ROUND = re.compile(r"\biter=(\d+)\b")
 
 #: Makes the accelerator of a target, with a build hash.
 Accelerator = Callable[[Target, int], wiring.Component]
@@ -59,8 +55,8 @@ def build(target: Target, directory: Path, *, seeds: range = range(1, 2),
     """Build a target's bitstream.
 
     Place and route is tried with one seed after the other until timing is met. If it never is, the
-    report of the best try is returned and no bitstream is written. A seed whose router goes round
-    and round is given up and has no report.
+    report of the best try is returned and no bitstream is written. A seed whose router stands
+    still is given up and has no report.
 
     Parameters
     ----------
@@ -101,12 +97,6 @@ def build(target: Target, directory: Path, *, seeds: range = range(1, 2),
             limit: float = float("inf"), progress: Progress = progress) -> None:
         run_tool(tools[name], arguments, directory, progress, log, limit)
 
-    def watch(step: str, line: str) -> None:
-        progress(step, line)
-        found = _ROUND.search(line)
-        if found and int(found[1]) > ROUTER_ROUNDS:
-            raise _OutOfReach
-
     synthesis, route, pack = target.toolchain.tools
     # Its own log, because the ABC inside the WebAssembly Yosys leaves it without an output.
     run(synthesis, ["-q", "-L", "synthesis.log", "-s", "top.ys"], "synthesis.log")
@@ -114,9 +104,17 @@ def build(target: Target, directory: Path, *, seeds: range = range(1, 2),
         netlist = json.loads((directory / "top.json").read_text(encoding="utf-8"))
         target.toolchain.amend(netlist)
         (directory / "top.json").write_text(json.dumps(netlist), encoding="utf-8")
-    report = _route(target, directory, seeds,
-                    lambda arguments: run(route, arguments, limit=ROUTE_SECONDS,
-                                          progress=watch))
+
+    def run_router(arguments: list[str]) -> None:
+        watch = Watch()
+
+        def read(step: str, line: str) -> None:
+            progress(step, line)
+            watch.read(line)
+
+        run(route, arguments, limit=ROUTE_SECONDS, progress=read)
+
+    report = _route(target, directory, seeds, run_router)
     report.build_hash = build_hash
     if report.timing_met:
         run(pack, list(target.toolchain.packer_arguments))
@@ -127,20 +125,18 @@ def build(target: Target, directory: Path, *, seeds: range = range(1, 2),
     return report
 
 
-class _OutOfReach(Exception):
-    """The router does not get to the clock."""
-
-
 def _route(target: Target, directory: Path, seeds: range,
            run: Callable[[list[str]], None]) -> Report:
     """Place and route with each seed until timing is met; return the best try's report."""
     if not seeds:
         raise BoardError("no seed to try: give at least one")
     best: Report | None = None
+    stood = []
     for seed in seeds:
         try:
             run(target.toolchain.route_arguments(seed))
-        except _OutOfReach:
+        except OutOfReach as given_up:
+            stood.append(f"seed {seed} stood at {given_up}")
             continue
         report = read_report(target, directory, seed)
         if best is None or report.fmax_mhz > best.fmax_mhz:
@@ -148,8 +144,8 @@ def _route(target: Target, directory: Path, seeds: range,
         if report.timing_met:
             break
     if best is None:
-        raise BoardError(f"{target.clock_hz / 1e6:g} MHz are out of the router's reach with seeds "
-                         f"{', '.join(map(str, seeds))}: try others (--seed, --tries)")
+        raise BoardError(f"{target.clock_hz / 1e6:g} MHz are out of the router's reach: "
+                         f"{', '.join(stood)}; try others (--seed, --tries)")
     return best
 
 
