@@ -1,4 +1,6 @@
-"""A training device beside the golden model: an executor that compares every call."""
+"""Training devices to be looked at: item by item, or beside the golden model."""
+
+from unittest import mock
 
 import numpy as np
 
@@ -7,6 +9,8 @@ from systolith.sim.training.golden import GoldenExecutor
 from systolith.sw.timing import measure
 from systolith.sw.train.builder import NetworkBuilder
 from systolith.sw.train.device import DeviceExecutor
+from systolith.sw.train.loss import written
+from systolith.sw.train.lowering import lower, memory
 from systolith.sw.train.steps import gradient_of
 from tests.training_networks import finished
 
@@ -43,6 +47,32 @@ class Timed(DeviceExecutor):
         before = self.cycles
         super().run(program, seed)
         assert self.cycles - before == measure(self.config, program.words).cycles
+
+
+def _singly(items, network, device_config):
+    """Return items one by one, as :func:`fused_steps` where nothing may be fused."""
+    return [(item,) for item in items]
+
+
+class Traced(DeviceExecutor):
+    """A device on which each item of a step is a job, so that every tensor can be read."""
+
+    def __init__(self, *arguments):
+        with mock.patch.object(memory, "fused_steps", _singly):
+            super().__init__(*arguments)
+
+    def trace(self, x, targets, exponents, seed):
+        """Run forward, loss and backward; return what each item wrote, records left out."""
+        plan, values = self.stacking.plan, {self.plan.network.input: x}
+        self.write_map(plan.network.input, self.stacking.input(x))
+        self.write_map(plan.loss.targets, written(plan.loss, targets))
+        for item in plan.items:
+            self.run(lower.lower_items([item], plan.network, self.config, self.memory, exponents,
+                                       len(x)), seed)
+            name = item.result
+            values[name] = (self.read_map(name, len(x)) if name in self.memory.maps
+                            else self.read(name))
+        return values
 
 
 class Compared:

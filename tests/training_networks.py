@@ -25,27 +25,59 @@ def finished(builder, seed=0):
 
 
 @st.composite
+def windows(draw, shape):
+    """A kernel, strides and padding for a map."""
+    kernel = tuple(draw(st.integers(1, min(3, length))) for length in shape[:2])
+    return (kernel, (draw(st.integers(1, 3)), draw(st.integers(1, 3))),
+            tuple(draw(st.integers(0, k - 1)) for k in (*kernel, *kernel)))
+
+
+@st.composite
 def networks(draw):
     """One to four layers and a dense one, 2-D or 1-D."""
     height = 1 if draw(st.booleans()) else draw(st.integers(4, 9))
     builder = NetworkBuilder("random", (height, draw(st.integers(4, 9)), draw(st.integers(1, 3))))
     for _ in range(draw(st.integers(1, 4))):
-        h, w, _ = builder.shape
         kind = draw(st.sampled_from(["conv", "max", "average", "block", "rectify"]))
-        kernel = (draw(st.integers(1, min(3, h))), draw(st.integers(1, min(3, w))))
-        stride = (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
-        pads = tuple(draw(st.integers(0, k - 1)) for k in (*kernel, *kernel))
-        if kind == "conv":
-            builder.conv(draw(st.integers(1, 5)), kernel, stride=stride, pads=pads,
-                         rectify=draw(st.booleans()), bias=draw(st.booleans()))
-        elif kind == "max":
-            builder.max_pool(kernel, stride, pads)
-        elif kind == "average":
-            builder.average_pool(kernel, stride, pads)
-        elif kind == "block":
-            block(builder, draw(st.booleans()))
-        else:
-            builder.rectify()
+        _layer(draw, builder, kind)
+    builder.dense(draw(st.integers(2, 5)))
+    return finished(builder, draw(st.integers(0, 1000)))
+
+
+def _layer(draw, builder, kind):
+    kernel, stride, pads = draw(windows(builder.shape))
+    if kind == "conv":
+        builder.conv(draw(st.integers(1, 5)), kernel, stride=stride, pads=pads,
+                     rectify=draw(st.booleans()), bias=draw(st.booleans()))
+    elif kind == "max":
+        builder.max_pool(kernel, stride, pads)
+    elif kind == "average":
+        builder.average_pool(kernel, stride, pads)
+    elif kind == "block":
+        block(builder, draw(st.booleans()))
+    elif kind == "dense":
+        builder.dense(draw(st.integers(1, 9)), rectify=draw(st.booleans()))
+    else:
+        builder.rectify()
+
+
+#: Layers by what they are called: kind, and whether their map is one row, or one pixel.
+LAYERS = {"convolution": ("conv", False, False), "1-D convolution": ("conv", True, False),
+          "fully connected": ("dense", True, True), "flatten": ("dense", False, False),
+          "ReLU": ("rectify", False, False), "max pool": ("max", False, False),
+          "1-D max pool": ("max", True, False), "average pool": ("average", False, False),
+          "residual add": ("block", False, False)}
+
+
+@st.composite
+def layers(draw, name):
+    """One of ``LAYERS`` behind a convolution (its input has a gradient then), and a dense one."""
+    kind, row, pixel = LAYERS[name]
+    builder = NetworkBuilder(name, (1 if row else draw(st.integers(2, 9)),
+                                    1 if pixel else draw(st.integers(2, 9)),
+                                    draw(st.integers(1, 3))))
+    builder.conv(draw(st.integers(1, 9)), (1, 1), rectify=draw(st.booleans()))
+    _layer(draw, builder, kind)
     builder.dense(draw(st.integers(2, 5)))
     return finished(builder, draw(st.integers(0, 1000)))
 

@@ -71,6 +71,11 @@ def weight_gradient(node, x, dy, shape):
     return dw
 
 
+def bias_gradient(dy):
+    """Return the gradient by a convolution's bias, summed over the batch."""
+    return dy.sum(axis=(0, 1, 2))
+
+
 def run(network, x, parameters):
     """Return all tensors, float64 by name."""
     values = {network.input: x}
@@ -117,5 +122,5 @@ def gradients(network, x, targets, parameters, kind="cross-entropy"):
             found[node.weights] = weight_gradient(node, source, dy,
                                                   parameters[node.weights].shape)
             if node.bias:
-                found[node.bias] = dy.sum(axis=(0, 1, 2))
+                found[node.bias] = bias_gradient(dy)
     return loss, found, by

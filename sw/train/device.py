@@ -126,16 +126,16 @@ class DeviceExecutor:
         for start in range(0, len(x), self.images):
             part = x[start:start + self.images]
             self._items("forward", plan.forward, part, exponents, 0)
-            parts.append(self._load_map(plan.network.output, len(part)))
+            parts.append(self.read_map(plan.network.output, len(part)))
         return np.concatenate(parts)
 
     def accumulate(self, x: np.ndarray, targets: np.ndarray, exponents: Mapping[str, int],
                    seed: int) -> Report:
         """Run forward, loss and backward on a micro-batch and add to the gradients."""
         plan = self.stacking.plan
-        self._store_map(plan.loss.targets, written(plan.loss, targets))
+        self.write_map(plan.loss.targets, written(plan.loss, targets))
         program = self._items("accumulate", plan.items, x, exponents, seed)
-        loss, correct = value(plan.loss, self._load_map(plan.loss.kept, len(x)), targets, exponents)
+        loss, correct = value(plan.loss, self.read_map(plan.loss.kept, len(x)), targets, exponents)
         return Report(len(x), loss, correct, self._ranges(program))
 
     def update(self, rule: Rule, exponents: Mapping[str, int], seed: int) -> Report:
@@ -151,7 +151,7 @@ class DeviceExecutor:
         plan = self.stacking.plan
         program = self._program((job, len(x)), exponents, lambda: lower_items(
             items, plan.network, self.config, self.memory, exponents, len(x)))
-        self._store_map(plan.network.input, self.stacking.input(x))
+        self.write_map(plan.network.input, self.stacking.input(x))
         self.run(program, seed)
         return program
 
@@ -195,13 +195,15 @@ class DeviceExecutor:
 
     # -- maps --------------------------------------------------------------------------------
 
-    def _store_map(self, name: str, values: np.ndarray) -> None:
+    def write_map(self, name: str, values: np.ndarray) -> None:
+        """Write a map, int16[n, h, w, c], zeros around it."""
         place = self.memory.maps[name]
         whole = np.zeros((len(values), *_outline(place)), np.int16)
         _inner(whole, place)[:] = values
         self.backend.write_memory(place.base, whole.ravel())
 
-    def _load_map(self, name: str, images: int) -> np.ndarray:
+    def read_map(self, name: str, images: int) -> np.ndarray:
+        """Return a map of some images as it lies in memory now, int16[n, h, w, c]."""
         place = self.memory.maps[name]
         flat = self.backend.read_memory(place.base, images * place.image)
         return _inner(flat.reshape(images, *_outline(place)), place)
