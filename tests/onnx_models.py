@@ -107,12 +107,18 @@ def quantized(model, data, *, form="qdq", activation="int8", prepare=True, per_c
         return onnx.load(target)
 
 
-def reference(model, x):
-    """Return onnxruntime's outputs."""
+def reference(model, x, optimised=True):
+    """Return onnxruntime's outputs for an input, or for all of them by name.
+
+    Not optimised, every node is computed as it stands: what is between a DequantizeLinear and a
+    QuantizeLinear in float.
+    """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
+    if not optimised:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(model.SerializeToString(), options)
-    return session.run(None, {"x": x})
+    return session.run(None, x if isinstance(x, dict) else {"x": x})
 
 
 def difference(model, x):
