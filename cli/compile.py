@@ -12,10 +12,15 @@ if TYPE_CHECKING:
     from systolith.sw.pipeline import Pipeline
     from systolith.sw.program import Program
 
-__all__ = ["EXAMPLE", "command", "describe", "utilization"]
+__all__ = ["EXAMPLE", "Divide", "command", "describe", "segments", "utilization"]
 
 EXAMPLE = ("Example: systolith compile examples/lenet/lenet_int8.onnx --target ulx3s-85f "
            "-o lenet.sth")
+
+
+Divide = Annotated[bool, typer.Option(
+    "--divide", help="Make several programs of what memory cannot hold. A batch goes through one "
+                     "after the other, and each loads its weights anew.")]
 
 
 def command(
@@ -29,6 +34,7 @@ def command(
     calibrate: Annotated[Path | None, typer.Option(
         help="Typical inputs that quantise a float model: .npy, batch first, in the model's own "
              "layout.")] = None,
+    divide: Divide = False,
     as_json: Json = False,
 ) -> None:
     """Compile an ONNX or TFLite network for a target."""
@@ -42,7 +48,7 @@ def command(
     config = find_config(target)
     calibration = None if calibrate is None else read_array(calibrate)
     with out.log.status(f"compiling {model}"):
-        program = compile_network(load_model(model, calibration), config, batch)
+        program = compile_network(load_model(model, calibration), config, batch, divide)
     with replacing(output) as temporary:
         temporary.write_bytes(program.to_bytes())
     _print(out, program)
@@ -54,6 +60,14 @@ def utilization(program: "Program | Pipeline", cycles: float) -> float:
     """Return the share of the array's multiply-accumulates that an image in ``cycles`` used."""
     macs = sum(layer.macs for layer in program.layers) / program.batch
     return macs / (program.config.multipliers * cycles) if cycles else 0.0
+
+
+def segments(count: int) -> list[str]:
+    """Return what is to be said of the programs of a network, nothing of a single one."""
+    if count == 0:
+        return ["Segments no program: the host does everything"]
+    return [] if count == 1 else [
+        f"Segments {count} programs, one after the other; below the largest of them"]
 
 
 def describe(program: "Program | Pipeline") -> dict[str, Any]:
@@ -97,9 +111,10 @@ def _print(out: Output, program: "Program | Pipeline") -> None:
     if program.batch > 1:
         out.say(f"Batch    {program.batch} images a job, {program.cycles_per_image:,.0f} cycles "
                 "an image")
-    if data["segments"] != 1:
-        out.say(f"Segments {data['segments']} programs, the host's operations between them; below "
-                "the largest of them")
+    for line in segments(data["segments"]):
+        out.say(line)
+    if not data["segments"]:
+        return
     out.say(f"Memory   {memory['constants']:,} elements of weights and parameters, "
             f"{memory['maps']:,} of feature maps, {memory['available']:,} there are")
     out.say(f"Program  {memory['program_words']:,} of {memory['program_words_available']:,} words")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from systolith.cli.compile import Divide, segments
 from systolith.cli.output import Json, Output
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def command(
         "--target", "-t", help="Name of a board, or a configuration as a .json file.")],
     calibrate: Annotated[Path | None, typer.Option(
         help="Typical inputs that quantise a float model; see systolith compile.")] = None,
+    divide: Divide = False,
     as_json: Json = False,
 ) -> None:
     """Tell where every node of a network runs, why and what it costs, or what blocks it."""
@@ -33,7 +35,7 @@ def command(
     config = find_config(target)
     calibration = None if calibrate is None else read_array(calibrate)
     with out.log.status(f"compiling {model}"):
-        explanation = explain_model(model, config, calibration)
+        explanation = explain_model(model, config, calibration, divide)
         fits = [] if explanation.runs else explanation.fits(
             {name: other.config for name, other in TARGETS.items()
              if name != target and not other.config.training})
@@ -82,9 +84,8 @@ def _print_costs(out: Output, explanation: "Explanation") -> None:
     from systolith.sw.explain import Place
 
     out.say(f"Runs on  {explanation.config.describe()}: {explanation.cycles:,} cycles an image")
-    if explanation.segments != 1:
-        out.say(f"Segments {explanation.segments} programs, the host's operations between them; "
-                "below the largest of them")
+    for line in segments(explanation.segments):
+        out.say(line)
     memory = explanation.memory
     if memory is not None:
         out.say(f"Memory   {memory.constants:,} bytes of weights and parameters, {memory.maps:,} "

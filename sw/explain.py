@@ -150,7 +150,8 @@ class Explanation:
 
 
 def explain_model(path: str | Path, config: Config,
-                  calibration: np.ndarray | Mapping[str, np.ndarray] | None = None) -> Explanation:
+                  calibration: np.ndarray | Mapping[str, np.ndarray] | None = None,
+                  divide: bool = False) -> Explanation:
     """Explain a model file for a configuration.
 
     Parameters
@@ -159,6 +160,8 @@ def explain_model(path: str | Path, config: Config,
         See :func:`systolith.sw.importer.load.load_model`.
     config : Config
         What it is compiled for.
+    divide : bool
+        See :func:`systolith.sw.partition.compile_network`.
 
     Raises
     ------
@@ -175,7 +178,7 @@ def explain_model(path: str | Path, config: Config,
         return Explanation(model=model, config=config, blocks=blocks, error=error,
                            nodes=_nodes(error.origins, [], blocks, config, None))
     try:
-        network = compile_network(graph, config)
+        network = compile_network(graph, config, divide=divide)
     except CapacityError as error:
         blocks = [_block(part, graph.origins) for part in error.parts]
         return Explanation(

@@ -209,5 +209,6 @@ def _shortage(graph, steps, maps, constants, config) -> ShortageError:
         f"{graph.name} does not fit {config.describe()}: it needs {constants * size:,} bytes of "
         f"weights and parameters and, at {worst!r}, {most * size:,} bytes of feature maps, "
         f"{(constants + most) * size:,} together of the {config.memory_bytes:,} there are{pieces}",
-        "use a smaller network or a target with more memory",
+        "use a smaller network or a target with more memory, or let it become several programs: "
+        "--divide",
         constants=constants * size, maps=most * size, available=config.memory_bytes, worst=worst)

@@ -4,24 +4,26 @@ A gated map, ``y = x * table(conv(pool(x)))`` with ``x = conv(...)`` and a convo
 a segment (conv, pool, conv), two host operations (table, product) and a segment (conv).
 """
 
-from dataclasses import replace
-
 from systolith.hw.config import Config
 from systolith.sw.compiler import compile_graph
+from systolith.sw.division import divided
 from systolith.sw.errors import CapacityError
-from systolith.sw.ir import Graph, HostOp, Op, Port
+from systolith.sw.ir import Graph, HostOp
 from systolith.sw.passes.verify import verify
 from systolith.sw.pipeline import Pipeline
 from systolith.sw.program import Program
+from systolith.sw.segments import segment
 
 __all__ = ["compile_network", "partition"]
 
 
-def compile_network(graph: Graph, config: Config, batch: int = 1) -> Program | Pipeline:
+def compile_network(graph: Graph, config: Config, batch: int = 1,
+                    divide: bool = False) -> Program | Pipeline:
     """Compile a network that may hold host operations; without any it is one program.
 
     A job takes ``batch`` images: one by one where there is something to gain from many pixels
-    already, all together in fully connected layers.
+    already, all together in fully connected layers. With ``divide``, what memory cannot hold
+    becomes several programs (:mod:`systolith.sw.division`).
 
     Raises
     ------
@@ -29,26 +31,38 @@ def compile_network(graph: Graph, config: Config, batch: int = 1) -> Program | P
         If segments do not fit, or sums could overflow; the message names the layers.
     """
     verify(graph)
-    if not any(isinstance(op, HostOp) for op in graph.ops):
-        return compile_graph(graph, config, batch)
+    hosted = any(isinstance(op, HostOp) for op in graph.ops)
     stages: list[Program | HostOp] = []
     errors: list[CapacityError] = []
-    for stage in partition(graph):
+    for stage in partition(graph) if hosted else [graph]:
         try:
-            stages.append(stage if isinstance(stage, HostOp)
-                          else compile_graph(stage, config, batch))
+            stages += [stage] if isinstance(stage, HostOp) else _programs(
+                stage, config, batch, divide)
         except CapacityError as error:
             errors.append(error)
     if errors:
         raise CapacityError.joined(errors)
-    seen = {port.tensor for port in graph.inputs}
+    if not hosted and len(stages) == 1 and isinstance(stages[0], Program):
+        return stages[0]
+    tensors = {port.tensor: graph.tensors[port.tensor] for port in graph.inputs}
     for stage in stages:
-        seen |= {end.tensor.name for end in stage.outputs} if isinstance(stage, Program) \
-            else {stage.output}
-    return Pipeline(
-        name=graph.name, config=config, stages=stages, input_ports=graph.inputs,
-        output_ports=graph.outputs,
-        tensors={name: tensor for name, tensor in graph.tensors.items() if name in seen})
+        tensors |= {end.tensor.name: end.tensor for end in stage.outputs} if isinstance(
+            stage, Program) else {stage.output: graph.tensors[stage.output]}
+    return Pipeline(name=graph.name, config=config, stages=stages, input_ports=graph.inputs,
+                    output_ports=graph.outputs, tensors=tensors)
+
+
+def _programs(graph: Graph, config: Config, batch: int, divide: bool) -> list[Program]:
+    """Return a graph's program, or those that it is divided into."""
+    try:
+        return [compile_graph(graph, config, batch)]
+    except CapacityError as error:
+        if not divide:
+            raise
+        try:
+            return divided(graph, config, batch)
+        except CapacityError:
+            raise error from None
 
 
 def partition(graph: Graph) -> list[Graph | HostOp]:
@@ -64,7 +78,7 @@ def partition(graph: Graph) -> list[Graph | HostOp]:
         if ops and isinstance(ops[0], HostOp):
             stages += ops
         elif ops:
-            stages += _segment(graph, ops, len(stages))
+            stages += segment(graph, ops, len(stages))
     return stages
 
 
@@ -79,27 +93,3 @@ def _phases(graph: Graph) -> dict[str, int]:
         before = max((phases[name] for name in op.inputs if name in phases), default=0)
         phases[op.output] = before if before % 2 == side else before + 1
     return phases
-
-
-def _segment(graph: Graph, ops: list[Op], number: int) -> list[Graph]:
-    """Return the operations as a graph of their own; none if nobody needs their results."""
-    made = {op.output for op in ops}
-    inside = {op.name for op in ops}
-    needed = {port.tensor for port in graph.outputs}
-    for op in graph.ops:
-        if op.name not in inside:
-            needed.update(op.inputs)
-    read = dict.fromkeys(name for op in ops for name in op.inputs if name not in made)
-    given = dict.fromkeys(op.output for op in ops if op.output in needed)
-    if not given:
-        return []
-    return [replace(
-        graph, name=f"{graph.name} (segment {number})", ops=ops,
-        tensors={name: graph.tensors[name] for name in (*read, *made)},
-        inputs=[_port(graph, name) for name in read],
-        outputs=[_port(graph, name) for name in given])]
-
-
-def _port(graph: Graph, tensor: str) -> Port:
-    return Port(name=tensor, tensor=tensor, shape=graph.tensors[tensor].shape, dtype="int8",
-                permutation=(0, 1, 2))

@@ -1,5 +1,7 @@
 """``compile`` and ``run`` of a network that the host has a part in."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,8 @@ from systolith.cli.arrays import read_array, write_array
 from tests.tflite_hosted import activation, block
 from tests.tflite_models import Model, reference
 from tests.tflite_networks import convolve
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.fixture(scope="module")
@@ -48,3 +52,26 @@ def test_damaged_and_wrong_data(systolith, tmp_path, model):
     program.write_bytes(program.read_bytes()[:-40])
     run = systolith("run", program, "-d", "machine:", "-i", x, "-o", tmp_path / "y.npy")
     assert run.code == 5 and "damaged" in run.err and run.err.count("\n") == 1
+
+
+def test_a_network_that_memory_cannot_hold(systolith, tmp_path):
+    autoencoder = EXAMPLES / "autoencoder/autoencoder_int8.onnx"
+    arguments = autoencoder, "-t", "icebreaker"
+    refused = systolith("compile", *arguments, "-o", tmp_path / "a.sth")
+    assert refused.code == 4 and "--divide" in refused.err and not list(tmp_path.iterdir())
+    run = systolith("compile", *arguments, "-o", tmp_path / "a.sth", "--divide")
+    assert run.code == 0 and "Segments 3 programs, one after the other" in run.out
+    explained = systolith("explain", *arguments, "--divide", "--json").json
+    assert explained["runs"] and explained["segments"] == 3
+    assert all(node["cycles"] for node in explained["nodes"] if node["where"] == "array")
+
+
+def test_a_network_that_is_all_the_hosts(systolith, tmp_path):
+    m = Model(np.random.default_rng(1))
+    a, b = m.map((4, 4, 3)), m.map((4, 4, 3))
+    path = tmp_path / "m.tflite"
+    path.write_bytes(m.finish([a, b], [m.op("MUL", [a, b], m.map((4, 4, 3)), "MulOptions")]))
+    for arguments in (["explain"], ["compile", "-o", tmp_path / "m.sth"]):
+        run = systolith(*arguments, path, "-t", "ulx3s-85f")
+        assert run.code == 0 and "no program: the host does everything" in run.out
+        assert "largest" not in run.out and "Memory" not in run.out

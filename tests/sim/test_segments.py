@@ -1,5 +1,7 @@
 """Networks with host operations: golden model, instruction-level model and file agree."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,12 +14,14 @@ from systolith.sim.machine_device import MachineDevice
 from systolith.sw.compiler import compile_graph
 from systolith.sw.device import Device
 from systolith.sw.errors import CapacityError, ProgramError
+from systolith.sw.importer import import_onnx
 from systolith.sw.ir import HostOp
 from systolith.sw.partition import compile_network, partition
 from systolith.sw.pipeline import Pipeline, load_program
 from systolith.sw.program import Program
 from tests.compiled import CONFIGS
 from tests.networks import FUSED, HOSTED, KINDS, random_graph
+from tests.onnx_models import Model, quantized
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -165,3 +169,46 @@ def test_damaged_file(gated, tmp_path):
         (tmp_path / "net.sth").write_bytes(damaged)
         with pytest.raises(ProgramError, match="is damaged"):
             load_program(tmp_path / "net.sth")
+
+
+def fully_connected(channels=24):
+    """Return a network whose larger fully connected layer has 576 inputs, and images for it."""
+    m = Model((1, 14, 14))
+    x = m.node("Flatten", m.node("Relu", m.conv("x", 4, 1, (3, 3))))
+    x = m.gemm(m.node("Relu", m.gemm(x, channels, 576)), 10, channels)
+    images = m.data(5)
+    return import_onnx(quantized(m.finish(x), images), "m.onnx"), images
+
+
+@pytest.mark.parametrize("name", ["tall", "steps", "odd", "wide"])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_what_memory_cannot_hold_is_divided(name, batch, tmp_path):
+    """All weights take 14,300 bytes; of the first layer's 576 x 24 no program holds more."""
+    config = dataclasses.replace(CONFIGS[name], banks=3, bank_words=512)
+    graph, x = fully_connected()
+    with pytest.raises(CapacityError, match="--divide"):
+        compile_network(graph, config)
+    network = compile_network(graph, config, batch, divide=True)
+    assert isinstance(network, Pipeline) and len(network.programs) >= 3
+    assert all(program.constant_elements + program.map_elements <= config.memory_elements
+               for program in network.programs)
+    assert {layer.name for layer in network.layers} == {op.name for op in graph.ops}
+    assert sum(layer.macs for layer in network.layers) == batch * sum(map(graph.macs, graph.ops))
+    network.save(tmp_path / "net.sth")
+    with Device(MachineDevice(config)) as device:
+        device.load(load_program(tmp_path / "net.sth"))
+        ran = device.run(x)
+    np.testing.assert_array_equal(ran.outputs[0], golden.run_model(graph, x)[0])
+
+
+def test_what_fits_is_not_divided():
+    graph, _ = fully_connected()
+    network = compile_network(graph, Config(), divide=True)
+    assert network.to_bytes() == compile_network(graph, Config()).to_bytes()
+
+
+def test_a_map_that_does_not_fit_cannot_be_divided():
+    graph, _ = fully_connected()
+    config = dataclasses.replace(CONFIGS["tall"], bank_words=64)
+    with pytest.raises(CapacityError, match="does not fit .* bytes of feature maps"):
+        compile_network(graph, config, divide=True)

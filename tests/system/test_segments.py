@@ -8,9 +8,11 @@ from systolith.sim import golden
 from systolith.sim.verilated import open_device
 from systolith.sw.device import Device
 from systolith.sw.errors import CapacityError
+from systolith.sw.importer import import_onnx
 from systolith.sw.importer.tflite import import_tflite
 from systolith.sw.partition import compile_network
 from systolith.sw.pipeline import Pipeline
+from tests import onnx_models
 from tests.tflite_check import inputs
 from tests.tflite_hosted import activation, block, random_model
 from tests.tflite_models import Model, reference
@@ -52,3 +54,21 @@ def test_networks_in_segments_on_the_rtl():
             assert alone.cycles == (network.predicted_cycles,)
             programs.append(len(network.programs))
     assert len(programs) >= 12 and max(programs) >= 4
+
+
+@pytest.mark.slow
+def test_a_divided_network_on_the_rtl():
+    """A fully connected layer of 1,152 inputs and 46,080 weights in a memory of 24,576 bytes."""
+    m = onnx_models.Model((1, 14, 14))
+    x = m.node("Flatten", m.node("Relu", m.conv("x", 8, 1, (3, 3))))
+    x = m.gemm(m.node("Relu", m.gemm(x, 40, 1152)), 10, 40)
+    images = m.data(3)
+    graph = import_onnx(onnx_models.quantized(m.finish(x), images), "m.onnx")
+    network = compile_network(graph, CONFIG, divide=True)
+    assert len(network.programs) >= 3
+    with Device(open_device("", CONFIG)) as device:
+        device.load(network)
+        ran = device.run(images)
+        alone = device.run(images[:1])
+    np.testing.assert_array_equal(ran.outputs[0], golden.run_model(graph, images)[0])
+    assert alone.cycles == (network.predicted_cycles,)

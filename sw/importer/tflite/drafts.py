@@ -163,7 +163,8 @@ class FullyConnectedDraft(ConvDraft):
         if wrong.size:
             self.node.refuse(f"channel {wrong[0]} rounds as no 31-bit multiplier does",
                              "layers of up to a thousand inputs have one: split the layer, or "
-                             "quantise the model again, which changes its scales")
+                             "quantise the model again, which changes its scales, or take it as "
+                             "ONNX, where a step of difference at ties is allowed")
         return Requant(*(array.astype(np.int32) for array in found))
 
 
