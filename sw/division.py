@@ -116,8 +116,11 @@ def _some(op: Conv, number: int, channels: slice) -> Conv:
 
 
 def _named(program: Program, origin: dict[str, str]) -> Program:
-    """Return a program whose layers have the names of what they are parts of."""
+    """Return a program whose layers have the names of what they are parts of.
+
+    What a batch adds, such as its images put side by side, is nobody's.
+    """
     return replace(program, layers=[replace(
-        layer, name=origin[layer.name],
-        parts=tuple(dict.fromkeys(origin[part] for part in layer.parts)))
+        layer, name=origin.get(layer.name, layer.name),
+        parts=tuple(dict.fromkeys(origin.get(part, part) for part in layer.parts)))
         for layer in program.layers])

@@ -192,7 +192,9 @@ def test_what_memory_cannot_hold_is_divided(name, batch, tmp_path):
     assert isinstance(network, Pipeline) and len(network.programs) >= 3
     assert all(program.constant_elements + program.map_elements <= config.memory_elements
                for program in network.programs)
-    assert {layer.name for layer in network.layers} == {op.name for op in graph.ops}
+    names = {layer.name for layer in network.layers}
+    assert names >= {op.name for op in graph.ops}
+    assert batch > 1 or len(names) == len(graph.ops)
     assert sum(layer.macs for layer in network.layers) == batch * sum(map(graph.macs, graph.ops))
     network.save(tmp_path / "net.sth")
     with Device(MachineDevice(config)) as device:
