@@ -111,6 +111,12 @@ def _softmax(values: np.ndarray, attributes: Mapping[str, Any], tensor: Tensor) 
     return powers / powers.sum(axis=axis, keepdims=True)
 
 
+def _log_softmax(values: np.ndarray, attributes: Mapping[str, Any], tensor: Tensor) -> np.ndarray:
+    axis = int(attributes["axis"])
+    below = values - values.max(axis=axis, keepdims=True)
+    return below - np.log(np.exp(below).sum(axis=axis, keepdims=True))
+
+
 def _sigmoid(values: np.ndarray, attributes: Mapping[str, Any], tensor: Tensor) -> np.ndarray:
     with np.errstate(over="ignore"):
         return 1 / (1 + np.exp(-values))
@@ -152,5 +158,6 @@ def _scale(attributes: Mapping[str, Any], tensor: Tensor) -> tuple[np.float32, n
 
 
 _STEPS = {"quantize": _quantize, "dequantize": _dequantize, "softmax": _softmax,
+          "log_softmax": _log_softmax,
           "softmax_int8": _softmax_int8, "sigmoid": _sigmoid, "tanh": _tanh,
           "hard_sigmoid": _hard_sigmoid, "hard_swish": _hard_swish, "table": _table}

@@ -14,7 +14,7 @@ __all__ = ["KINDS", "NEWEST", "Dice", "random_operator"]
 #: The newest opset that onnxruntime 1.20, the oldest allowed, runs.
 NEWEST = 21
 #: Functions whose result may stay float.
-_AT_THE_END = ("Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "Softmax")
+_AT_THE_END = ("Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "Softmax", "LogSoftmax")
 _TYPES = {np.int8: onnx.TensorProto.INT8, np.uint8: onnx.TensorProto.UINT8}
 
 
@@ -258,8 +258,9 @@ def slopes(m, kind):
 
 def function(m, kind):
     size = m.lengths()
-    fields = {"HardSigmoid": {"alpha": m.pick(0.2, 0.5), "beta": m.pick(0.5, 0.1)},
-              "Softmax": {"axis": m.axis(size, m.some(0, len(size) - 1))}}.get(kind, {})
+    fields = {"HardSigmoid": {"alpha": m.pick(0.2, 0.5), "beta": m.pick(0.5, 0.1)}}.get(kind, {})
+    if kind.endswith("Softmax"):
+        fields = {"axis": m.axis(size, m.some(0, len(size) - 1))}
     m.opset = max(m.opset, 14) if kind == "HardSwish" else m.opset
     return m.node(kind, m.map(size), **fields)
 
@@ -450,7 +451,7 @@ KINDS = {
     **dict.fromkeys(("MaxPool", "AveragePool", "GlobalAveragePool"), pool),
     "ReduceMean": reduced,
     **dict.fromkeys(("Relu", "Clip"), bounded), **dict.fromkeys(("LeakyRelu", "PRelu"), slopes),
-    **dict.fromkeys(("Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "Softmax"), function),
+    **dict.fromkeys(_AT_THE_END, function),
     "Concat": concatenation, "Resize": resized, "Pad": padded,
     **dict.fromkeys(("Slice", "Split", "Gather"), selected),
     **dict.fromkeys(("Flatten", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Identity",

@@ -82,7 +82,7 @@ def _leaky(builder: Builder, node: Node, slopes: np.ndarray) -> Value:
 
 
 def softmax(builder: Builder, node: Node) -> Value:
-    """Import Softmax, the host's work, at the end of the model."""
+    """Import Softmax or LogSoftmax, the host's work, at the end of the model."""
     x = node.quantized()
     rank = len(x.shape) + 1
     axis = node.attribute("axis", -1 if node.opset >= 13 else 1)
@@ -90,8 +90,8 @@ def softmax(builder: Builder, node: Node) -> Value:
     coerced = node.opset < 13 and int(np.prod(x.shape[axis:])) != x.shape[axis]
     if not -rank < axis < 0 or coerced:
         node.refuse("it runs over the batch or over several axes", "give it a single axis")
-    steps = (HostStep(kind="dequantize"),
-             HostStep(kind="softmax", attributes={"axis": axis}))
+    kind = "log_softmax" if node.op == "LogSoftmax" else "softmax"
+    steps = (HostStep(kind="dequantize"), HostStep(kind=kind, attributes={"axis": axis}))
     return replace(x, state=State.HOST, steps=steps)
 
 
@@ -117,6 +117,7 @@ HANDLERS = {
     "QLinearLeakyRelu": unary_operator(leaky_relu),
     "PRelu": p_relu,
     "Softmax": softmax,
+    "LogSoftmax": softmax,
     "QLinearSoftmax": unary_operator(softmax),
     "Sigmoid": _sigmoid,
     "QLinearSigmoid": unary_operator(_sigmoid),

@@ -30,8 +30,8 @@ class Continuation:
         What no table can be stays as it is, and whoever reads it refuses it.
         """
         kinds = [step.kind for step in x.steps]
-        if x.state is not State.HOST or len(kinds) < 3 or kinds[1] == "softmax" or (
-                kinds[2] != "quantize") or len(kinds) > 4:
+        if x.state is not State.HOST or not 3 <= len(kinds) <= 4 or kinds[2] != "quantize" or (
+                kinds[1] in ("softmax", "log_softmax")):
             return x
         step = x.steps[2]
         if id(step) not in self._made:
