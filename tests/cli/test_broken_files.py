@@ -83,6 +83,7 @@ def test_other_words_that_mean_nothing(systolith, tmp_path, monkeypatch, argumen
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS, ids=lambda path: path.stem)
 def test_explain_of_every_example(systolith, model):
     """It tells what a model costs, or what blocks it and what unblocks that."""

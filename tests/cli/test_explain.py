@@ -1,11 +1,13 @@
 """``explain``: tables for people, JSON alone on stdout, the exit codes of ``compile``."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from systolith.cli.arrays import write_array
+from tests import onnx_operators, tflite_operators
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 LENET = EXAMPLES / "lenet"
@@ -72,3 +74,31 @@ def test_names_are_whole_where_no_terminal_limits_them(systolith):
     run = systolith("explain", RESNET, "-t", "ulx3s-85f")
     assert "model/batch_normalization_2/FusedBatchNormV3" in run.out
     assert "fused into #3" in run.out
+
+
+def onnx_file(kind, seed):
+    found = onnx_operators.random_operator(kind, seed)
+    return found and found[1].SerializeToString()
+
+
+def tflite_file(kind, seed):
+    found = tflite_operators.random_operator(kind, seed)
+    return found and found[0].finish(*found[1:])
+
+
+@pytest.mark.parametrize("suffix, make, kind", [
+    *((".onnx", onnx_file, kind) for kind in onnx_operators.KINDS),
+    *((".tflite", tflite_file, kind) for kind in tflite_operators.KINDS)])
+def test_every_operator(systolith, tmp_path, suffix, make, kind):
+    """Costs are told, or what blocks and what unblocks it."""
+    contents = filter(None, (make(kind, seed) for seed in range(5)))
+    for number, content in enumerate(itertools.islice(contents, 2)):
+        path = tmp_path / f"{number}{suffix}"
+        path.write_bytes(content)
+        run = systolith("explain", path, "-t", "ulx3s-85f")
+        assert run.code in (0, 2, 4) and "systolith:" not in run.err
+        if run.code == 0:
+            assert "cycles an image" in run.out and "nobody reads" not in run.out
+        else:
+            assert "Does not run on ulx3s-85f" in run.out
+            assert run.out.count("To unblock: ") == run.out.count("blocked  ") >= 1
