@@ -20,7 +20,7 @@ from systolith.examples.training_step import BATCH
 from systolith.hw.config import Config
 from systolith.sim.training.compared import compared_trainer
 from systolith.sw import device
-from systolith.sw.errors import CapacityError, SystolithError, UnsupportedError
+from systolith.sw.errors import CapacityError, SystolithError
 from systolith.sw.train.builder import NetworkBuilder, randomise
 from systolith.sw.train.gradients import plan_training
 from systolith.sw.train.graph import Network
@@ -49,7 +49,7 @@ def random_network(random: np.random.Generator) -> Network:
             builder.conv(int(random.integers(1, 6)), kernel, stride=stride, pads=pads,
                          rectify=bool(random.random() < 0.5), bias=bool(random.random() < 0.7))
         elif kind == "max":
-            builder.max_pool(kernel, kernel)     # maxima that overlap do not run on devices
+            builder.max_pool(kernel, stride, pads)
         elif kind == "average":
             builder.average_pool(kernel, stride, pads)
         else:
@@ -67,7 +67,7 @@ def train(network: Network, config: Config, settings: Settings, x: np.ndarray, l
     ------
     Difference
         If they do not agree.
-    CapacityError, UnsupportedError
+    CapacityError
         If the devices do not run this network.
     """
     trainer, executors = compared_trainer(plan_training(network), config, settings, x, labels,
@@ -97,7 +97,7 @@ def random_steps(count: int, seed: int) -> None:
             labels = random.integers(0, classes, samples)
             try:
                 took, losses = train(network, SMALL, settings, x, labels, rtl, machine)
-            except (CapacityError, UnsupportedError):
+            except CapacityError:
                 refused += 1
                 continue
             networks, steps, cycles = networks + 1, steps + len(losses), cycles + took

@@ -12,7 +12,7 @@ from systolith.sw.train.device import DeviceExecutor
 from systolith.sw.train.loss import written
 from systolith.sw.train.lowering import lower, memory
 from systolith.sw.train.steps import gradient_of
-from tests.training_networks import finished
+from tests.training_networks import branches, finished
 
 
 def config(**fields) -> Config:
@@ -23,7 +23,7 @@ def config(**fields) -> Config:
 
 
 def everything():
-    """Return a network of strides, padding, a residual block, averages, maxima with gaps.
+    """Return a network of strides, padding, a residual block, branches, averages, all maxima.
 
     Some of its maps are too large for an accumulator store of 128 sums.
     """
@@ -33,6 +33,8 @@ def everything():
     builder.conv(5, (3, 3), pads=(1, 1, 1, 1))
     builder.add(before, rectify=True)
     builder.max_pool((2, 2), (2, 3))
+    branches(builder)
+    builder.max_pool((3, 2), (1, 1), (1, 1, 2, 0))
     builder.conv(9, (2, 2), pads=(1, 0, 0, 1))
     builder.average_pool((2, 2), (1, 2), (0, 0, 1, 0))
     builder.rectify()

@@ -14,6 +14,16 @@ def block(builder, rectify=True):
     builder.add(before, rectify=rectify)
 
 
+def branches(builder, rectify=True):
+    """Add a sum of two convolutions and what both read: a tensor with three readers."""
+    before, channels = builder.network.output, builder.shape[2]
+    first = builder.conv(channels, (1, 1))
+    builder.network.output = before
+    builder.conv(channels, (1, 1))
+    builder.add(first)
+    builder.add(before, rectify=rectify)
+
+
 def finished(builder, seed=0):
     """Return the network with random weights and biases."""
     randomise(builder.network, seed)
@@ -38,7 +48,8 @@ def networks(draw):
     height = 1 if draw(st.booleans()) else draw(st.integers(4, 9))
     builder = NetworkBuilder("random", (height, draw(st.integers(4, 9)), draw(st.integers(1, 3))))
     for _ in range(draw(st.integers(1, 4))):
-        kind = draw(st.sampled_from(["conv", "max", "average", "block", "rectify"]))
+        kind = draw(st.sampled_from(["conv", "max", "average", "block", "branches",
+                                      "rectify"]))
         _layer(draw, builder, kind)
     builder.dense(draw(st.integers(2, 5)))
     return finished(builder, draw(st.integers(0, 1000)))
@@ -55,6 +66,8 @@ def _layer(draw, builder, kind):
         builder.average_pool(kernel, stride, pads)
     elif kind == "block":
         block(builder, draw(st.booleans()))
+    elif kind == "branches":
+        branches(builder, draw(st.booleans()))
     elif kind == "dense":
         builder.dense(draw(st.integers(1, 9)), rectify=draw(st.booleans()))
     else:
@@ -66,7 +79,7 @@ LAYERS = {"convolution": ("conv", False, False), "1-D convolution": ("conv", Tru
           "fully connected": ("dense", True, True), "flatten": ("dense", False, False),
           "ReLU": ("rectify", False, False), "max pool": ("max", False, False),
           "1-D max pool": ("max", True, False), "average pool": ("average", False, False),
-          "residual add": ("block", False, False)}
+          "residual add": ("block", False, False), "three readers": ("branches", False, False)}
 
 
 @st.composite

@@ -193,8 +193,13 @@ class _ChainRule:
         mask = self.mask(tensor)
         if len(parts) == 1 and mask is None:
             return parts[0]
-        self.items.append(GradientSum(node=self.network.producer(tensor), result=name, mask=mask,
-                                      parts=tuple(parts)))
+        producer, (total, *others) = self.network.producer(tensor), parts
+        for number, part in enumerate(others[:-1], 1):     # two at a time, as POST adds them
+            result = f"{name}, sum {number}"
+            self.items.append(GradientSum(node=producer, result=result, parts=(total, part)))
+            total = result
+        self.items.append(GradientSum(node=producer, result=name, mask=mask,
+                                      parts=(total, *others[-1:])))
         return name
 
 

@@ -198,6 +198,12 @@ class MaxBackward(Backward):
     node: MaxPool
     record: str
 
+    @property
+    def apart(self) -> str | None:
+        """Map of what each window gives to its taps, side by side, if windows overlap."""
+        overlap = any(s < k for s, k in zip(self.node.stride, self.node.kernel, strict=True))
+        return f"{self.result}, window by window" if overlap else None
+
     def sums(self, exponents):
         """Return that of the gradient."""
         return exponents[self.dy]

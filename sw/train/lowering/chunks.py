@@ -8,8 +8,8 @@ the map between them are all that is in memory.
 from dataclasses import replace
 
 from systolith.sw.train.lowering.convolution import weight_sums
-from systolith.sw.train.lowering.elementwise import unpool
 from systolith.sw.train.lowering.job import Job
+from systolith.sw.train.lowering.pooling import unpool
 from systolith.sw.train.steps import ConvWeights, MaxBackward, chunked
 
 __all__ = ["maximum_weights"]

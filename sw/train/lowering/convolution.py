@@ -131,8 +131,10 @@ def conv_data(job: Job, item: ConvData) -> None:
 
     scatter(job, item, Spread(
         dx=shape.x, kernel=shape.kernel, stride=shape.stride, pads=shape.pads, dy=dy,
-        chunks=chunks, tail=outputs - (chunks - 1) * c.rows, tiles=tiles),
+        windows=dy.shape[:2], source=item.dy, chunks=chunks,
+        tail=outputs - (chunks - 1) * c.rows, tiles=tiles),
         right=job.exponents[item.result] - item.sums(job.exponents))
+    job.complete(item.result)
 
 
 def conv_weights(job: Job, item: ConvWeights) -> None:

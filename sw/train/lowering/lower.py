@@ -6,7 +6,7 @@ from systolith.hw.config import Config
 from systolith.sw.train.executor import Rule
 from systolith.sw.train.gradients import Plan
 from systolith.sw.train.graph import Add, AveragePool, Conv, MaxPool, Network, Rectify
-from systolith.sw.train.lowering import convolution, elementwise, loss
+from systolith.sw.train.lowering import convolution, elementwise, loss, pooling
 from systolith.sw.train.lowering.chunks import maximum_weights
 from systolith.sw.train.lowering.fusion import fused_steps
 from systolith.sw.train.lowering.job import Job, Program
@@ -27,13 +27,13 @@ from systolith.sw.train.steps import (
 __all__ = ["lower_items", "lower_update"]
 
 _FORWARD: dict[type, Callable[..., None]] = {
-    Conv: convolution.convolution, MaxPool: elementwise.maximum, Add: elementwise.addition,
-    AveragePool: elementwise.average, Rectify: elementwise.rectification}
+    Conv: convolution.convolution, MaxPool: pooling.maximum, Add: elementwise.addition,
+    AveragePool: pooling.average, Rectify: elementwise.rectification}
 _OTHERS: dict[type, Callable] = {
     CrossEntropy: loss.cross_entropy, SquaredError: loss.squared_error,
     ConvData: convolution.conv_data, ConvWeights: convolution.conv_weights,
-    BiasGradient: convolution.bias_gradient, MaxBackward: elementwise.maximum_backward,
-    AverageBackward: elementwise.average_backward, GradientSum: elementwise.gradient_sum}
+    BiasGradient: convolution.bias_gradient, MaxBackward: pooling.maximum_backward,
+    AverageBackward: pooling.average_backward, GradientSum: elementwise.gradient_sum}
 
 
 def lower_items(items: Sequence[Item], network: Network, config: Config, memory: MemoryPlan,

@@ -10,7 +10,7 @@ import numpy as np
 from systolith.hw.config import Config
 from systolith.sw.errors import CapacityError
 from systolith.sw.train.gradients import Plan
-from systolith.sw.train.graph import Network, Windowed
+from systolith.sw.train.graph import AveragePool, Conv, Network
 from systolith.sw.train.lowering.fusion import chunk_of, fused_steps
 from systolith.sw.train.numerics import RESULT_ELEMENTS
 from systolith.sw.train.steps import (
@@ -173,6 +173,8 @@ def _place(plan: Plan, config: Config, images: int) -> MemoryPlan:
         reports[name], top = top, top + REPORT_ELEMENTS * parts.get(name, 1)
     chunks = {weights.node.weights: size for (_, weights), size in pairs}
     between = {pool.result: 2 * size for (pool, _), size in pairs}
+    between |= {item.apart: 1 for item in plan.items
+                if isinstance(item, MaxBackward) and item.apart is not None}
     size = top - begin
     maps, top = _place_maps(plan, config, images, between, top)
     return MemoryPlan(arrays, maps, reports, size, chunks, diagonals, top)
@@ -280,13 +282,18 @@ def _map_shapes(plan: Plan) -> dict[str, tuple[tuple[int, int, int], tuple[int, 
         elif item.result not in map(gradient_of, plan.trained):
             of[item.result] = item.node.x
     shapes |= {name: shapes[tensor] for name, tensor in of.items()}
+    for item in plan.items:
+        if isinstance(item, MaxBackward) and item.apart is not None:
+            (height, width, channels), (kh, kw) = network.shapes[item.node.output], item.node.kernel
+            shapes[item.apart] = (height * kh, width * kw, channels), (0, 0, 0, 0)
     if isinstance(plan.loss, CrossEntropy):
         shapes[plan.loss.targets] = (1, 1, RESULT_ELEMENTS + 1), (0, 0, 0, 0)
     return shapes
 
 
 def _halo(network: Network, tensor: str) -> tuple[int, int, int, int]:
-    pads = [node.pads for node in network.consumers(tensor) if isinstance(node, Windowed)]
+    """Return the zeros that readers need around a tensor: a maximum goes without."""
+    pads = [node.pads for node in network.consumers(tensor) if isinstance(node, Conv | AveragePool)]
     return tuple(max(side) for side in zip((0, 0, 0, 0), *pads, strict=True))
 
 
@@ -308,5 +315,9 @@ def _reads(item: Item) -> tuple[str, ...]:
 
 
 def _writes(item: Item) -> tuple[str, ...]:
-    record = item.record if isinstance(item, Forward) else None
-    return (item.result,) if record is None else (item.result, record)
+    beside = None
+    if isinstance(item, Forward):
+        beside = item.record
+    elif isinstance(item, MaxBackward):
+        beside = item.apart
+    return (item.result,) if beside is None else (item.result, beside)

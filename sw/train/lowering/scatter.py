@@ -15,13 +15,18 @@ __all__ = ["Spread", "scatter"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spread:
-    """``dx[p * stride + t - pads] = sum dy[p] * tile[t]``."""
+    """``dx[p * stride + t - pads] = sum dy[p] * tile[t]``, or of ``dy[p * kernel + t]``."""
 
     dx: Map
     kernel: tuple[int, int]
     stride: tuple[int, int]
     pads: tuple[int, int, int, int]
+    #: Begins with the first image.
     dy: Map
+    #: Rows and columns of windows.
+    windows: tuple[int, int]
+    #: What ``dy`` is the map of.
+    source: str
     #: Vectors that hold the channels of ``dy`` for one tap, and elements of the last of them.
     chunks: int
     tail: int
@@ -29,16 +34,18 @@ class Spread:
     tiles: Callable[[int], Tiles]
     #: ``dy`` is read from the channel of ``dx`` on.
     channelwise: bool = False
+    #: ``dy`` has an element for each tap of each window.
+    apart: bool = False
 
     @property
     def width(self) -> int:
         """Columns that windows cover."""
-        return (self.dy.shape[1] - 1) * self.stride[1] + self.kernel[1]
+        return (self.windows[1] - 1) * self.stride[1] + self.kernel[1]
 
     @property
     def height(self) -> int:
         """Rows that windows cover."""
-        return (self.dy.shape[0] - 1) * self.stride[0] + self.kernel[0]
+        return (self.windows[0] - 1) * self.stride[0] + self.kernel[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,29 +63,31 @@ class _Block:
     rows: int
 
 
-def scatter(job: Job, item: Backward, spread: Spread, *, right: int) -> None:
-    """Write the gradient ``item.result`` from that of the windows."""
+def scatter(job: Job, item: Backward, spread: Spread, *, right: int,
+            part: range | None = None) -> None:
+    """Write the gradient ``item.result`` from that of the windows, of some images or all."""
     c, dx, pads = job.config, spread.dx, spread.pads
+    part = range(job.images) if part is None else part
     columns = min(dx.shape[1], spread.width - pads[1])
-    if columns < dx.shape[1] or spread.height - pads[0] < dx.shape[0] or any(dx.halo):
+    if part.start == 0 and (columns < dx.shape[1] or spread.height - pads[0] < dx.shape[0]
+                            or any(dx.halo)):
         job.fill(dx)
     single = spread.kernel == (1, 1) and spread.stride == (1, 1) and not any(pads)
     mask = None if item.mask is None else (
         job.memory.maps[item.mask].base - job.memory.maps[item.result].base)
     for first in range(0, dx.channels, c.columns):
-        for block in _blocks(job, spread):
+        for block in _blocks(job, spread, len(part)):
             if not single:
                 _clear(job, spread, block)
             job.add(spread.tiles(first))
             job.add(_vectors(job, spread, block, first, keep=not single), ResultNest(
-                base=dx.at(block.image, block.row) + first, right=right, mask=mask,
+                base=dx.at(part.start + block.image, block.row) + first, right=right, mask=mask,
                 valid=min(c.columns, dx.channels - first),
                 acc_base=((block.row + pads[0] - block.window * spread.stride[0]) * spread.width
                           + pads[1]),
                 loops=[Loop(columns, dx.channels, 1), Loop(block.rows, dx.row, spread.width),
                        Loop(block.images, dx.image, block.height * spread.width)]),
-                    reads=(item.dy,))
-    job.complete(item.result)
+                    reads=(spread.source,))
 
 
 def _clear(job: Job, spread: Spread, block: _Block) -> None:
@@ -91,23 +100,27 @@ def _clear(job: Job, spread: Spread, block: _Block) -> None:
 
 def _vectors(job: Job, spread: Spread, block: _Block, first: int, *, keep: bool) -> Stream:
     (kh, kw), (sy, sx), dy = spread.kernel, spread.stride, spread.dy
-    begin = dy.at(block.image, block.window) + (first if spread.channelwise else 0)
+    # from one window to the next, and from one tap to the next
+    (down, across), taps = ((kh, kw), 1) if spread.apart else ((1, 1), 0)
+    begin = dy.at(block.image, block.window * down) + (first if spread.channelwise else 0)
     return Stream(
         base=begin, pass_level=3, group_level=6, keep=keep, tail=(3, spread.tail),
-        loops=[Loop(dy.shape[1], dy.channels, sx), Loop(block.windows, dy.row, sy * spread.width),
+        loops=[Loop(spread.windows[1], across * dy.channels, sx),
+               Loop(block.windows, down * dy.row, sy * spread.width),
                Loop(block.images, dy.image, block.height * spread.width),
-               Loop(spread.chunks, job.config.rows), Loop(kw, 0, 1), Loop(kh, 0, spread.width)])
+               Loop(spread.chunks, job.config.rows), Loop(kw, taps * dy.channels, 1),
+               Loop(kh, taps * dy.row, spread.width)])
 
 
-def _blocks(job: Job, spread: Spread) -> Iterator[_Block]:
+def _blocks(job: Job, spread: Spread, count: int) -> Iterator[_Block]:
     """Cut images: as many as a store holds, or the rows of one."""
     depth, dx, top = job.config.accumulator_depth, spread.dx, spread.pads[0]
-    (kh, _), (sy, _), (windows, *_) = spread.kernel, spread.stride, spread.dy.shape
+    (kh, _), (sy, _), (windows, _) = spread.kernel, spread.stride, spread.windows
     covered = min(dx.shape[0], spread.height - top)
     side = depth // (spread.height * spread.width)
     if side:
-        for image in range(0, job.images, side):
-            yield _Block(image, min(side, job.images - image), 0, windows, spread.height, 0,
+        for image in range(0, count, side):
+            yield _Block(image, min(side, count - image), 0, windows, spread.height, 0,
                          covered)
         return
 
@@ -123,7 +136,7 @@ def _blocks(job: Job, spread: Spread) -> Iterator[_Block]:
     if not size:
         raise CapacityError(f"windows of {kh} rows over {spread.width} columns are more than the "
                             f"{depth} sums of an accumulator store", "use a smaller map")
-    for image in range(job.images):
+    for image in range(count):
         for begin in range(0, total, size):
             end = min(begin + size, total)
             row = max(begin, top)
