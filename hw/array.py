@@ -1,12 +1,14 @@
 """The systolic array: activations move right, sums move down, weights stay."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Const, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from systolith.hw.carry import add_one_of
 from systolith.hw.config import Config
 from systolith.hw.latency import array_latency
 from systolith.hw.multiplier import delayed, multiply_array
+from systolith.hw.replica import copy_of
 
 __all__ = ["SystolicArray", "taps"]
 
@@ -82,10 +84,9 @@ class SystolicArray(wiring.Component):
         if c.window:
             self._use = taps(m, self.use_taps, wave, "use_taps")
         if c.output_stationary:
-            ages = wave + 1 + c.multiplier_stages
-            self._gather = taps(m, self.gather & self.valid, ages, "gather")
-            self._restart = taps(m, self.restart, ages, "restart")
-            self._drain = taps(m, self.drain & self.valid, ages + c.rows, "drain")
+            self._gather = taps(m, self.gather & self.valid,
+                                max(wave, c.rows + c.multiplier_stages), "gather")
+            self._gathers, self._keeps = self._sums_apart(m)
         if c.training:
             self._transposed = taps(m, self.transposed, wave, "transposed")
 
@@ -93,9 +94,9 @@ class SystolicArray(wiring.Component):
         weights = self._weights(m)
         products = self._products(m, platform, activations, weights)
         for column in range(c.columns):
-            above = 0
+            above = Const(0, signed(1))
             for row in range(c.rows):
-                above = self._sum(m, row, column, above, products[row][column])
+                above = self._sum(m, platform, row, column, above, products[row][column])
             m.d.comb += self.psums[column].eq(above)
         return m
 
@@ -165,22 +166,39 @@ class SystolicArray(wiring.Component):
                 products[r][n] = product
         return products
 
-    def _sum(self, m, row, column, above, product):
+    def _sums_apart(self, m):
+        """Return for each PE, when its product is there, "gather it" and "add it to its own sum".
+
+        Gathered products add to their PE's own sum unless that begins anew, others to the sum from
+        above unless they come with the vector that drains the row. A register of each PE's own,
+        filled by its left neighbour's, holds either: the array takes much of the chip.
+        """
+        c = self.config
+        restart = taps(m, self.restart, c.rows + c.multiplier_stages, "restart")
+        drain = taps(m, self.drain & self.valid, 2 * c.rows + c.multiplier_stages, "drain")
+        gathers, keeps = [], []
+        for r in range(c.rows):
+            age = r + c.multiplier_stages
+            gather = self._gather[age]
+            gathers.append([gather])
+            keeps.append([Mux(gather, ~restart[age], drain[age + r])])
+            for n in range(c.columns):
+                for row, name in ((gathers[r], "gathers"), (keeps[r], "keeps")):
+                    row.append(copy_of(m, row[-1], name=f"{name}{r}_{n}"))
+        return [row[1:] for row in gathers], [row[1:] for row in keeps]
+
+    def _sum(self, m, platform, row, column, above, product):
         c = self.config
         psum = Signal(signed(c.psum_bits), name=f"psum{row}_{column}", reset_less=True)
         if not c.output_stationary:
             m.d.sync += psum.eq(above + product)
             return psum
         own = Signal(signed(c.psum_bits), name=f"own{row}_{column}", reset_less=True)
-        age = row + column + 1 + c.multiplier_stages
-        addend, total = Signal.like(own), Signal.like(own)
-        m.d.comb += total.eq(addend + product)
-        with m.If(self._gather[age]):
-            m.d.comb += addend.eq(Mux(self._restart[age], 0, own))
-            m.d.sync += own.eq(total)
-        with m.Else():                           # the vector that drains this row comes with it
-            m.d.comb += addend.eq(Mux(self._drain[age + row], own, above))
+        total = add_one_of(m, platform, product, self._keeps[row][column], own, above,
+                           bits=c.psum_bits, name=f"total{row}_{column}")
         m.d.sync += psum.eq(total)
+        with m.If(self._gathers[row][column]):   # what begins anew below adds to nothing
+            m.d.sync += [own.eq(total), psum.eq(0)]
         return psum
 
 

@@ -4,13 +4,15 @@ from amaranth.hdl import Cat, Const, Instance, Module, Mux, Signal, signed
 
 from systolith.hw.family import family
 
-__all__ = ["CARRY_IN", "add", "add_all", "add_and_invert", "multiply_on_carries"]
+__all__ = ["CARRY_IN", "add", "add_all", "add_and_invert", "add_one_of",
+           "multiply_on_carries"]
 
 #: What a LUT of ECP5's CCU2C makes of its inputs a, b, c, d. The sum is its exclusive or with the
 #: carry; where it is 0, the next carry is what the lowest four bits make of a and b.
 _ADD = 0x66AA                     # a + b, with d high
 _GATED_ADD = 0x7888               # a & b, and c & d
 _GATED_SUBTRACT = 0x8788          # a & b, and ~c & d
+_ADD_ONE_OF = 0x665A              # a + b where d is high, a + c where it is low
 _NOTHING = 0x0000
 #: The LUT a chain begins with: nothing, and a & b as the carry, with c and d high.
 CARRY_IN = 0x0008
@@ -32,6 +34,21 @@ def add(m: Module, platform, x, y, *, bits: int, alike: bool = False, name: str)
                     (x[0], y[0]), alike, name)
     total = Signal(signed(bits), name=name)
     m.d.comb += total.eq(x + y)
+    return total
+
+
+def add_one_of(m: Module, platform, x, choose, y, z, *, bits: int, name: str):
+    """Return the signed sum of ``x`` and ``y``, or where ``choose`` is low ``z``; not registered.
+
+    On ECP5 a LUT that adds a bit chooses it too; synthesis would take a LUT more for every bit.
+    """
+    if family(platform) == "ecp5":
+        x, y, z = (_extended(value, bits) for value in (x, y, z))
+        luts = [(_ADD_ONE_OF, *each, choose) for each in zip(x, y, z, strict=True)]
+        chosen = [Mux(choose, *pair) for pair in zip(y, z, strict=True)]
+        return _sum(m, x, chosen, luts, (x[0], chosen[0]), False, name)
+    total = Signal(signed(bits), name=name)
+    m.d.comb += total.eq(x + Mux(choose, y, z))
     return total
 
 

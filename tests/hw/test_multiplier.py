@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from amaranth.hdl import Cat, Fragment, Instance, Module, Signal, signed, unsigned
+from amaranth.hdl import Cat, Fragment, Instance, Module, Mux, Signal, signed, unsigned
 from amaranth.lib.memory import Memory
 from amaranth.sim import Simulator
 
 from systolith.boards.targets import find_config
 from systolith.hw.array import SystolicArray
-from systolith.hw.carry import add, add_and_invert, multiply_on_carries
+from systolith.hw.carry import add, add_and_invert, add_one_of, multiply_on_carries
 from systolith.hw.cluster_array import ClusterArray
 from systolith.hw.latency import WIDE_STAGES
 from systolith.hw.multiplier import delayed, multiply_array, multiply_held, multiply_wide
@@ -177,6 +177,21 @@ def sum_job(platform, a, b):
     return Job(name, (signed(a), signed(b)), 1, add_up)
 
 
+def choice_job(platform, bits):
+    """A sum with one of two, chosen in turns, compared in the same way."""
+    name = f"choice_{bits}"
+
+    def add_up(m, operands):
+        choose, late = Signal(name=f"{name}_choose"), Signal(signed(bits), name=f"{name}_late")
+        (x, y), = operands
+        m.d.sync += [choose.eq(~choose), late.eq(x + y)]
+        total = add_one_of(m, platform, x, choose, y, late, bits=bits, name=name)
+        return [delayed(m, x * y ^ (total != (x + Mux(choose, y, late))[:bits].as_signed()), 1,
+                        f"{name}_exact")]
+
+    return Job(name, (signed(bits - 8), signed(bits - 1)), 1, add_up)
+
+
 #: A job that is wrong, so that the test can tell.
 MISTAKEN = Job("mistaken", (signed(8), signed(8)), 3,
                lambda m, operands: [delayed(m, a * b + (a == -128), 3, "late")
@@ -195,6 +210,7 @@ def test_ecp5_carry_chains():
     # chains that fill their tiles, and those that leave their ends to LUTs
     jobs += [sum_job(ECP5, a, b) for a, b in ((7, 3), (7, 7), (8, 8), (9, 9), (5, 9), (16, 16),
                                               (16, 17), (17, 12), (20, 20))]
+    jobs += [choice_job(ECP5, bits) for bits in (16, 18, 24)]
     assert wrong_jobs([*jobs, MISTAKEN], ccu2c()) == ["mistaken"]
 
 
