@@ -14,10 +14,6 @@ from systolith.hw.config import Config
 __all__ = ["ECP5_85F_SITES", "Sites", "floorplan"]
 
 
-#: Elements of 8 bits in one block RAM that are addressed without others.
-_BLOCK_WORDS = 2048
-
-
 @dataclass(frozen=True, slots=True)
 class Sites:
     """The hard blocks of one FPGA, row by row, each from left to right."""
@@ -89,21 +85,17 @@ def _multiplier(config, row, column):
 def _memories(config, sites, core):
     """Sweep the sites pair by pair from left to right, lane by lane of all banks.
 
-    Sums leave the array at its right end: there are the accumulators, a column's two stores a pair,
-    from the upper rows to the lower like the array's columns. The program lies in the middle,
+    Sums leave the array at its right end: there are the accumulators, column by column from the
+    upper rows to the lower like the array's. The program lies in the middle,
     between the engines; the window's rows before the lanes of the columns end, of which it takes
     its pixels.
     """
     columns = zip(*(zip(row[::2], row[1::2], strict=True) for row in sites.memories), strict=True)
     pairs = [(y, pair) for column in columns for y, pair in enumerate(column)]
-    blocks = config.bank_words // _BLOCK_WORDS
-    lanes = [f"{core}.memory.bank{b}.lane{lane}.ebr{i}" for lane in range(config.lanes)
-             for b in range(config.banks) for i in range(blocks)]
-    banks = [lanes[i:i + 2] for i in range(0, len(lanes), 2)]
-    stores = [[f"{core}.stores.column{n}_store{s}.ebr0" for s in range(2)]
-              for n in range(config.columns)]
-    if blocks not in (1, 2) or config.operand_bits != 8:
-        return {}
+    banks = _in_pairs([f"{core}.memory.bank{b}.lane{lane}" for lane in range(config.lanes)
+                       for b in range(config.banks)], config.operand_bits, config.bank_words)
+    stores = _in_pairs([f"{core}.stores.column{n}_store{s}" for n in range(config.columns)
+                        for s in range(2)], config.accumulator_bits, config.accumulator_depth)
     left = len(pairs) - len(stores)
     chosen = _inner_memories(config, pairs[:left], core)
     taken = {pair for _, pair in chosen}
@@ -119,9 +111,9 @@ def _memories(config, sites, core):
 
 def _inner_memories(config, pairs, core):
     """Return the program and the window's rows, each in pairs of blocks one beside the other."""
-    groups = [(0.5, _in_pairs(f"{core}.sequencer.words", 32, config.program_words))]
+    groups = [(0.5, _in_pairs([f"{core}.sequencer.words"], 32, config.program_words))]
     if config.window:
-        groups.append((0.25, _in_pairs(f"{core}.stream.window.rows",
+        groups.append((0.25, _in_pairs([f"{core}.stream.window.rows"],
                                        2 * config.columns * config.operand_bits,
                                        config.window_width)))
     chosen = []
@@ -131,9 +123,9 @@ def _inner_memories(config, pairs, core):
     return chosen
 
 
-def _in_pairs(memory, width, depth):
-    """Return the blocks of a memory, two by two; the last may be alone."""
-    cells = [f"{memory}.ebr{i}" for i in range(ebr_count(width, depth))]
+def _in_pairs(memories, width, depth):
+    """Return the blocks of memories that are alike, two by two; the last may be alone."""
+    cells = [f"{memory}.ebr{i}" for memory in memories for i in range(ebr_count(width, depth))]
     return [cells[i:i + 2] for i in range(0, len(cells), 2)]
 
 

@@ -10,7 +10,7 @@ from systolith.boards.target import Target
 from systolith.boards.toolchain import ecp5
 from systolith.hw.config import Config
 
-__all__ = ["ULX3S_85F", "ULX3S_85F_TRAIN"]
+__all__ = ["ULX3S_85F", "ULX3S_85F_TRAIN", "ULX3S_85F_TRAIN64"]
 
 ULX3S_85F = Target(
     config=Config(
@@ -30,7 +30,7 @@ ULX3S_85F = Target(
     loader_board="ulx3s",
 )
 
-#: The same board with an accelerator that trains; not placed and routed yet, see docs/results.md.
+#: The same board with an accelerator that trains; not routed yet, see docs/results.md.
 ULX3S_85F_TRAIN = replace(
     ULX3S_85F,
     config=Config(
@@ -40,4 +40,13 @@ ULX3S_85F_TRAIN = replace(
     ),
     description="Radiona ULX3S, Lattice ECP5-85F: trains, 128 multipliers of 16 bits, 320 KiB",
     clock_hz=90_000_000,
+)
+
+#: Half as many multipliers for it, and a memory half as wide: half the wires.
+ULX3S_85F_TRAIN64 = replace(
+    ULX3S_85F_TRAIN,
+    config=replace(ULX3S_85F_TRAIN.config, name="ulx3s-85f-train64", rows=8, banks=5,
+                   bank_words=4096),
+    description="Radiona ULX3S, Lattice ECP5-85F: trains, 64 multipliers of 16 bits, 320 KiB",
+    clock_hz=80_000_000,
 )
