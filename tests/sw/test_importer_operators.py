@@ -380,6 +380,19 @@ def test_lone_function_of_the_network_in_float():
     assert not found.any()
 
 
+@pytest.mark.parametrize("op", ["MaxPool", "AveragePool"])
+def test_shapes_that_pytorch_tells_of_ceil_mode(op):
+    """The last window would lie in the padding: ONNX counts it, PyTorch and onnxruntime do not."""
+    m = Model((3, 13, 13))
+    x = m.fake_quantize(m.node(op, m.fake_quantize("x", 0.03, 5), kernel_shape=[2, 2],
+                               strides=[2, 2], pads=[1] * 4, ceil_mode=1), 0.03, 5)
+    proto, x = m.finish(x), m.data(8)
+    proto.graph.output[0].CopyFrom(onnx.helper.make_tensor_value_info(
+        proto.graph.output[0].name, TensorProto.FLOAT, ["n", 3, 7, 7]))
+    found, = difference(proto, x)
+    assert found.shape == (8, 3, 7, 7) and abs(found).max() <= 1
+
+
 #: Attributes that became operands: operator -> opset of the change.
 SINCE = {"Squeeze": 13, "ReduceMean": 18, "Split": 13}
 #: The newest opset that onnxruntime 1.20, the oldest allowed, runs.
