@@ -47,6 +47,15 @@ def test_array_rows_and_lanes_go_to_the_right():
         assert lanes == sorted(lanes)
 
 
+def test_wide_elements_and_sums_take_several_blocks():
+    config = find_target("ulx3s-85f-train64").config
+    plan = floorplan(config, ECP5_85F_SITES, "core")
+    assert len(set(plan.values())) == len(plan)
+    assert sum("memory" in cell for cell in plan) == 4 * config.banks * config.lanes
+    assert sum("stores" in cell for cell in plan) == 2 * 2 * config.columns
+    assert len({plan[f"core.memory.bank0.lane3.ebr{i}"] for i in range(4)}) == 4
+
+
 def test_of_a_mixed_array_the_dsps_have_places():
     config = find_config(str(MIXED))
     plan = floorplan(config, ECP5_85F_SITES, "core")
