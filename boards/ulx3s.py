@@ -48,5 +48,5 @@ ULX3S_85F_TRAIN64 = replace(
     config=replace(ULX3S_85F_TRAIN.config, name="ulx3s-85f-train64", rows=8, banks=5,
                    bank_words=4096),
     description="Radiona ULX3S, Lattice ECP5-85F: trains, 64 multipliers of 16 bits, 320 KiB",
-    clock_hz=80_000_000,
+    clock_hz=90_000_000,
 )

@@ -108,14 +108,13 @@ def digits(count: int) -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
 def _compare(graph: Any, inputs: "np.ndarray", labels: "np.ndarray", ran: "Run") -> Outcome:
     """Compare the hardware's outputs with the golden model's and onnxruntime's."""
     import numpy as np
-    import onnxruntime
 
     from systolith.sim.golden import run_model
+    from systolith.sim.reference import open_session
 
     found = ran.outputs[0]
     golden = run_model(graph, inputs)[0]
-    session = onnxruntime.InferenceSession(LENET / "lenet_int8.onnx",
-                                           providers=["CPUExecutionProvider"])
+    session = open_session(LENET / "lenet_int8.onnx")
     reference = session.run(None, {session.get_inputs()[0].name: inputs})[0]
     scale = graph.tensors[graph.outputs[0].tensor].scale
     return Outcome(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from systolith.sim.reference import open_session
 from systolith.sw.errors import DataError
 
 __all__ = ["reference_outputs"]
@@ -30,9 +31,7 @@ def reference_outputs(path: Path, x: np.ndarray) -> np.ndarray:
 
 
 def _onnxruntime(path: Path) -> Runner:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    session = open_session(path)
     name = session.get_inputs()[0].name
     return lambda x: session.run(None, {name: x})[0]
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import (
     CalibrationDataReader,
@@ -17,6 +16,7 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from systolith.sim import golden
+from systolith.sim.reference import open_session
 from systolith.sw.importer import import_onnx
 
 FORMATS = {"qdq": QuantFormat.QDQ, "qlinear": QuantFormat.QOperator}
@@ -108,16 +108,8 @@ def quantized(model, data, *, form="qdq", activation="int8", prepare=True, per_c
 
 
 def reference(model, x, optimised=True):
-    """Return onnxruntime's outputs for an input, or for all of them by name.
-
-    Not optimised, every node is computed as it stands: what is between a DequantizeLinear and a
-    QuantizeLinear in float.
-    """
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    if not optimised:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options)
+    """Return onnxruntime's outputs for an input, or for all of them by name."""
+    session = open_session(model.SerializeToString(), optimised=optimised)
     return session.run(None, x if isinstance(x, dict) else {"x": x})
 
 

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from onnx import numpy_helper
+
+from systolith.sim.reference import open_session
 
 LENET = Path(__file__).parents[2] / "examples" / "lenet"
 
@@ -23,7 +24,7 @@ def model():
 
 
 def correct(path, images, labels):
-    session = onnxruntime.InferenceSession(path)
+    session = open_session(path)
     logits, = session.run(None, {"image": images[:, None].astype(np.float32) / 255})
     return (logits.argmax(1) == labels).mean()
 
