@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail
 from onnxruntime.quantization import (
     CalibrationDataReader,
     QuantFormat,
@@ -109,8 +110,11 @@ def quantized(model, data, *, form="qdq", activation="int8", prepare=True, per_c
 
 def reference(model, x, optimised=True):
     """Return onnxruntime's outputs for an input, or for all of them by name."""
-    session = open_session(model.SerializeToString(), optimised=optimised)
-    return session.run(None, x if isinstance(x, dict) else {"x": x})
+    serialised, inputs = model.SerializeToString(), x if isinstance(x, dict) else {"x": x}
+    try:
+        return open_session(serialised, optimised=optimised).run(None, inputs)
+    except Fail:                                 # some exact kernels want other zero points
+        return open_session(serialised, optimised=False).run(None, inputs)
 
 
 def difference(model, x):
