@@ -42,7 +42,7 @@ ULX3S_85F_TRAIN = replace(
     clock_hz=90_000_000,
 )
 
-#: Half as many multipliers for it, and a memory half as wide: half the wires.
+#: Half as many multipliers for it, and a memory half as wide: six tenths of the wires.
 ULX3S_85F_TRAIN64 = replace(
     ULX3S_85F_TRAIN,
     config=replace(ULX3S_85F_TRAIN.config, name="ulx3s-85f-train64", rows=8, banks=5,
