@@ -1,9 +1,9 @@
 """LeNet-5 trained on a device, batches of 32: cycles an image, and the speed of ``machine:``.
 
-    python bench/training.py [--micro-batch N] [--banks 10] [--steps 6]
+    python bench/training.py [--micro-batch N] [--banks N] [--steps 6]
     python bench/training.py --items                       # what each item takes, run alone
 
-The device is ulx3s-85f-train, or one with more banks of 32 KiB. Cycles are those of all jobs of a
+The device is ulx3s-85f-train, or one with more banks. Cycles are those of all jobs of a
 step, predicted, without what is transferred between them. Seconds are those of the processor, so
 other programs hardly matter; the images are noise, which makes no difference to the speed. The
 first steps, in which programs are made, do not count.
@@ -77,11 +77,13 @@ def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--micro-batch", type=int, help="images at once; default: what fits")
-    parser.add_argument("--banks", type=int, default=10)
+    parser.add_argument("--banks", type=int, help="default: the target's")
     parser.add_argument("--steps", type=int, default=6, help="that count")
     parser.add_argument("--items", action="store_true", help="print what each item takes")
     options = parser.parse_args()
-    config = replace(find_config("ulx3s-85f-train"), name="custom", banks=options.banks)
+    config = find_config("ulx3s-85f-train")
+    if options.banks:
+        config = replace(config, name="custom", banks=options.banks)
     network = lenet(1)
     plan = plan_training(network)
     random, count = np.random.default_rng(1), BATCH * (options.steps + BEGINNING)

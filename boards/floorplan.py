@@ -83,44 +83,41 @@ def _multiplier(config, row, column):
 
 
 def _memories(config, sites, core):
-    """Sweep the sites pair by pair from left to right, lane by lane of all banks.
+    """Give each lane of all banks a stretch of a row of sites: side by side, not one far above.
 
-    Sums leave the array at its right end: there are the accumulators, column by column from the
-    upper rows to the lower like the array's. The program lies in the middle,
-    between the engines; the window's rows before the lanes of the columns end, of which it takes
-    its pixels.
+    Sites are taken in pairs. As many lanes as there are rows of sites stand one above the other,
+    the next ones to their right. Between them, in the middle, are the program and the window's
+    rows. Sums leave the array at its right end: there are the accumulators, column by column from
+    the upper rows to the lower like the array's.
     """
-    columns = zip(*(zip(row[::2], row[1::2], strict=True) for row in sites.memories), strict=True)
-    pairs = [(y, pair) for column in columns for y, pair in enumerate(column)]
-    banks = _in_pairs([f"{core}.memory.bank{b}.lane{lane}" for lane in range(config.lanes)
-                       for b in range(config.banks)], config.operand_bits, config.bank_words)
+    grid = [list(zip(row[::2], row[1::2], strict=True)) for row in sites.memories]
+    lanes = [_in_pairs([f"{core}.memory.bank{b}.lane{lane}" for b in range(config.banks)],
+                       config.operand_bits, config.bank_words) for lane in range(config.lanes)]
+    inner = _in_pairs([f"{core}.sequencer.words"], 32, config.program_words)
+    if config.window:
+        inner += _in_pairs([f"{core}.stream.window.rows"],
+                           2 * config.columns * config.operand_bits, config.window_width)
     stores = _in_pairs([f"{core}.stores.column{n}_store{s}" for n in range(config.columns)
                         for s in range(2)], config.accumulator_bits, config.accumulator_depth)
-    left = len(pairs) - len(stores)
-    chosen = _inner_memories(config, pairs[:left], core)
-    taken = {pair for _, pair in chosen}
-    rest = [pair for pair in pairs[:left] if pair not in taken]
-    if len(banks) > len(rest):                   # the placer finds the others room
-        chosen, rest = [], pairs[:left]
-    if len(banks) > left:
+    width, between, right = len(lanes[0]), _columns(inner, grid), _columns(stores, grid)
+    blocks = _columns(lanes, grid)
+    middle = blocks // 2 * width
+    end = len(grid[0]) - right
+    if blocks * width + between > end:
         return {}
-    chosen += zip(banks + stores, _spread(len(banks), rest) + sorted(pairs[left:]), strict=True)
-    return {cell: site for cells, (_, pair) in chosen
-            for cell, site in zip(cells, pair, strict=False)}
+    starts = [block * width + (between if block >= blocks // 2 else 0) for block in range(blocks)]
+    stretches = [row[start:start + width] for start in starts for row in grid]
+    places = [*zip(inner, [row[x] for x in range(middle, middle + between) for row in grid],
+                   strict=False),
+              *zip(stores, [pair for row in grid for pair in row[end:]], strict=False)]
+    for cells, stretch in zip(lanes, stretches, strict=False):
+        places += zip(cells, stretch, strict=True)
+    return {cell: site for cells, pair in places for cell, site in zip(cells, pair, strict=False)}
 
 
-def _inner_memories(config, pairs, core):
-    """Return the program and the window's rows, each in pairs of blocks one beside the other."""
-    groups = [(0.5, _in_pairs([f"{core}.sequencer.words"], 32, config.program_words))]
-    if config.window:
-        groups.append((0.25, _in_pairs([f"{core}.stream.window.rows"],
-                                       2 * config.columns * config.operand_bits,
-                                       config.window_width)))
-    chosen = []
-    for where, cells in groups:
-        start = int(where * len(pairs))
-        chosen += zip(cells, pairs[start:start + len(cells)], strict=True)
-    return chosen
+def _columns(things, rows):
+    """Return how many columns of sites take one thing a row."""
+    return -(-len(things) // len(rows))
 
 
 def _in_pairs(memories, width, depth):

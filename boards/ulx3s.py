@@ -34,9 +34,9 @@ ULX3S_85F = Target(
 ULX3S_85F_TRAIN = replace(
     ULX3S_85F,
     config=Config(
-        name="ulx3s-85f-train", rows=16, columns=8, post_lanes=8, operand_bits=16, banks=10,
-        bank_words=1024, accumulator_bits=48, accumulator_depth=512, program_words=4096,
-        output_stationary=True, training=True,
+        name="ulx3s-85f-train", rows=16, columns=8, post_lanes=8, operand_bits=16, banks=5,
+        bank_words=2048, accumulator_bits=48, accumulator_depth=512, program_words=4096,
+        multiplier_stages=3, output_stationary=True, training=True,
     ),
     description="Radiona ULX3S, Lattice ECP5-85F: trains, 128 multipliers of 16 bits, 320 KiB",
     clock_hz=90_000_000,

@@ -22,31 +22,36 @@ class SystolicArray(wiring.Component):
 
     Loading: word k of a tile is given with ``load`` in cycle t0 + k (no pauses). It holds rows k,
     k + load_words, ... (``load_parts`` of them); part p is delayed by p * load_words cycles, so
-    row r reaches its PEs r cycles after t0. A vector with ``swap`` may enter from cycle t0 + 1
+    row r reaches its PEs r + 1 cycles after t0. They keep it until the swap, when the multipliers'
+    own registers take it. A vector with ``swap`` may enter from cycle t0 + 1
     on; if it enters in cycle s, word 0 of the next tile may come from cycle s on.
 
     With ``config.window``, a vector with ``use_taps`` gives PE (r, c), r < 9, element taps[r][c]
     instead of its left neighbour's: depthwise convolution, nine taps a column.
 
     With ``config.output_stationary`` a vector with ``gather`` meets ``stream`` instead of a tile:
-    PE (r, c) adds vector[r] * stream[c] to a sum of its own, which ``restart`` begins anew. Then
-    the sums leave: R vectors of zeros follow, the first with ``drain``, and the psums of the k-th
-    are the sums of row k. The next vector may come right behind them.
+    PE (r, c) adds vector[r] * stream[c] to what it has, its psum, which stays. Then the sums leave,
+    as psums do: R vectors of zeros follow, the first with ``drain``. The psums of the last gathered
+    vector are the sums of row R - 1, those of the k-th vector of zeros of row R - 2 - k; the R-th
+    has none and leaves zeros behind. What is gathered next may come right behind them. Behind other
+    vectors it needs one of zeros in front. Nothing moves where no vector enters.
 
     With ``config.training`` a tile may come ``transposed``: word k (of C, not R) holds column k.
+    A tile of the other kind may begin max(R, C) cycles after it.
 
     Members
     -------
     vector, valid, swap : In
         R signed elements; ``swap`` only with ``valid``.
     load, load_index, load_data : In
-        A word of weights. Only word 0 needs ``load``: the others follow.
+        A word of weights. Only word 0 needs ``load``, the others follow; with ``config.training``
+        each needs it.
     taps, use_taps : In
         9 x C elements (only with ``config.window``).
-    gather, restart, stream, drain : In
-        Only with ``config.output_stationary``.
+    gather, stream, drain : In
+        Only with ``config.output_stationary``, and only with ``valid``.
     transposed : In
-        Static while a tile is loaded; only with ``config.training``.
+        With ``load``; only with ``config.training``.
     psums : :py:`Out(ArrayLayout(signed(psum_bits), C))`
         Column c of the vector of cycle t is there in cycle t + ``latency`` + c.
     """
@@ -64,7 +69,7 @@ class SystolicArray(wiring.Component):
             members["taps"] = In(data.ArrayLayout(data.ArrayLayout(element, c.columns), 9))
             members["use_taps"] = In(1)
         if c.output_stationary:
-            members |= {"gather": In(1), "restart": In(1), "drain": In(1),
+            members |= {"gather": In(1), "drain": In(1),
                         "stream": In(data.ArrayLayout(element, c.columns))}
         if c.training:
             members["transposed"] = In(1)
@@ -78,7 +83,7 @@ class SystolicArray(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         c = self.config
-        wave = c.rows + c.columns - 1
+        wave = c.rows + c.columns
         self._swap = taps(m, self.swap, wave, "swap")
         self._start = taps(m, self.load & (self.load_index == 0), wave, "start")
         if c.window:
@@ -86,13 +91,10 @@ class SystolicArray(wiring.Component):
         if c.output_stationary:
             self._gather = taps(m, self.gather & self.valid,
                                 max(wave, c.rows + c.multiplier_stages), "gather")
-            self._gathers, self._keeps = self._sums_apart(m)
-        if c.training:
-            self._transposed = taps(m, self.transposed, wave, "transposed")
+            self._moves, self._keeps = self._sums_apart(m)
 
         activations = self._activations(m)
-        weights = self._weights(m)
-        products = self._products(m, platform, activations, weights)
+        products = self._products(m, platform, activations, self._weights(m))
         for column in range(c.columns):
             above = Const(0, signed(1))
             for row in range(c.rows):
@@ -119,36 +121,47 @@ class SystolicArray(wiring.Component):
         return rows
 
     def _weights(self, m):
-        """Keep a shadow and an active weight in every PE."""
+        """Keep the next weight of every PE; return each with what makes it the active one."""
         c = self.config
-        active = [[None] * c.columns for _ in range(c.rows)]
-        across = [delayed(m, self.load_data[r], r, f"across{r}") if c.training else None
-                  for r in range(c.rows)]
+        rows, columns = self._words(m)
+        weights = [[None] * c.columns for _ in range(c.rows)]
         for n in range(c.columns):
             above = None
             for r in range(c.rows):
                 part = r // c.load_words
                 if r % c.load_words == 0:        # one delay line for the rows of a part
-                    bus = delayed(m, self.load_data[part * c.columns + n],
-                                part * c.load_words + n, f"bus{part}_{n}")
-                shadow = Signal(signed(c.operand_bits), name=f"shadow{r}_{n}", reset_less=True)
+                    bus = delayed(m, rows[part * c.columns + n], part * c.load_words + n,
+                                  f"bus{part}_{n}")
                 weight = Signal(signed(c.operand_bits), name=f"weight{r}_{n}", reset_less=True)
-                take, swap, source, following = self._start[r + n], self._swap[r + n], bus, shadow
-                if c.training:
-                    source = Mux(self._transposed[r + n], across[r], source)
+                take, swap, source = self._start[r + n + 1], self._swap[r + n + 1], bus
+                if c.training:                   # one of them is zero
+                    source = bus | columns[r]
                 if c.output_stationary:
                     streamed = above if r else delayed(m, self.stream[n], n, f"stream{n}")
-                    gathering = self._gather[r + n]
-                    source = Mux(gathering, streamed, source)
-                    following = Mux(gathering, streamed, shadow)
-                    take, swap = take | gathering, swap | gathering
+                    source = Mux(self._gather[r + n], streamed, source)
+                    take, swap = take | self._gather[r + n], swap | self._gather[r + n + 1]
                 with m.If(take):
-                    m.d.sync += shadow.eq(source)
-                with m.If(swap):
-                    m.d.sync += weight.eq(following)
-                active[r][n] = weight
-                above = shadow
-        return active
+                    m.d.sync += weight.eq(source)
+                weights[r][n] = (weight, swap)
+                above = weight
+        return weights
+
+    def _words(self, m):
+        """Return a word of weights as one of rows, and in training as one of columns by row.
+
+        It is zero as what it is not, so that either can be had without a choice.
+        """
+        c = self.config
+        if not c.training:
+            return delayed(m, self.load_data, 1, "words"), None
+        rows, columns = (Signal.like(self.load_data, name=name, reset_less=True)
+                         for name in ("words", "columns"))
+        for kind, chosen in ((rows, self.load & ~self.transposed),
+                             (columns, self.load & self.transposed)):
+            m.d.sync += kind.as_value().eq(0)
+            with m.If(chosen):
+                m.d.sync += kind.eq(self.load_data)
+        return rows, [delayed(m, columns[r], r, f"across{r}") for r in range(c.rows)]
 
     def _products(self, m, platform, activations, weights):
         """Multiply, column by column: from the left the DSP columns, then those in the fabric."""
@@ -160,32 +173,34 @@ class SystolicArray(wiring.Component):
             if not places:
                 continue
             results = multiply_array(
-                m, platform, [(activations[r][n], weights[r][n]) for r, n in places], kind=kind,
-                stages=c.multiplier_stages, name=f"{kind}_mac")
+                m, platform, [(activations[r][n], *weights[r][n]) for r, n in places], kind=kind,
+                stages=c.multiplier_stages, column=c.rows, name=f"{kind}_mac")
             for (r, n), product in zip(places, results, strict=True):
                 products[r][n] = product
         return products
 
     def _sums_apart(self, m):
-        """Return for each PE, when its product is there, "gather it" and "add it to its own sum".
+        """Return for each PE, when its product is there, "add it" and "add it to its own sum".
 
-        Gathered products add to their PE's own sum unless that begins anew, others to the sum from
-        above unless they come with the vector that drains the row. A register of each PE's own,
-        filled by its left neighbour's, holds either: the array takes much of the chip.
+        A row's sums stay from its first gathered vector on, until all rows' move on at once. A
+        register of each PE's own, filled by its left neighbour's, holds either: the array takes
+        much of the chip.
         """
-        c = self.config
-        restart = taps(m, self.restart, c.rows + c.multiplier_stages, "restart")
-        drain = taps(m, self.drain & self.valid, 2 * c.rows + c.multiplier_stages, "drain")
-        gathers, keeps = [], []
+        c, stages = self.config, self.config.multiplier_stages
+        valid = taps(m, self.valid, c.rows + stages, "valid")
+        drain = taps(m, self.drain & self.valid, c.rows + stages, "drain")
+        moves, keeps = [], []
         for r in range(c.rows):
-            age = r + c.multiplier_stages
-            gather = self._gather[age]
-            gathers.append([gather])
-            keeps.append([Mux(gather, ~restart[age], drain[age + r])])
+            stays, stayed = Signal(name=f"stays{r}"), Signal(name=f"stayed{r}")
+            m.d.comb += stays.eq(self._gather[r + stages]
+                                 | (stayed & ~drain[c.rows - 1 + stages]))
+            m.d.sync += stayed.eq(stays)
+            moves.append([valid[r + stages]])
+            keeps.append([stays])
             for n in range(c.columns):
-                for row, name in ((gathers[r], "gathers"), (keeps[r], "keeps")):
+                for row, name in ((moves[r], "moves"), (keeps[r], "keeps")):
                     row.append(copy_of(m, row[-1], name=f"{name}{r}_{n}"))
-        return [row[1:] for row in gathers], [row[1:] for row in keeps]
+        return [row[1:] for row in moves], [row[1:] for row in keeps]
 
     def _sum(self, m, platform, row, column, above, product):
         c = self.config
@@ -193,12 +208,10 @@ class SystolicArray(wiring.Component):
         if not c.output_stationary:
             m.d.sync += psum.eq(above + product)
             return psum
-        own = Signal(signed(c.psum_bits), name=f"own{row}_{column}", reset_less=True)
-        total = add_one_of(m, platform, product, self._keeps[row][column], own, above,
+        total = add_one_of(m, platform, product, self._keeps[row][column], psum, above,
                            bits=c.psum_bits, name=f"total{row}_{column}")
-        m.d.sync += psum.eq(total)
-        with m.If(self._gathers[row][column]):   # what begins anew below adds to nothing
-            m.d.sync += [own.eq(total), psum.eq(0)]
+        with m.If(self._moves[row][column]):
+            m.d.sync += psum.eq(total)
         return psum
 
 

@@ -88,9 +88,9 @@ class Core(wiring.Component):
         # cycle later
         domain = m.d.comb if c.shallow else m.d.sync
         # word 0 of a tile announces the others to a deep array
-        first = True if c.shallow else load.load_index == 0
-        domain += [array.load.eq(load.load & first),
-                   array.load_index.eq(load.load_index if c.shallow else 0),
+        each = c.shallow or c.training
+        domain += [array.load.eq(load.load & (True if each else load.load_index == 0)),
+                   array.load_index.eq(load.load_index if each else 0),
                    array.load_data.as_value().eq(load.load_data.as_value()),
                    stream.release.eq(post.release)]
         m.d.comb += [
@@ -112,9 +112,8 @@ class Core(wiring.Component):
         m.d.comb += [
             stream.operand_ready.eq(load.operand_ready), load.operand_take.eq(stream.operand_take),
             *(stream.operand[n].eq(load.load_data[n]) for n in range(self.config.columns)),
-            array.valid.eq(stream.entry.valid | stream.gather), array.gather.eq(stream.gather),
-            array.restart.eq(stream.restart), array.drain.eq(stream.drain),
-            array.stream.eq(stream.second),
+            array.valid.eq(stream.enters), array.gather.eq(stream.gather),
+            array.drain.eq(stream.drain), array.stream.eq(stream.second),
         ]
         m.d.sync += array.transposed.eq(load.transposed)
 

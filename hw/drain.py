@@ -1,6 +1,6 @@
 """What follows a pass of outer products: entries that carry the sums to the accumulators."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -11,14 +11,18 @@ __all__ = ["Drain"]
 
 
 class Drain(wiring.Component):
-    """Turns a pass's last entry into one for each row of the array, to addresses one by one.
+    """Turns a pass's last entry into one for each row of the array, the last row's first.
+
+    The row r goes to the entry's address + r.
 
     Members
     -------
     start, first : In
         The pass ends with this entry.
-    busy, begins, entry : Out
-        In the R cycles that follow: the entries, ``begins`` with the first.
+    busy, begins : Out
+        The R cycles that follow, in which vectors of zeros enter; the first of them.
+    entry : Out
+        With ``start`` and in all but the last of those cycles: the entries.
     """
 
     def __init__(self, config: Config):
@@ -29,17 +33,19 @@ class Drain(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        kept = Signal.like(self.first, reset_less=True)
+        following = Signal.like(self.first, reset_less=True)
         left = Signal(range(self.config.rows), reset_less=True)
         m.d.sync += self.begins.eq(self.start)
         with m.If(self.start):
-            m.d.sync += [self.busy.eq(1), kept.eq(self.first), left.eq(self.config.rows - 1)]
+            m.d.sync += [self.busy.eq(1), following.eq(self.first),
+                         following.address.eq(self.first.address - 1),
+                         left.eq(self.config.rows - 1)]
         with m.Elif(self.busy):
             m.d.sync += [self.busy.eq(left != 0), left.eq(left - 1),
-                         kept.address.eq(kept.address + 1)]
+                         following.address.eq(following.address - 1)]
         m.d.comb += [
-            self.entry.valid.eq(self.busy), self.entry.address.eq(kept.address),
-            self.entry.clear.eq(kept.clear), self.entry.store.eq(kept.store),
-            self.entry.end.eq(self.busy & kept.end & (left == 0)),
+            self.entry.eq(Mux(self.busy, following, self.first)),
+            self.entry.valid.eq(Mux(self.busy, left != 0, self.start)),
+            self.entry.end.eq(self.busy & following.end & (left == 1)),
         ]
         return m

@@ -106,7 +106,15 @@ class LoadEngine(wiring.Component):
         ]
         size = Mux(self.transposed, c.columns, c.rows)
         enough = queue.valid & (kind != LoadKind.OPERAND) & (queue.level >= size)
-        return enough, self.load_index == size - 1, burst | self.operand_take
+        last = self.load_index == size - 1
+        if c.rows > c.columns:                   # a tile's last rows are still to be told columns
+            quiet = Signal(range(c.rows - c.columns + 1))
+            with m.If(burst & last & self.transposed):
+                m.d.sync += quiet.eq(c.rows - c.columns)
+            with m.Elif(quiet != 0):
+                m.d.sync += quiet.eq(quiet - 1)
+            enough &= self.transposed | (quiet == 0)
+        return enough, last, burst | self.operand_take
 
     def _walker(self, m, d):
         """Return what walks the nests, in words (training: elements), given its descriptor."""

@@ -21,35 +21,46 @@ def delayed(m: Module, value, cycles: int, name: str):
 
 
 def multiply_array(m: Module, platform, operands: list[tuple], *, kind: str, stages: int,
-                   name: str) -> list:
+                   column: int = 1, name: str) -> list:
     """Multiply pairs of signed operands, each product ``stages`` cycles later.
+
+    Each second operand is kept: it is the one of the last cycle in which its ``take`` was high,
+    this one included.
 
     Parameters
     ----------
-    operands : list of (Value, Value)
-        Equally wide signed pairs, 8 or 16 bits.
+    operands : list of (Value, Value, Value)
+        Equally wide signed pairs, 8 or 16 bits, and ``take``.
     kind : str
         ``dsp``: one MULT18X18D each on ECP5, half an SB_MAC16 on iCE40UP (8 bits), one MULT9X9 or
         MULT18X18 on Gowin; ``lut``: carry chains in the fabric.
     stages : int
-        3 or 4. The last stage is a fabric register (the way out of a DSP column is long).
+        3 or 4. The fourth is a fabric register behind DSPs: the way out of their row may be long.
+    column : int
+        How many of the pairs follow each other in a column of the array. DSPs side by side are of
+        neighbouring columns and share four enables of a slice: three columns take one each.
     """
     if kind == "lut":
         return [multiply_on_carries(m, platform, delayed(m, a, 1, f"{name}{i}_a"),
-                                    delayed(m, b, 1, f"{name}{i}_b"), stages - 1, name=f"{name}{i}")
-                for i, (a, b) in enumerate(operands)]
+                                    _held(m, b, take, f"{name}{i}_b"), stages - 1,
+                                    name=f"{name}{i}")
+                for i, (a, b, take) in enumerate(operands)]
     target = family(platform)
     if target == "ecp5":
-        products = [_mult18(m, a, b, True, True, stages == 4, f"{name}{i}")
-                    for i, (a, b) in enumerate(operands)]
-        return [delayed(m, p.as_signed(), 1, f"{name}{i}_out") for i, p in enumerate(products)]
+        products = [_mult18(m, a, b, True, True, True, f"{name}{i}", (i // column % 3, take))
+                    for i, (a, b, take) in enumerate(operands)]
+        return [delayed(m, p.as_signed(), stages - 3, f"{name}{i}_out")
+                for i, p in enumerate(products)]
     if target == "gowin":
-        return [delayed(m, gowin_multiplier(m, a, b, pipeline=stages == 4, name=f"{name}{i}"), 1,
-                        f"{name}{i}_out") for i, (a, b) in enumerate(operands)]
+        return [delayed(m, gowin_multiplier(m, a, _kept(m, b, take, f"{name}{i}"), pipeline=True,
+                                            name=f"{name}{i}"), stages - 3, f"{name}{i}_out")
+                for i, (a, b, take) in enumerate(operands)]
     if target == "ice40" and len(operands[0][0]) == 8:
-        return _mac16_pairs(m, operands, stages, name)
-    return [delayed(m, _product(m, a, b, f"{name}{i}"), stages, f"{name}{i}")
-            for i, (a, b) in enumerate(operands)]
+        return _mac16_pairs(m, [(a, _kept(m, b, take, f"{name}{i}"))
+                                for i, (a, b, take) in enumerate(operands)], stages, name)
+    return [delayed(m, _product(m, delayed(m, a, 1, f"{name}{i}_a"),
+                                _held(m, b, take, f"{name}{i}_b"), f"{name}{i}"),
+                    stages - 1, f"{name}{i}") for i, (a, b, take) in enumerate(operands)]
 
 
 def multiply_held(m: Module, platform, operands: list[tuple], *, take, name: str) -> list:
@@ -63,20 +74,32 @@ def multiply_held(m: Module, platform, operands: list[tuple], *, take, name: str
         return _mac16_pairs(m, operands, 2, name, hold=~take)
     products = []
     for i, (a, b) in enumerate(operands):
-        held = Signal.like(b, name=f"{name}{i}_b", reset_less=True)
-        with m.If(take):
-            m.d.sync += held.eq(b)
         if family(platform) in ("ecp5", "gowin"):
-            now = Signal.like(b, name=f"{name}{i}_now")
-            m.d.comb += now.eq(Mux(take, b, held))
+            now = _kept(m, b, take, f"{name}{i}")
             products.append(
                 gowin_multiplier(m, a, now, pipeline=False, name=f"{name}{i}")
                 if family(platform) == "gowin" else
                 _mult18(m, a, now, True, True, False, f"{name}{i}").as_signed())
             continue
+        held = _held(m, b, take, f"{name}{i}_b")
         product = _product(m, delayed(m, a, 1, f"{name}{i}_a"), held, f"{name}{i}")
         products.append(delayed(m, product, 1, f"{name}{i}"))
     return products
+
+
+def _held(m, value, take, name):
+    """Return a register that holds ``value`` as it was in the last cycle with ``take``."""
+    held = Signal.like(value, name=name, reset_less=True)
+    with m.If(take):
+        m.d.sync += held.eq(value)
+    return held
+
+
+def _kept(m, value, take, name):
+    """Return ``value`` in the cycles with ``take``, in others what it was in the last of them."""
+    now = Signal.like(value, name=f"{name}_now")
+    m.d.comb += now.eq(Mux(take, value, _held(m, value, take, f"{name}_b")))
+    return now
 
 
 def multiply_wide(m: Module, platform, a, b, *, name: str):
@@ -127,25 +150,28 @@ def multiply_in_fabric(m: Module, a, b, stages: int, *, name: str):
     return delayed(m, rows[0], max(0, stages - levels), f"{name}_out")
 
 
-def _mult18(m, a, b, a_signed, b_signed, pipeline, name):
+def _mult18(m, a, b, a_signed, b_signed, pipeline, name, take=None):
     """MULT18X18D, operand, (pipeline) and output registers on one clock (FPGA-TN-02205).
 
     Operands stand at the upper end of their ports: the zeros below them are configured, where sign
-    bits above them would have to be routed.
+    bits above them would have to be routed. ``take``: which of the enables 0 to 2 lets the second
+    operand's register take a new one, and what drives it.
     """
     product = Signal(36, name=f"{name}_p")
     wide_a, wide_b = Signal(18, name=f"{name}_a18"), Signal(18, name=f"{name}_b18")
     m.d.comb += [wide_a.eq(a << (18 - len(a))), wide_b.eq(b << (18 - len(b)))]
     ports = {f"i_A{i}": wide_a[i] for i in range(18)} | {f"i_B{i}": wide_b[i] for i in range(18)}
     ports |= {f"o_P{i}": product[i] for i in range(36)}
+    always, enable = ("CE0", "CE0") if take is None else ("CE3", f"CE{take[0]}")
+    ports |= {f"i_{always}": Const(1)} | ({} if take is None else {f"i_{enable}": take[1]})
+    enables = {"INPUTA": always, "INPUTB": enable, "PIPELINE": always, "OUTPUT": always}
+    for register, ce in enables.items():
+        runs = pipeline or register != "PIPELINE"
+        ports |= {f"p_REG_{register}_CLK": "CLK0" if runs else "NONE",
+                  f"p_REG_{register}_CE": ce, f"p_REG_{register}_RST": "RST0"}
     m.submodules[f"{name}_mult18"] = Instance(
-        "MULT18X18D", p_REG_INPUTA_CLK="CLK0", p_REG_INPUTA_CE="CE0", p_REG_INPUTA_RST="RST0",
-        p_REG_INPUTB_CLK="CLK0", p_REG_INPUTB_CE="CE0", p_REG_INPUTB_RST="RST0",
-        p_REG_PIPELINE_CLK="CLK0" if pipeline else "NONE", p_REG_PIPELINE_CE="CE0",
-        p_REG_PIPELINE_RST="RST0", p_REG_OUTPUT_CLK="CLK0", p_REG_OUTPUT_CE="CE0",
-        p_REG_OUTPUT_RST="RST0", i_CLK0=ClockSignal(), i_CE0=Const(1), i_RST0=Const(0),
-        i_SIGNEDA=Const(a_signed, 1), i_SIGNEDB=Const(b_signed, 1), i_SOURCEA=Const(0, 1),
-        i_SOURCEB=Const(0, 1), **ports)
+        "MULT18X18D", i_CLK0=ClockSignal(), i_RST0=Const(0), i_SIGNEDA=Const(a_signed, 1),
+        i_SIGNEDB=Const(b_signed, 1), i_SOURCEA=Const(0, 1), i_SOURCEB=Const(0, 1), **ports)
     return product[36 - len(a) - len(b):]
 
 

@@ -64,7 +64,7 @@ class StreamEngine(wiring.Component):
     vector that enters directly.
 
     A vector of an outer product needs no tile but an operand. Behind the last one of a pass the
-    array drains; until it has, nothing enters.
+    array drains; until it has, only zeros enter. So they do before the first one, behind others.
 
     Members
     -------
@@ -83,9 +83,9 @@ class StreamEngine(wiring.Component):
         To the accumulator stores.
     operand_ready, operand_take, operand : In, Out, In
         The loader's handshake of second operands, only with ``config.training``.
-    gather, restart, drain, second : Out
-        To the array: a vector of an outer product, the first of its pass, the first that drains,
-        and the second operand. Only with ``config.training``.
+    enters, gather, drain, second : Out
+        To the array: a vector, be it of zeros; one of an outer product, the first that drains, and
+        the second operand. Only with ``config.training``.
     finished, idle : :py:`Out(1)`
         A nest's last vector has been requested; nothing is pending, walking or queued.
     """
@@ -106,7 +106,7 @@ class StreamEngine(wiring.Component):
         if c.training:
             operand = data.ArrayLayout(element, c.columns)
             members |= {"operand_ready": In(1), "operand_take": Out(1), "operand": In(operand),
-                        "gather": Out(1), "restart": Out(1), "drain": Out(1),
+                        "enters": Out(1), "gather": Out(1), "drain": Out(1),
                         "second": Out(operand)}
         super().__init__(members)
         fields = {"address": unsigned(c.acc_address_bits), "vector": VectorTag}
@@ -138,8 +138,11 @@ class StreamEngine(wiring.Component):
         c = self.config
         walker = NestWalker(levels=STREAM_LOOPS, tracks={"address": c.address_bits,
                                                          "acc": c.acc_address_bits})
+        # sums of outer products are drained from the last row's on
+        last_row = d.view("OPERANDS").outer.replicate(c.acc_address_bits) & (c.rows - 1) \
+            if c.training else 0
         m.d.comb += [walker.base_address.eq(d.view("BASE").address),
-                     walker.base_acc.eq(d.view("CONTROL").acc_base)]
+                     walker.base_acc.eq(d.view("CONTROL").acc_base + last_row)]
         for i in range(STREAM_LOOPS):
             loop = d.view(f"LOOP{i}")
             m.d.comb += [walker.last[i].eq(loop.last), walker.jump_acc[i].eq(loop.acc_jump),
@@ -236,7 +239,7 @@ class StreamEngine(wiring.Component):
         if c.window:
             held = self._window(m, queue, leaving, arriving, blocked, hazard)
         elif c.training:
-            held = self._outer(m, tag, allowed, leaving, arriving, blocked, hazard)
+            held = self._outer(m, queue, allowed, leaving, arriving, blocked, hazard)
         else:
             m.d.comb += [arriving.eq(leaving), blocked.eq(hazard)]
             held = 0
@@ -270,22 +273,26 @@ class StreamEngine(wiring.Component):
                          open_or_free.eq(~kept.bit_select(~store, 1))]
         return store, open_or_free
 
-    def _outer(self, m, tag, allowed, leaving, arriving, blocked, hazard):
-        """Let vectors of outer products in, and what drains their sums; return if it does."""
+    def _outer(self, m, queue, allowed, leaving, arriving, blocked, hazard):
+        """Let vectors of outer products in, and zeros around them; return if it does that."""
+        tag = data.View(self.tag_layout, queue.data_tag)
         outer = tag.operand.outer
         m.submodules.drain = drain = Drain(self.config)
+        # another vector has left its sums in the array
+        dirty, clears = Signal(init=1), Signal()
+        with m.If(allowed | clears):
+            m.d.sync += dirty.eq(~outer)
         m.d.comb += [
+            clears.eq(queue.valid & outer & dirty), blocked.eq(hazard | drain.busy | clears),
             drain.start.eq(allowed & outer & tag.operand.ends), drain.first.eq(leaving.entry),
-            blocked.eq(hazard | drain.busy), self.operand_take.eq(allowed & outer),
-            arriving.eq(leaving),
+            self.operand_take.eq(allowed & outer), arriving.eq(leaving),
         ]
-        with m.If(outer):                        # these add to no accumulator
-            m.d.comb += [arriving.entry.valid.eq(0), arriving.entry.end.eq(0), arriving.swap.eq(0)]
-        with m.If(drain.busy):
+        with m.If(outer | drain.busy):
             m.d.comb += [arriving.swap.eq(0), arriving.entry.eq(drain.entry)]
-        m.d.sync += [self.gather.eq(allowed & outer), self.drain.eq(drain.begins),
-                     self.restart.eq(tag.vector.swap), self.second.eq(self.operand)]
-        return drain.busy
+        m.d.sync += [self.enters.eq(allowed | drain.busy | clears),
+                     self.gather.eq(allowed & outer), self.drain.eq(drain.begins),
+                     self.second.eq(self.operand)]
+        return drain.busy | clears
 
     def _window(self, m, queue, leaving, arriving, blocked, hazard):
         """Send pixels through the window unit, vectors past it; return whether it holds any."""

@@ -44,8 +44,11 @@ class TrainingLoad(Load):
     def __init__(self, config: Config):
         super().__init__(config)
         #: Words of a tile by its kind.
+        self.rows = config.rows
         self.sizes = {LoadKind.TILE: config.rows, LoadKind.TRANSPOSED: config.columns}
         self.kinds: deque[LoadKind] = deque()
+        #: The first cycle in which a tile of rows may begin.
+        self.quiet_until = 0
 
     @property
     def operand_ready(self) -> bool:
@@ -55,7 +58,8 @@ class TrainingLoad(Load):
     def step(self, cycle, granted, swap, tag, go, completed) -> bool:
         """Advance a cycle, in which a vector may leave STREAM; whether a nest has finished."""
         size = self.sizes.get(self.kinds[0]) if self.fetch.ready else None
-        enough = size is not None and self.fetch.level >= size
+        enough = (size is not None and self.fetch.level >= size
+                  and (self.kinds[0] is LoadKind.TRANSPOSED or cycle >= self.quiet_until))
         burst = self.index_in_tile != 0 or (enough and not self.full)
         if burst and self.index_in_tile == 0:
             self.full = True
@@ -63,6 +67,8 @@ class TrainingLoad(Load):
             self.full = False
         if burst:
             self.index_in_tile = (self.index_in_tile + 1) % size
+            if self.index_in_tile == 0 and self.kinds[0] is LoadKind.TRANSPOSED:
+                self.quiet_until = cycle + 1 + self.rows - size
         take = burst or tag is not None and tag.outer
         if self.accepts(granted):
             self.kinds.append(self.nest.kind)
@@ -77,13 +83,20 @@ class TrainingStream(Stream):
     def __init__(self, config: Config):
         super().__init__(config)
         self.rows = config.rows
-        #: Entries still to come, whether the group ends with the last one, its store.
+        #: Vectors of zeros still to come, whether the group ends with the last entry, its store.
         self.draining, self.drained = 0, (False, 0)
+        #: Another vector has left its sums in the array.
+        self.dirty = True
 
     @property
     def held(self) -> bool:
-        """Sums are being drained."""
-        return self.draining > 0
+        """Sums are being drained, or cleared for the vector that comes next."""
+        return self.draining > 0 or self.clears
+
+    @property
+    def clears(self) -> bool:
+        """A vector of zeros enters before one of an outer product."""
+        return self.dirty and self.fetch.ready and self.queue[0][0].outer
 
     def matched(self, tag, load) -> bool:
         """Return whether LOAD has delivered what a vector needs."""
@@ -93,8 +106,10 @@ class TrainingStream(Stream):
         """Return (valid, swap, end, store) of what enters the array, or None."""
         if self.draining:
             end, store = self.drained
-            return True, False, end and self.draining == 1, store
-        return None if tag is None or tag.outer else super().enters(tag)
+            return self.draining > 1, False, end and self.draining == 2, store
+        if tag is not None and tag.outer:
+            return tag.ends, False, False, self.store
+        return None if tag is None else super().enters(tag)
 
     def step(self, cycle, granted, tag, released, go, completed) -> bool:
         """Advance a cycle; returns whether a nest has finished."""
@@ -102,6 +117,8 @@ class TrainingStream(Stream):
             self.draining, self.drained = self.rows, (tag.last, self.store)
         elif self.draining:
             self.draining -= 1
+        if tag is not None or self.clears:
+            self.dirty = tag is not None and not tag.outer
         return super().step(cycle, granted, tag, released, go, completed)
 
     def _tagged(self, tag):

@@ -24,7 +24,7 @@ GOWIN = SimpleNamespace(family="GW2AR-18C")
 
 
 def mult18x18d():
-    """Return a model of MULT18X18D: signs, and the registers on CLK0 that its parameters ask for.
+    """Return a model of MULT18X18D: signs, the registers on CLK0 and enables its parameters name.
 
     References
     ----------
@@ -33,7 +33,8 @@ def mult18x18d():
     switched = ("INPUTA", "INPUTB", "PIPELINE", "OUTPUT")
     names = [f"REG_{r}_{p}" for r in switched for p in ("CLK", "CE", "RST")]
     ports = [f"{p}{i}" for p in "AB" for i in range(18)]
-    inputs = ", ".join(ports + ["SIGNEDA", "SIGNEDB", "SOURCEA", "SOURCEB", "CLK0", "CE0", "RST0"])
+    inputs = ", ".join(ports + ["SIGNEDA", "SIGNEDB", "SOURCEA", "SOURCEB", "CLK0", "RST0"]
+                       + [f"CE{i}" for i in range(4)])
 
     def bits(name, count):
         return "{" + ", ".join(f"{name}{i}" for i in reversed(range(count))) + "}"
@@ -42,7 +43,9 @@ def mult18x18d():
         return f"""
   reg signed [{width - 1}:0] {name}_q;
   wire signed [{width - 1}:0] {name} = REG_{kind}_CLK == "CLK0" ? {name}_q : {value};
-  always @(posedge CLK0) if (RST0) {name}_q <= 0; else if (CE0) {name}_q <= {value};"""
+  wire {name}_on = REG_{kind}_CE == "CE0" ? CE0 : REG_{kind}_CE == "CE1" ? CE1 :
+                 REG_{kind}_CE == "CE2" ? CE2 : CE3;
+  always @(posedge CLK0) if (RST0) {name}_q <= 0; else if ({name}_on) {name}_q <= {value};"""
 
     return f"""
 module MULT18X18D(input {inputs}, output {", ".join(f"P{i}" for i in range(36))});

@@ -173,6 +173,8 @@ class Training:
         self.c, self.rng, self.bubbles = c, rng, bubbles
         self.schedule, self.expected = Schedule(), {}
         self.vector_cycle = self.load_cycle = 0  # the first that are free
+        self.dirty = True                        # sums of other vectors are in the array
+        self.begun = (0, False)                  # the last tile: when, and whether transposed
 
     def _elements(self, *shape):
         bits = self.c.operand_bits               # sums of 8-bit products must fit 32 bits
@@ -180,7 +182,7 @@ class Training:
 
     def _pause(self):
         while self.rng.random() < self.bubbles:  # what is not valid must not matter
-            self.schedule.set(self.vector_cycle, gather=1, restart=1, drain=1,
+            self.schedule.set(self.vector_cycle, gather=1, drain=1,
                               vector=self._elements(self.c.rows).tolist())
             self.vector_cycle += 1
 
@@ -190,6 +192,10 @@ class Training:
         padded[:, :c.rows] = tile.T
         words = padded if transposed else words_of(c, tile)
         flag = {"transposed": int(transposed)} if c.training else {}
+        if self.begun[1] is not transposed:
+            self.load_cycle = max(self.load_cycle, self.begun[0] + max(c.rows, c.columns))
+        self.begun = self.load_cycle, transposed
+        self.dirty = True
         for k, word in enumerate(words):
             self.schedule.set(self.load_cycle + k, load=1, load_index=k, load_data=word.tolist(),
                               **flag)
@@ -206,20 +212,27 @@ class Training:
     def outer(self, vectors):
         c = self.c
         x, y = self._elements(vectors, c.rows), self._elements(vectors, c.columns)
+        if self.dirty:
+            self._zeros()
         for i in range(vectors):
             self._pause()
             self.schedule.set(self.vector_cycle, vector=x[i].tolist(), stream=y[i].tolist(),
-                              valid=1, gather=1, restart=int(i == 0))
+                              valid=1, gather=1)
             self.vector_cycle += 1
         self.load_cycle = max(self.load_cycle, self.vector_cycle)
-        for row, sums in enumerate(x.T @ y):
-            self.schedule.set(self.vector_cycle, vector=[0] * c.rows, valid=1, drain=int(row == 0))
-            self.expected[self.vector_cycle] = sums
-            self.vector_cycle += 1
+        for k, sums in enumerate((x.T @ y)[::-1]):
+            self.expected[self.vector_cycle - 1 + k] = sums
+        for k in range(c.rows):
+            self._zeros(drain=int(k == 0))
+        self.dirty = False
+
+    def _zeros(self, **flags):
+        self.schedule.set(self.vector_cycle, vector=[0] * self.c.rows, valid=1, **flags)
+        self.vector_cycle += 1
 
     def check(self):
         dut = SystolicArray(self.c)
-        idle = IDLE | {"gather": 0, "restart": 0, "drain": 0}
+        idle = IDLE | {"gather": 0, "drain": 0}
         cycles = self.vector_cycle + dut.latency + self.c.columns
         seen = self.schedule.run(dut, cycles, idle)
         for cycle, sums in self.expected.items():

@@ -1,7 +1,8 @@
 """Where everything of a training step lies: parameters for good, maps as long as they are read."""
 
+import itertools
 import math
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -155,29 +156,75 @@ def most_images(plan: Plan, config: Config, limit: int) -> int:
 
 
 def _place(plan: Plan, config: Config, images: int) -> MemoryPlan:
-    network = plan.network
+    """Place everything, if it fits so that what one pair of items reads is in banks apart."""
     # before anything else: hardly ever in the bank of a map that is read with them
     slot = config.rows + config.columns - 1
     diagonals = tuple(range(0, _DIAGONALS * slot, slot))
-    arrays, top = {}, _DIAGONALS * slot
-    for parameter, values in network.parameters.items():
-        kept = (gradient_of(parameter),) if parameter in plan.trained else ()
-        for name in (parameter, *kept):
-            arrays[name], top = top, top + padded(values.size, config)
-    names = dict.fromkeys([item.result for item in plan.items]
-                          + [*plan.trained, *map(gradient_of, plan.trained)])
+    bottom = _DIAGONALS * slot
     pairs = _chunked(plan, config, images)
-    parts = {item.result: len(chunked(images, size)) for pair, size in pairs for item in pair}
-    reports, begin = {}, top
-    for name in names:
-        reports[name], top = top, top + REPORT_ELEMENTS * parts.get(name, 1)
-    chunks = {weights.node.weights: size for (_, weights), size in pairs}
     between = {pool.result: 2 * size for (pool, _), size in pairs}
     between |= {item.apart: 1 for item in plan.items
                 if isinstance(item, MaxBackward) and item.apart is not None}
-    size = top - begin
-    maps, top = _place_maps(plan, config, images, between, top)
-    return MemoryPlan(arrays, maps, reports, size, chunks, diagonals, top)
+    parts = {item.result: len(chunked(images, size)) for pair, size in pairs for item in pair}
+    chunks = {weights.node.weights: size for (_, weights), size in pairs}
+    maps = _living(plan, config, images, between)
+    lengths = _lengths(plan, config)
+    orders = [_Order({}, _in_a_row(lengths, bottom))]
+    if pairs:
+        (pool, weights), _ = pairs[0]
+        read = dict.fromkeys(maps.replaced.get(name, name)
+                             for name in (pool.record, weights.node.x, pool.dy))
+        orders = [*_apart({name: maps.sizes[name] for name in read}, lengths, bottom,
+                          config.bank_words * config.lanes), *orders]
+    for order in orders:
+        top = max((place + lengths[name] for name, place in order.arrays.items()), default=bottom)
+        reports, begin = {}, top
+        for name in dict.fromkeys([item.result for item in plan.items]
+                                  + [*plan.trained, *map(gradient_of, plan.trained)]):
+            reports[name], top = top, top + REPORT_ELEMENTS * parts.get(name, 1)
+        taken = [(place, place + lengths[name]) for name, place in order.arrays.items()]
+        places, used = _place_maps(plan, config, maps, order.maps, [*taken, (begin, top)], bottom)
+        if used <= config.memory_elements:
+            break
+    return MemoryPlan(order.arrays, places, reports, top - begin, chunks, diagonals, used)
+
+
+def _lengths(plan: Plan, config: Config) -> dict[str, int]:
+    """Return the elements of every array: of each parameter and of its gradient."""
+    return {name: padded(values.size, config)
+            for parameter, values in plan.network.parameters.items()
+            for name in (parameter, *([gradient_of(parameter)] if parameter in plan.trained
+                                      else []))}
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """Addresses of maps and arrays."""
+
+    maps: dict[str, int]
+    arrays: dict[str, int]
+
+
+def _in_a_row(lengths: Mapping[str, int], bottom: int) -> dict[str, int]:
+    """Return addresses, one behind the other."""
+    ends = itertools.accumulate(lengths.values(), initial=bottom)
+    return dict(zip(lengths, ends, strict=False))
+
+
+def _apart(maps: Mapping[str, int], arrays: Mapping[str, int], bottom: int,
+           bank: int) -> Iterator[_Order]:
+    """Yield orders of maps with arrays behind each, in which no two maps share a bank."""
+    names = list(arrays)
+    for cuts in itertools.combinations_with_replacement(range(len(names) + 1), len(maps) - 1):
+        bounds = (0, *cuts, len(names))
+        sequence = [name for map_, begin, end in zip(maps, bounds, bounds[1:], strict=False)
+                    for name in (map_, *names[begin:end])]
+        places = _in_a_row({name: maps.get(name) or arrays[name] for name in sequence}, bottom)
+        spans = [(places[name] // bank, (places[name] + size - 1) // bank)
+                 for name, size in maps.items()]
+        if all(last < first for (_, last), (first, _) in itertools.pairwise(spans)):
+            yield _Order({name: places[name] for name in maps},
+                         {name: places[name] for name in arrays})
 
 
 def _chunked(plan: Plan, config: Config, images: int) -> list[tuple[tuple[Item, ...], int]]:
@@ -187,13 +234,21 @@ def _chunked(plan: Plan, config: Config, images: int) -> list[tuple[tuple[Item, 
     return [(step, size) for step, size in zip(steps, sizes, strict=True) if 0 < size < images]
 
 
-def _place_maps(plan: Plan, config: Config, images: int, between: Mapping[str, int],
-                bottom: int) -> tuple[dict[str, Map], int]:
-    """Place every map; gradients at the upper end, if all fit, the others at the lower one.
+@dataclass(frozen=True, slots=True)
+class _Living:
+    """Maps in memory: shape and halo, elements, first and last step of each's life.
 
-    Of those in ``between`` only so many images lie in memory. A map and the gradient it is
-    multiplied by are read at the same time: so they are hardly ever in the same bank.
+    ``replaced`` are those that lie where another map was.
     """
+
+    shapes: dict[str, tuple[tuple[int, int, int], tuple[int, int, int, int]]]
+    sizes: dict[str, int]
+    lives: dict[str, tuple[int, int]]
+    replaced: dict[str, str]
+
+
+def _living(plan: Plan, config: Config, images: int, between: Mapping[str, int]) -> _Living:
+    """Return the maps; of those in ``between`` only so many images lie in memory."""
     shapes = _map_shapes(plan)
     lives = {plan.network.input: (0, 0), plan.loss.targets: (0, 0)}
     for number, step in enumerate(fused_steps(plan.items, plan.network, config)):
@@ -207,15 +262,25 @@ def _place_maps(plan: Plan, config: Config, images: int, between: Mapping[str, i
         lives[mask] = lives[mask][0], lives.pop(result)[1]
     sizes = {name: min(images, between.get(name, images)) * Map(0, *shapes[name]).image
              for name in lives}
+    return _Living(shapes, sizes, lives, replaced)
+
+
+def _place_maps(plan: Plan, config: Config, maps: _Living, fixed: Mapping[str, int],
+                taken: list[tuple[int, int]], bottom: int) -> tuple[dict[str, Map], int]:
+    """Place every map that is not fixed, and none where it is taken.
+
+    Gradients go to the upper end, if all fit, the others to the lower one: a map and the gradient
+    it is multiplied by are read at the same time, and so they are hardly ever in the same bank.
+    """
     gradients = {item.result for item in (plan.loss, *plan.backward)}
     records = {item.record for item in plan.forward if item.record is not None}
-    places, end = _fit(sizes, lives, bottom, early=records)
+    places, end = _fit(maps, fixed, taken, bottom, early=records)
     top = config.memory_elements
-    apart, highest = _fit(sizes, lives, bottom, dict.fromkeys(gradients, top), records)
+    apart, highest = _fit(maps, fixed, taken, bottom, dict.fromkeys(gradients, top), records)
     if min(apart.values()) >= bottom and highest <= top:
         places, end = apart, highest
-    places |= {result: places[mask] for result, mask in replaced.items()}
-    return {name: Map(place, *shapes[name]) for name, place in places.items()}, end
+    places |= {result: places[mask] for result, mask in maps.replaced.items()}
+    return {name: Map(place, *maps.shapes[name]) for name, place in places.items()}, end
 
 
 def _replaced(plan: Plan, shapes: Mapping[str, tuple],
@@ -237,7 +302,7 @@ def _replaced(plan: Plan, shapes: Mapping[str, tuple],
     return found
 
 
-def _fit(sizes: dict[str, int], lives: dict[str, tuple[int, int]], bottom: int,
+def _fit(maps: _Living, fixed: Mapping[str, int], taken: list[tuple[int, int]], bottom: int,
          tops: Mapping[str, int] = MappingProxyType({}),
          early: Set[str] = frozenset()) -> tuple[dict[str, int], int]:
     """Place each where all of it is free while it lives, what always lives and the largest first.
@@ -245,13 +310,13 @@ def _fit(sizes: dict[str, int], lives: dict[str, tuple[int, int]], bottom: int,
     Of equal ones those in ``early`` are first. That is as low as possible, for those in ``tops`` as
     high as possible below their top. Returned are the places and the end of the highest.
     """
-    places: dict[str, int] = {}
+    sizes, lives, places = maps.sizes, maps.lives, dict(fixed)
     always = min(first for first, _ in lives.values()), max(last for _, last in lives.values())
-    for name in sorted(sizes, key=lambda name: (lives[name] != always, -sizes[name],
-                                                name not in early)):
+    for name in sorted(sizes.keys() - fixed.keys(), key=lambda name: (
+            lives[name] != always, -sizes[name], name not in early, list(sizes).index(name))):
         first, last = lives[name]
-        spans = sorted((places[other], places[other] + sizes[other]) for other in places
-                       if lives[other][0] <= last and first <= lives[other][1])
+        spans = sorted([*taken, *((places[other], places[other] + sizes[other]) for other in places
+                                  if lives[other][0] <= last and first <= lives[other][1])])
         if name in tops:
             place = tops[name] - sizes[name]
             for begin, end in sorted(spans, key=lambda span: -span[1]):
@@ -263,7 +328,8 @@ def _fit(sizes: dict[str, int], lives: dict[str, tuple[int, int]], bottom: int,
                 if begin < place + sizes[name] and end > place:
                     place = end
         places[name] = place
-    return places, max(places[name] + sizes[name] for name in places)
+    ends = [places[name] + sizes[name] for name in places]
+    return places, max(ends + [end for _, end in taken])
 
 
 def _map_shapes(plan: Plan) -> dict[str, tuple[tuple[int, int, int], tuple[int, int, int, int]]]:
