@@ -31,10 +31,10 @@ class SystolicArray(wiring.Component):
 
     With ``config.output_stationary`` a vector with ``gather`` meets ``stream`` instead of a tile:
     PE (r, c) adds vector[r] * stream[c] to what it has, its psum, which stays. Then the sums leave,
-    as psums do: R vectors of zeros follow, the first with ``drain``. The psums of the last gathered
-    vector are the sums of row R - 1, those of the k-th vector of zeros of row R - 2 - k; the R-th
+    as psums do: R cycles without a vector follow, the first with ``drain``. The psums of the last
+    gathered vector are the sums of row R - 1, those of the k-th cycle of row R - 2 - k; the R-th
     has none and leaves zeros behind. What is gathered next may come right behind them. Behind other
-    vectors it needs one of zeros in front. Nothing moves where no vector enters.
+    vectors it needs a cycle without one, for where there is none zeros enter.
 
     With ``config.training`` a tile may come ``transposed``: word k (of C, not R) holds column k.
     A tile of the other kind may begin max(R, C) cycles after it.
@@ -49,7 +49,7 @@ class SystolicArray(wiring.Component):
     taps, use_taps : In
         9 x C elements (only with ``config.window``).
     gather, stream, drain : In
-        Only with ``config.output_stationary``, and only with ``valid``.
+        Only with ``config.output_stationary``; ``gather`` only with ``valid``.
     transposed : In
         With ``load``; only with ``config.training``.
     psums : :py:`Out(ArrayLayout(signed(psum_bits), C))`
@@ -89,9 +89,9 @@ class SystolicArray(wiring.Component):
         if c.window:
             self._use = taps(m, self.use_taps, wave, "use_taps")
         if c.output_stationary:
-            self._gather = taps(m, self.gather & self.valid,
-                                max(wave, c.rows + c.multiplier_stages), "gather")
-            self._moves, self._keeps = self._sums_apart(m)
+            self._valid = taps(m, self.valid, c.rows, "valid")
+            self._gather = taps(m, self.gather, max(wave, c.rows + c.multiplier_stages), "gather")
+            self._keeps = self._sums_apart(m)
 
         activations = self._activations(m)
         products = self._products(m, platform, activations, self._weights(m))
@@ -114,6 +114,8 @@ class SystolicArray(wiring.Component):
                 if c.window and r < 9:
                     tap = delayed(m, self.taps[r][n], r + n, f"tap{r}_{n}")
                     source = Mux(self._use[r + n], tap, left)
+                if c.output_stationary and n == 0:
+                    source = Mux(self._valid[r], left, 0)
                 left = Signal(signed(c.operand_bits), name=f"act{r}_{n}", reset_less=True)
                 m.d.sync += left.eq(source)
                 row.append(left)
@@ -180,38 +182,33 @@ class SystolicArray(wiring.Component):
         return products
 
     def _sums_apart(self, m):
-        """Return for each PE, when its product is there, "add it" and "add it to its own sum".
+        """Return for each PE, when its product is there, "add it to its own sum".
 
         A row's sums stay from its first gathered vector on, until all rows' move on at once. A
-        register of each PE's own, filled by its left neighbour's, holds either: the array takes
-        much of the chip.
+        register of each PE's own, filled by its left neighbour's, says so: the array takes much of
+        the chip.
         """
         c, stages = self.config, self.config.multiplier_stages
-        valid = taps(m, self.valid, c.rows + stages, "valid")
-        drain = taps(m, self.drain & self.valid, c.rows + stages, "drain")
-        moves, keeps = [], []
+        drain = taps(m, self.drain, c.rows + stages, "drain")
+        keeps = []
         for r in range(c.rows):
             stays, stayed = Signal(name=f"stays{r}"), Signal(name=f"stayed{r}")
             m.d.comb += stays.eq(self._gather[r + stages]
                                  | (stayed & ~drain[c.rows - 1 + stages]))
             m.d.sync += stayed.eq(stays)
-            moves.append([valid[r + stages]])
-            keeps.append([stays])
+            row = [stays]
             for n in range(c.columns):
-                for row, name in ((moves[r], "moves"), (keeps[r], "keeps")):
-                    row.append(copy_of(m, row[-1], name=f"{name}{r}_{n}"))
-        return [row[1:] for row in moves], [row[1:] for row in keeps]
+                row.append(copy_of(m, row[-1], name=f"keeps{r}_{n}"))
+            keeps.append(row[1:])
+        return keeps
 
     def _sum(self, m, platform, row, column, above, product):
         c = self.config
         psum = Signal(signed(c.psum_bits), name=f"psum{row}_{column}", reset_less=True)
-        if not c.output_stationary:
-            m.d.sync += psum.eq(above + product)
-            return psum
         total = add_one_of(m, platform, product, self._keeps[row][column], psum, above,
-                           bits=c.psum_bits, name=f"total{row}_{column}")
-        with m.If(self._moves[row][column]):
-            m.d.sync += psum.eq(total)
+                           bits=c.psum_bits, name=f"total{row}_{column}"
+                           ) if c.output_stationary else above + product
+        m.d.sync += psum.eq(total)
         return psum
 
 

@@ -20,7 +20,7 @@ class Drain(wiring.Component):
     start, first : In
         The pass ends with this entry.
     busy, begins : Out
-        The R cycles that follow, in which vectors of zeros enter; the first of them.
+        The R cycles that follow, in which no vector may enter; the first of them.
     entry : Out
         With ``start`` and in all but the last of those cycles: the entries.
     """

@@ -64,7 +64,7 @@ class StreamEngine(wiring.Component):
     vector that enters directly.
 
     A vector of an outer product needs no tile but an operand. Behind the last one of a pass the
-    array drains; until it has, only zeros enter. So they do before the first one, behind others.
+    array drains; until it has, nothing enters. Nor does it between other vectors and the first one.
 
     Members
     -------
@@ -84,8 +84,8 @@ class StreamEngine(wiring.Component):
     operand_ready, operand_take, operand : In, Out, In
         The loader's handshake of second operands, only with ``config.training``.
     enters, gather, drain, second : Out
-        To the array: a vector, be it of zeros; one of an outer product, the first that drains, and
-        the second operand. Only with ``config.training``.
+        To the array: a vector, one of an outer product, the first cycle that drains, and the second
+        operand. Only with ``config.training``.
     finished, idle : :py:`Out(1)`
         A nest's last vector has been requested; nothing is pending, walking or queued.
     """
@@ -239,7 +239,7 @@ class StreamEngine(wiring.Component):
         if c.window:
             held = self._window(m, queue, leaving, arriving, blocked, hazard)
         elif c.training:
-            held = self._outer(m, queue, allowed, leaving, arriving, blocked, hazard)
+            held = self._outer(m, tag, allowed, leaving, arriving, blocked, hazard)
         else:
             m.d.comb += [arriving.eq(leaving), blocked.eq(hazard)]
             held = 0
@@ -249,8 +249,7 @@ class StreamEngine(wiring.Component):
         vector = Signal.like(self.vector, reset_less=True)
         kept = queue.data
         if c.training:
-            size = Mux(held, 0, tag.operand.kept)
-            kept = Cat(word & (i < size).replicate(len(word)) for i, word in enumerate(
+            kept = Cat(word & (i < tag.operand.kept).replicate(len(word)) for i, word in enumerate(
                 queue.data[i:i + c.operand_bits] for i in range(0, len(queue.data),
                                                                 c.operand_bits)))
         m.d.sync += [entry.eq(arriving.entry), swap.eq(arriving.swap), vector.as_value().eq(kept)]
@@ -273,26 +272,23 @@ class StreamEngine(wiring.Component):
                          open_or_free.eq(~kept.bit_select(~store, 1))]
         return store, open_or_free
 
-    def _outer(self, m, queue, allowed, leaving, arriving, blocked, hazard):
-        """Let vectors of outer products in, and zeros around them; return if it does that."""
-        tag = data.View(self.tag_layout, queue.data_tag)
+    def _outer(self, m, tag, allowed, leaving, arriving, blocked, hazard):
+        """Let vectors of outer products in, and what drains their sums; return if it does."""
         outer = tag.operand.outer
         m.submodules.drain = drain = Drain(self.config)
-        # another vector has left its sums in the array
-        dirty, clears = Signal(init=1), Signal()
-        with m.If(allowed | clears):
-            m.d.sync += dirty.eq(~outer)
+        # the sums of the vector before are still on their way down
+        behind = Signal()
+        m.d.sync += behind.eq(allowed & ~outer)
         m.d.comb += [
-            clears.eq(queue.valid & outer & dirty), blocked.eq(hazard | drain.busy | clears),
             drain.start.eq(allowed & outer & tag.operand.ends), drain.first.eq(leaving.entry),
+            blocked.eq(hazard | drain.busy | (outer & behind)),
             self.operand_take.eq(allowed & outer), arriving.eq(leaving),
         ]
         with m.If(outer | drain.busy):
             m.d.comb += [arriving.swap.eq(0), arriving.entry.eq(drain.entry)]
-        m.d.sync += [self.enters.eq(allowed | drain.busy | clears),
-                     self.gather.eq(allowed & outer), self.drain.eq(drain.begins),
-                     self.second.eq(self.operand)]
-        return drain.busy | clears
+        m.d.sync += [self.gather.eq(allowed & outer), self.drain.eq(drain.begins),
+                     self.enters.eq(allowed), self.second.eq(self.operand)]
+        return drain.busy
 
     def _window(self, m, queue, leaving, arriving, blocked, hazard):
         """Send pixels through the window unit, vectors past it; return whether it holds any."""

@@ -83,20 +83,20 @@ class TrainingStream(Stream):
     def __init__(self, config: Config):
         super().__init__(config)
         self.rows = config.rows
-        #: Vectors of zeros still to come, whether the group ends with the last entry, its store.
+        #: Cycles still to come, whether the group ends with the last entry, its store.
         self.draining, self.drained = 0, (False, 0)
-        #: Another vector has left its sums in the array.
-        self.dirty = True
+        #: The cycle before, another vector went into the array.
+        self.behind = False
 
     @property
     def held(self) -> bool:
-        """Sums are being drained, or cleared for the vector that comes next."""
-        return self.draining > 0 or self.clears
+        """Sums are being drained."""
+        return self.draining > 0
 
-    @property
-    def clears(self) -> bool:
-        """A vector of zeros enters before one of an outer product."""
-        return self.dirty and self.fetch.ready and self.queue[0][0].outer
+    def leaves(self, load):
+        """Return the vector that leaves the FIFO in this cycle, or None."""
+        tag = super().leaves(load)
+        return None if tag is not None and tag.outer and self.behind else tag
 
     def matched(self, tag, load) -> bool:
         """Return whether LOAD has delivered what a vector needs."""
@@ -117,8 +117,7 @@ class TrainingStream(Stream):
             self.draining, self.drained = self.rows, (tag.last, self.store)
         elif self.draining:
             self.draining -= 1
-        if tag is not None or self.clears:
-            self.dirty = tag is not None and not tag.outer
+        self.behind = tag is not None and not tag.outer
         return super().step(cycle, granted, tag, released, go, completed)
 
     def _tagged(self, tag):

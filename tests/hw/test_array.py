@@ -181,10 +181,8 @@ class Training:
         return extremes(self.rng, bits, *shape) // (1 if self.c.training or bits == 8 else 64)
 
     def _pause(self):
-        while self.rng.random() < self.bubbles:  # what is not valid must not matter
-            self.schedule.set(self.vector_cycle, gather=1, drain=1,
-                              vector=self._elements(self.c.rows).tolist())
-            self.vector_cycle += 1
+        while self.rng.random() < self.bubbles:
+            self._nothing()
 
     def tile(self, vectors, *, transposed=False):
         c, tile = self.c, self._elements(self.c.rows, self.c.columns)
@@ -213,7 +211,7 @@ class Training:
         c = self.c
         x, y = self._elements(vectors, c.rows), self._elements(vectors, c.columns)
         if self.dirty:
-            self._zeros()
+            self._nothing()
         for i in range(vectors):
             self._pause()
             self.schedule.set(self.vector_cycle, vector=x[i].tolist(), stream=y[i].tolist(),
@@ -223,11 +221,12 @@ class Training:
         for k, sums in enumerate((x.T @ y)[::-1]):
             self.expected[self.vector_cycle - 1 + k] = sums
         for k in range(c.rows):
-            self._zeros(drain=int(k == 0))
+            self._nothing(drain=int(k == 0))
         self.dirty = False
 
-    def _zeros(self, **flags):
-        self.schedule.set(self.vector_cycle, vector=[0] * self.c.rows, valid=1, **flags)
+    def _nothing(self, **flags):
+        vector = self._elements(self.c.rows).tolist()   # what is not valid must not matter
+        self.schedule.set(self.vector_cycle, vector=vector, valid=0, **flags)
         self.vector_cycle += 1
 
     def check(self):
