@@ -101,7 +101,7 @@ def ecp5(die: str, package: str, *, speed: int, sites: Sites | None = None) -> T
                    "bram": "DP16KD"},
         cells={},
         sites=sites,
-        margin=0.01,
+        margin=0.015,
         amend=open_carry_ends,
     )
 

@@ -22,7 +22,7 @@ ULX3S_85F = Target(
     platform=ULX3S_85F_Platform,
     toolchain=ecp5("85k", "CABGA381", speed=6, sites=ECP5_85F_SITES),
     pll=Ecp5Pll,
-    clock_hz=100_000_000,
+    clock_hz=125_000_000,
     baud=3_000_000,
     link="FTDI FT231X on USB1 (pins M1 in, L4 out)",
     reset_button=("button_pwr", 0),

@@ -23,8 +23,8 @@ class SystolicArray(wiring.Component):
     Loading: word k of a tile is given with ``load`` in cycle t0 + k (no pauses). It holds rows k,
     k + load_words, ... (``load_parts`` of them); part p is delayed by p * load_words cycles, so
     row r reaches its PEs r + 1 cycles after t0. They keep it until the swap, when the multipliers'
-    own registers take it. A vector with ``swap`` may enter from cycle t0 + 1
-    on; if it enters in cycle s, word 0 of the next tile may come from cycle s on.
+    own registers take it. A vector with ``swap`` may enter from cycle t0 + 1 on; if it enters in
+    cycle s, word 0 of the next tile may come from cycle s on.
 
     With ``config.window``, a vector with ``use_taps`` gives PE (r, c), r < 9, element taps[r][c]
     instead of its left neighbour's: depthwise convolution, nine taps a column.
@@ -83,14 +83,11 @@ class SystolicArray(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         c = self.config
-        wave = c.rows + c.columns
-        self._swap = taps(m, self.swap, wave, "swap")
-        self._start = taps(m, self.load & (self.load_index == 0), wave, "start")
         if c.window:
-            self._use = taps(m, self.use_taps, wave, "use_taps")
+            self._use = taps(m, self.use_taps, c.rows + c.columns - 1, "use_taps")
         if c.output_stationary:
             self._valid = taps(m, self.valid, c.rows, "valid")
-            self._gather = taps(m, self.gather, max(wave, c.rows + c.multiplier_stages), "gather")
+            self._gather = taps(m, self.gather, c.rows + c.multiplier_stages, "gather")
             self._keeps = self._sums_apart(m)
 
         activations = self._activations(m)
@@ -126,6 +123,12 @@ class SystolicArray(wiring.Component):
         """Keep the next weight of every PE; return each with what makes it the active one."""
         c = self.config
         rows, columns = self._words(m)
+        start = taps(m, self.load & (self.load_index == 0), 1, "start")[1]
+        swap = taps(m, self.swap, 1, "swap")[1]
+        if c.output_stationary:
+            streams = self._wave(m, self.gather, "streams")
+            start, swap = start | self.gather, swap | self._gather[1]
+        takes, swaps = self._wave(m, start, "takes"), self._wave(m, swap, "swaps")
         weights = [[None] * c.columns for _ in range(c.rows)]
         for n in range(c.columns):
             above = None
@@ -135,18 +138,35 @@ class SystolicArray(wiring.Component):
                     bus = delayed(m, rows[part * c.columns + n], part * c.load_words + n,
                                   f"bus{part}_{n}")
                 weight = Signal(signed(c.operand_bits), name=f"weight{r}_{n}", reset_less=True)
-                take, swap, source = self._start[r + n + 1], self._swap[r + n + 1], bus
+                source = bus
                 if c.training:                   # one of them is zero
                     source = bus | columns[r]
                 if c.output_stationary:
                     streamed = above if r else delayed(m, self.stream[n], n, f"stream{n}")
-                    source = Mux(self._gather[r + n], streamed, source)
-                    take, swap = take | self._gather[r + n], swap | self._gather[r + n + 1]
-                with m.If(take):
+                    source = Mux(streams[r][n], streamed, source)
+                with m.If(takes[r][n]):
                     m.d.sync += weight.eq(source)
-                weights[r][n] = (weight, swap)
+                weights[r][n] = (weight, swaps[r][n])
                 above = weight
         return weights
+
+    def _wave(self, m, value, name):
+        """Return for PE (r, c) what ``value`` was r + c cycles ago.
+
+        A register serves a diagonal. In an array that takes much of the chip each PE has its own,
+        filled by its left neighbour's; those of the first column by the one above.
+        """
+        c = self.config
+        if not c.output_stationary:
+            ago = taps(m, value, c.rows + c.columns - 2, name)
+            return [ago[r:r + c.columns] for r in range(c.rows)]
+        wave = []
+        for r, left in enumerate(taps(m, value, c.rows - 1, name)):
+            row = [left]
+            for n in range(1, c.columns):
+                row.append(copy_of(m, row[-1], name=f"{name}{r}_{n}"))
+            wave.append(row)
+        return wave
 
     def _words(self, m):
         """Return a word of weights as one of rows, and in training as one of columns by row.
