@@ -6,8 +6,11 @@ __all__ = ["OutOfReach", "Watch"]
 
 #: Rounds without progress after which a router is given up.
 PATIENCE = 20
-#: Rounds after which it is given up in any case. One that meets the clock takes some eighty.
-ROUNDS = 200
+#: Overused wires that are few: rounds are short then, and the last wires come and go for long.
+FEW = 100
+LAST_PATIENCE = 100
+#: Rounds after which it is given up in any case. One that meets the clock takes up to two hundred.
+ROUNDS = 300
 _ROUND = re.compile(r"\biter=(\d+) .*?\boverused=(\d+)(?:.*?\btmgfail=(\d+))?")
 
 
@@ -44,7 +47,8 @@ class Watch:
             self._overused, self._slow, self._progress = overused, slow, number
         elif slow < self._slow:
             self._slow, self._progress = slow, number
-        if number - self._progress >= PATIENCE or number > ROUNDS:
+        patience = LAST_PATIENCE if 0 < self._overused <= FEW else PATIENCE
+        if number - self._progress >= patience or number > ROUNDS:
             raise OutOfReach(f"{self._overused} overused wires"
                              + (f" and {self._slow} connections too slow" if self._slow else "")
                              + f" after {number} rounds")

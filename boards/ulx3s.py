@@ -10,7 +10,7 @@ from systolith.boards.target import Target
 from systolith.boards.toolchain import ecp5
 from systolith.hw.config import Config
 
-__all__ = ["ULX3S_85F", "ULX3S_85F_TRAIN", "ULX3S_85F_TRAIN64"]
+__all__ = ["ULX3S_85F", "ULX3S_85F_TRAIN"]
 
 ULX3S_85F = Target(
     config=Config(
@@ -20,7 +20,7 @@ ULX3S_85F = Target(
     description="Radiona ULX3S, Lattice ECP5-85F: 128 multipliers, 320 KiB",
     device="LFE5U-85F-6CABGA381",
     platform=ULX3S_85F_Platform,
-    toolchain=ecp5("85k", "CABGA381", speed=6, sites=ECP5_85F_SITES),
+    toolchain=ecp5("85k", "CABGA381", speed=6, sites=ECP5_85F_SITES, margin=0.015),
     pll=Ecp5Pll,
     clock_hz=125_000_000,
     baud=3_000_000,
@@ -30,7 +30,7 @@ ULX3S_85F = Target(
     loader_board="ulx3s",
 )
 
-#: The same board with an accelerator that trains; not routed yet, see docs/results.md.
+#: The same board with an accelerator that trains.
 ULX3S_85F_TRAIN = replace(
     ULX3S_85F,
     config=Config(
@@ -39,14 +39,6 @@ ULX3S_85F_TRAIN = replace(
         multiplier_stages=3, output_stationary=True, training=True,
     ),
     description="Radiona ULX3S, Lattice ECP5-85F: trains, 128 multipliers of 16 bits, 320 KiB",
-    clock_hz=90_000_000,
-)
-
-#: Half as many multipliers for it, and a memory half as wide: six tenths of the wires.
-ULX3S_85F_TRAIN64 = replace(
-    ULX3S_85F_TRAIN,
-    config=replace(ULX3S_85F_TRAIN.config, name="ulx3s-85f-train64", rows=8, banks=5,
-                   bank_words=4096),
-    description="Radiona ULX3S, Lattice ECP5-85F: trains, 64 multipliers of 16 bits, 320 KiB",
+    toolchain=ecp5("85k", "CABGA381", speed=6, sites=ECP5_85F_SITES),
     clock_hz=90_000_000,
 )

@@ -48,12 +48,23 @@ def test_array_rows_and_lanes_go_to_the_right():
 
 
 def test_wide_elements_and_sums_take_several_blocks():
-    config = find_target("ulx3s-85f-train64").config
+    config = find_target("ulx3s-85f-train").config
     plan = floorplan(config, ECP5_85F_SITES, "core")
     assert len(set(plan.values())) == len(plan)
-    assert sum("memory" in cell for cell in plan) == 4 * config.banks * config.lanes
+    assert sum("memory" in cell for cell in plan) == 2 * config.banks * config.lanes
     assert sum("stores" in cell for cell in plan) == 2 * 2 * config.columns
-    assert len({plan[f"core.memory.bank0.lane3.ebr{i}"] for i in range(4)}) == 4
+    assert len({plan[f"core.memory.bank0.lane3.ebr{i}"] for i in range(2)}) == 2
+
+
+@pytest.mark.parametrize("target", ["ulx3s-85f", "ulx3s-85f-train"])
+def test_a_lane_of_all_banks_is_a_stretch_of_a_row(target):
+    config = find_target(target).config
+    plan = floorplan(config, ECP5_85F_SITES, "core")
+    for lane in range(config.lanes):
+        sites = [site for cell, site in plan.items() if f".lane{lane}." in cell]
+        row, = (row for row in ECP5_85F_SITES.memories if sites[0] in row)
+        first = row.index(min(sites, key=row.index))
+        assert sorted(sites, key=row.index) == list(row[first:first + len(sites)])
 
 
 def test_of_a_mixed_array_the_dsps_have_places():

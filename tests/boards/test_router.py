@@ -1,6 +1,6 @@
 import pytest
 
-from systolith.boards.router import PATIENCE, ROUNDS, OutOfReach, Watch
+from systolith.boards.router import LAST_PATIENCE, PATIENCE, ROUNDS, OutOfReach, Watch
 
 
 def line(number, overused, slow=None):
@@ -33,6 +33,14 @@ def test_one_that_stands_still_is_given_up():
     assert stood == f"7000 overused wires after {number} rounds"
 
 
+def test_the_last_wires_may_take_long():
+    lasting = [(6 + 13 * n % 40, n % 80) for n in range(LAST_PATIENCE)]
+    assert follow([(60_000, None), *lasting, (0, 0)]) is None
+    number, stood = follow([(60_000, None), *lasting, *lasting])
+    assert number == 2 + LAST_PATIENCE
+    assert stood.startswith("6 overused wires")
+
+
 def test_the_number_of_overused_wires_may_rise_while_fewer_connections_are_slow():
     falling = [(n % 3, 400 - 7 * n) for n in range(50)]
     assert follow([(900, 30), (20, 300), (0, 410), *falling]) is None
@@ -51,7 +59,7 @@ def test_connections_that_stay_too_slow_are_named():
 
 
 def test_no_router_goes_on_for_ever():
-    number, stood = follow([(1_000 - n, 5) for n in range(ROUNDS + 1)])
+    number, stood = follow([(1_100 - n, 5) for n in range(ROUNDS + 1)])
     assert number == ROUNDS + 1
     assert "800 overused wires and 5 connections" in stood
 

@@ -13,7 +13,6 @@ from systolith.sw.device import BAUDS
 PINS = {
     "ulx3s-85f": (("clk25", "G2"), "M1", "L4", ("button_pwr", "D6"), "EHXPLLL"),
     "ulx3s-85f-train": (("clk25", "G2"), "M1", "L4", ("button_pwr", "D6"), "EHXPLLL"),
-    "ulx3s-85f-train64": (("clk25", "G2"), "M1", "L4", ("button_pwr", "D6"), "EHXPLLL"),
     "ecpix5-85f": (("clk100", "K23"), "R26", "R24", ("rst", "AB1"), "EHXPLLL"),
     "tang-nano-20k": (("clk27", "4"), "70", "69", ("button", "88"), "rPLL"),
     "orangecrab-25f": (("clk", "A9"), "N17", "M18", ("button", "J17"), "EHXPLLL"),
