@@ -126,9 +126,10 @@ class SystolicArray(wiring.Component):
         start = taps(m, self.load & (self.load_index == 0), 1, "start")[1]
         swap = taps(m, self.swap, 1, "swap")[1]
         if c.output_stationary:
-            streams = self._wave(m, self.gather, "streams")
+            streams = self._wave(m, self.gather, "streams", own=True)
             start, swap = start | self.gather, swap | self._gather[1]
-        takes, swaps = self._wave(m, start, "takes"), self._wave(m, swap, "swaps")
+        takes = self._wave(m, start, "takes", own=c.output_stationary)
+        swaps = self._wave(m, swap, "swaps", own=False)  # DSPs of a block share enables
         weights = [[None] * c.columns for _ in range(c.rows)]
         for n in range(c.columns):
             above = None
@@ -150,14 +151,14 @@ class SystolicArray(wiring.Component):
                 above = weight
         return weights
 
-    def _wave(self, m, value, name):
+    def _wave(self, m, value, name, *, own):
         """Return for PE (r, c) what ``value`` was r + c cycles ago.
 
-        A register serves a diagonal. In an array that takes much of the chip each PE has its own,
-        filled by its left neighbour's; those of the first column by the one above.
+        A register serves a diagonal. In an array that takes much of the chip each PE may have its
+        ``own``, filled by its left neighbour's; those of the first column by the one above.
         """
         c = self.config
-        if not c.output_stationary:
+        if not own:
             ago = taps(m, value, c.rows + c.columns - 2, name)
             return [ago[r:r + c.columns] for r in range(c.rows)]
         wave = []
@@ -196,7 +197,7 @@ class SystolicArray(wiring.Component):
                 continue
             results = multiply_array(
                 m, platform, [(activations[r][n], *weights[r][n]) for r, n in places], kind=kind,
-                stages=c.multiplier_stages, column=c.rows, name=f"{kind}_mac")
+                stages=c.multiplier_stages, name=f"{kind}_mac")
             for (r, n), product in zip(places, results, strict=True):
                 products[r][n] = product
         return products

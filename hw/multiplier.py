@@ -21,7 +21,7 @@ def delayed(m: Module, value, cycles: int, name: str):
 
 
 def multiply_array(m: Module, platform, operands: list[tuple], *, kind: str, stages: int,
-                   column: int = 1, name: str) -> list:
+                   name: str) -> list:
     """Multiply pairs of signed operands, each product ``stages`` cycles later.
 
     Each second operand is kept: it is the one of the last cycle in which its ``take`` was high,
@@ -30,15 +30,13 @@ def multiply_array(m: Module, platform, operands: list[tuple], *, kind: str, sta
     Parameters
     ----------
     operands : list of (Value, Value, Value)
-        Equally wide signed pairs, 8 or 16 bits, and ``take``.
+        Equally wide signed pairs, 8 or 16 bits, and ``take``. On ECP5 the four DSPs of a block have
+        four enables, of which one is always on: three of them at most may differ.
     kind : str
         ``dsp``: one MULT18X18D each on ECP5, half an SB_MAC16 on iCE40UP (8 bits), one MULT9X9 or
         MULT18X18 on Gowin; ``lut``: carry chains in the fabric.
     stages : int
         3 or 4. The fourth is a fabric register behind DSPs: the way out of their row may be long.
-    column : int
-        How many of the pairs follow each other in a column of the array. DSPs side by side are of
-        neighbouring columns and share four enables of a slice: three columns take one each.
     """
     if kind == "lut":
         return [multiply_on_carries(m, platform, delayed(m, a, 1, f"{name}{i}_a"),
@@ -47,7 +45,7 @@ def multiply_array(m: Module, platform, operands: list[tuple], *, kind: str, sta
                 for i, (a, b, take) in enumerate(operands)]
     target = family(platform)
     if target == "ecp5":
-        products = [_mult18(m, a, b, True, True, True, f"{name}{i}", (i // column % 3, take))
+        products = [_mult18(m, a, b, True, True, True, f"{name}{i}", take)
                     for i, (a, b, take) in enumerate(operands)]
         return [delayed(m, p.as_signed(), stages - 3, f"{name}{i}_out")
                 for i, p in enumerate(products)]
@@ -154,23 +152,24 @@ def _mult18(m, a, b, a_signed, b_signed, pipeline, name, take=None):
     """MULT18X18D, operand, (pipeline) and output registers on one clock (FPGA-TN-02205).
 
     Operands stand at the upper end of their ports: the zeros below them are configured, where sign
-    bits above them would have to be routed. ``take``: which of the enables 0 to 2 lets the second
-    operand's register take a new one, and what drives it.
+    bits above them would have to be routed. ``take`` lets the second operand's register take a new
+    one. Place and route chooses which enable of its block a register has.
     """
     product = Signal(36, name=f"{name}_p")
     wide_a, wide_b = Signal(18, name=f"{name}_a18"), Signal(18, name=f"{name}_b18")
     m.d.comb += [wide_a.eq(a << (18 - len(a))), wide_b.eq(b << (18 - len(b)))]
     ports = {f"i_A{i}": wide_a[i] for i in range(18)} | {f"i_B{i}": wide_b[i] for i in range(18)}
     ports |= {f"o_P{i}": product[i] for i in range(36)}
-    always, enable = ("CE0", "CE0") if take is None else ("CE3", f"CE{take[0]}")
-    ports |= {f"i_{always}": Const(1)} | ({} if take is None else {f"i_{enable}": take[1]})
-    enables = {"INPUTA": always, "INPUTB": enable, "PIPELINE": always, "OUTPUT": always}
-    for register, ce in enables.items():
-        runs = pipeline or register != "PIPELINE"
+    if take is not None:
+        ports |= {"i_CE1": take}
+    for register in ("INPUTA", "INPUTB", "PIPELINE", "OUTPUT"):
+        runs, waits = pipeline or register != "PIPELINE", take is not None and register == "INPUTB"
         ports |= {f"p_REG_{register}_CLK": "CLK0" if runs else "NONE",
-                  f"p_REG_{register}_CE": ce, f"p_REG_{register}_RST": "RST0"}
+                  f"p_REG_{register}_CE": "CE1" if waits else "CE0",
+                  f"p_REG_{register}_RST": "RST0"}
     m.submodules[f"{name}_mult18"] = Instance(
-        "MULT18X18D", i_CLK0=ClockSignal(), i_RST0=Const(0), i_SIGNEDA=Const(a_signed, 1),
+        "MULT18X18D", i_CLK0=ClockSignal(), i_CE0=Const(1), i_RST0=Const(0),
+        i_SIGNEDA=Const(a_signed, 1),
         i_SIGNEDB=Const(b_signed, 1), i_SOURCEA=Const(0, 1), i_SOURCEB=Const(0, 1), **ports)
     return product[36 - len(a) - len(b):]
 
