@@ -173,7 +173,7 @@ def _place(plan: Plan, config: Config, images: int) -> MemoryPlan:
     if pairs:
         (pool, weights), _ = pairs[0]
         read = dict.fromkeys(maps.replaced.get(name, name)
-                             for name in (pool.record, weights.node.x, pool.dy))
+                             for name in (pool.record, pool.dy, weights.node.x))
         orders = [*_apart({name: maps.sizes[name] for name in read}, lengths, bottom,
                           config.bank_words * config.lanes), *orders]
     for order in orders:
@@ -190,11 +190,14 @@ def _place(plan: Plan, config: Config, images: int) -> MemoryPlan:
 
 
 def _lengths(plan: Plan, config: Config) -> dict[str, int]:
-    """Return the elements of every array: of each parameter and of its gradient."""
-    return {name: padded(values.size, config)
-            for parameter, values in plan.network.parameters.items()
-            for name in (parameter, *([gradient_of(parameter)] if parameter in plan.trained
-                                      else []))}
+    """Return the elements of every array: of parameters, and of gradients the other way around.
+
+    So an update hardly ever finds a parameter and its gradient in the same bank.
+    """
+    parameters = {name: padded(values.size, config)
+                  for name, values in plan.network.parameters.items()}
+    return parameters | {gradient_of(name): size for name, size in reversed(parameters.items())
+                         if name in plan.trained}
 
 
 @dataclass(frozen=True, slots=True)
