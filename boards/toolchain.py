@@ -72,8 +72,7 @@ class Toolchain:
                 "--report", "report.json", "--timing-allow-fail"]
 
 
-def ecp5(die: str, package: str, *, speed: int, sites: Sites | None = None,
-         margin: float = 0.01) -> Toolchain:
+def ecp5(die: str, package: str, *, speed: int, sites: Sites | None = None) -> Toolchain:
     """Return the tools for a Lattice ECP5.
 
     Parameters
@@ -84,8 +83,6 @@ def ecp5(die: str, package: str, *, speed: int, sites: Sites | None = None,
         Its grade.
     sites : Sites
         Places of the die's hard blocks, for arrays that fill it.
-    margin : float
-        See :class:`Toolchain`.
     """
     return Toolchain(
         # Every DSP is instantiated by the design; other products are too small to spend one on.
@@ -104,7 +101,7 @@ def ecp5(die: str, package: str, *, speed: int, sites: Sites | None = None,
                    "bram": "DP16KD"},
         cells={},
         sites=sites,
-        margin=margin,
+        margin=0.01,
         amend=open_carry_ends,
     )
 
