@@ -20,9 +20,9 @@ ULX3S_85F = Target(
     description="Radiona ULX3S, Lattice ECP5-85F: 128 multipliers, 320 KiB",
     device="LFE5U-85F-6CABGA381",
     platform=ULX3S_85F_Platform,
-    toolchain=ecp5("85k", "CABGA381", speed=6, sites=ECP5_85F_SITES),
+    toolchain=ecp5("85k", "CABGA381", speed=6, sites=ECP5_85F_SITES, margin=0.02),
     pll=Ecp5Pll,
-    clock_hz=106_250_000,
+    clock_hz=100_000_000,
     baud=3_000_000,
     link="FTDI FT231X on USB1 (pins M1 in, L4 out)",
     reset_button=("button_pwr", 0),
@@ -39,5 +39,6 @@ ULX3S_85F_TRAIN = replace(
         multiplier_stages=3, output_stationary=True, training=True,
     ),
     description="Radiona ULX3S, Lattice ECP5-85F: trains, 128 multipliers of 16 bits, 320 KiB",
+    toolchain=ecp5("85k", "CABGA381", speed=6, sites=ECP5_85F_SITES),
     clock_hz=90_000_000,
 )
