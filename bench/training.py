@@ -1,10 +1,10 @@
 """LeNet-5 trained on a device, batches of 32: cycles an image, and the speed of ``machine:``.
 
-    python bench/training.py [--micro-batch N] [--banks N] [--steps 6]
+    python bench/training.py [--micro-batch N] [--banks N] [--steps 6] [--decay D]
     python bench/training.py --items                       # what each item takes, run alone
 
-The device is ulx3s-85f-train, or one with more banks. Cycles are those of all jobs of a
-step, predicted, without what is transferred between them. Seconds are those of the processor, so
+The device is ulx3s-85f-train, or one with more banks. Cycles are those of all jobs of a step,
+predicted, without what is transferred between them. Seconds are those of the processor, so
 other programs hardly matter; the images are noise, which makes no difference to the speed. The
 first steps, in which programs are made, do not count.
 """
@@ -17,7 +17,7 @@ import numpy as np
 
 from systolith.boards.targets import find_config
 from systolith.examples.fixed_point import lenet
-from systolith.examples.training_step import BATCH
+from systolith.examples.training_step import BATCH, DECAY
 from systolith.sim.machine_device import MachineDevice
 from systolith.sw.timing import measure
 from systolith.sw.train.device import DeviceExecutor, micro_batch
@@ -79,6 +79,7 @@ def main() -> None:
     parser.add_argument("--micro-batch", type=int, help="images at once; default: what fits")
     parser.add_argument("--banks", type=int, help="default: the target's")
     parser.add_argument("--steps", type=int, default=6, help="that count")
+    parser.add_argument("--decay", type=float, default=DECAY, help="of weights")
     parser.add_argument("--items", action="store_true", help="print what each item takes")
     options = parser.parse_args()
     config = find_config("ulx3s-85f-train")
@@ -91,7 +92,7 @@ def main() -> None:
     executor = DeviceExecutor(plan, MachineDevice(config), config, images)
     times: list[float] = []
     trainer = Trainer(plan, executor, Settings(epochs=1, batch=BATCH, rate=0.02,
-                                               micro_batch=images),
+                                               decay=options.decay, micro_batch=images),
                       random.standard_normal((count, *network.shapes[network.input])),
                       random.integers(0, 10, count),
                       on_step=lambda step: times.append(time.process_time()))

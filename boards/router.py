@@ -37,7 +37,8 @@ class Watch:
         Raises
         ------
         OutOfReach
-            If the router has made no progress for `PATIENCE` rounds, or has had `ROUNDS`.
+            If the router has made no progress for `PATIENCE` rounds (`LAST_PATIENCE` with a few
+            overused wires left), or has had `ROUNDS`.
         """
         found = _ROUND.search(line)
         if not found:

@@ -39,6 +39,6 @@ ULX3S_85F_TRAIN = replace(
         multiplier_stages=3, output_stationary=True, training=True,
     ),
     description="Radiona ULX3S, Lattice ECP5-85F: trains, 128 multipliers of 16 bits, 320 KiB",
-    toolchain=ecp5("85k", "CABGA381", speed=6, sites=ECP5_85F_SITES),
+    toolchain=replace(ULX3S_85F.toolchain, margin=0.01),
     clock_hz=90_000_000,
 )

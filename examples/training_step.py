@@ -12,10 +12,10 @@ from systolith.sw.train.device import DeviceExecutor
 from systolith.sw.train.gradients import plan_training
 from systolith.sw.train.settings import Settings
 
-__all__ = ["BATCH", "NETWORK", "PEERS", "Peer", "Row", "measure", "predict"]
+__all__ = ["BATCH", "DECAY", "NETWORK", "PEERS", "Peer", "Row", "measure", "predict"]
 
-#: What is trained, by its name in tables, and the images of an update.
-NETWORK, BATCH = "lenet5-train", 32
+#: What is trained, by its name in tables, the images of an update, its weights' decay.
+NETWORK, BATCH, DECAY = "lenet5-train", 32, 5e-4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +100,7 @@ def _train(config: Config, batch: int, **devices: device.Device) -> list[DeviceE
     """Train for a step on devices, and on the golden model."""
     network, random = lenet(1), np.random.default_rng(1)
     trainer, executors = compared_trainer(
-        plan_training(network), config, Settings(epochs=1, batch=batch, rate=0.02, decay=5e-4),
+        plan_training(network), config, Settings(epochs=1, batch=batch, rate=0.02, decay=DECAY),
         random.standard_normal((batch, *network.shapes[network.input])),
         random.integers(0, 10, batch), **devices)
     trainer.run()

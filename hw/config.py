@@ -69,7 +69,7 @@ class Config:
     #: activations. With more than one each, the array takes fewer flip-flops and a lower clock.
     cluster_rows: int = 1
     cluster_columns: int = 1
-    #: Pipeline stages of a multiplier, 3 or 4: operands, (pipeline,) product, fabric register.
+    #: Pipeline stages of a multiplier, 3 or 4: operands, pipeline, product, (fabric register).
     #: With ``shallow`` or clusters 2: operands and product.
     multiplier_stages: int = 4
     #: Depth of each reader's FIFO, in vectors; it must cover the memory's latency.

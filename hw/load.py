@@ -19,7 +19,8 @@ class LoadEngine(wiring.Component):
     """Streams whole tiles into the array's shadow registers, a word a cycle.
 
     A burst starts when a whole tile is in the FIFO and the shadow registers are free, and is never
-    interrupted, so that its rows move in step with the vectors (see ``SystolicArray``).
+    interrupted, so that its rows move in step with the vectors (see ``SystolicArray``). Behind a
+    transposed tile one of rows waits until the array's last rows have had their columns.
 
     Members
     -------

@@ -43,8 +43,8 @@ class TrainingLoad(Load):
 
     def __init__(self, config: Config):
         super().__init__(config)
-        #: Words of a tile by its kind.
         self.rows = config.rows
+        #: Words of a tile by its kind.
         self.sizes = {LoadKind.TILE: config.rows, LoadKind.TRANSPOSED: config.columns}
         self.kinds: deque[LoadKind] = deque()
         #: The first cycle in which a tile of rows may begin.

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -169,13 +169,13 @@ def _place(plan: Plan, config: Config, images: int) -> MemoryPlan:
     chunks = {weights.node.weights: size for (_, weights), size in pairs}
     maps = _living(plan, config, images, between)
     lengths = _lengths(plan, config)
-    orders = [_Order({}, _in_a_row(lengths, bottom))]
-    if pairs:
+    orders: Iterable[_Order] = [_Order({}, _in_a_row(lengths, bottom))]
+    if pairs:                                    # of the first, which has the largest maps
         (pool, weights), _ = pairs[0]
         read = dict.fromkeys(maps.replaced.get(name, name)
                              for name in (pool.record, pool.dy, weights.node.x))
-        orders = [*_apart({name: maps.sizes[name] for name in read}, lengths, bottom,
-                          config.bank_words * config.lanes), *orders]
+        orders = itertools.chain(_apart({name: maps.sizes[name] for name in read}, lengths, bottom,
+                                        config.bank_words * config.lanes), orders)
     for order in orders:
         top = max((place + lengths[name] for name, place in order.arrays.items()), default=bottom)
         reports, begin = {}, top
@@ -222,7 +222,8 @@ def _apart(maps: Mapping[str, int], arrays: Mapping[str, int], bottom: int,
         bounds = (0, *cuts, len(names))
         sequence = [name for map_, begin, end in zip(maps, bounds, bounds[1:], strict=False)
                     for name in (map_, *names[begin:end])]
-        places = _in_a_row({name: maps.get(name) or arrays[name] for name in sequence}, bottom)
+        places = _in_a_row({name: (maps if name in maps else arrays)[name] for name in sequence},
+                           bottom)
         spans = [(places[name] // bank, (places[name] + size - 1) // bank)
                  for name, size in maps.items()]
         if all(last < first for (_, last), (first, _) in itertools.pairwise(spans)):
@@ -315,8 +316,8 @@ def _fit(maps: _Living, fixed: Mapping[str, int], taken: list[tuple[int, int]], 
     """
     sizes, lives, places = maps.sizes, maps.lives, dict(fixed)
     always = min(first for first, _ in lives.values()), max(last for _, last in lives.values())
-    for name in sorted(sizes.keys() - fixed.keys(), key=lambda name: (
-            lives[name] != always, -sizes[name], name not in early, list(sizes).index(name))):
+    for name in sorted((name for name in sizes if name not in fixed), key=lambda name: (
+            lives[name] != always, -sizes[name], name not in early)):
         first, last = lives[name]
         spans = sorted([*taken, *((places[other], places[other] + sizes[other]) for other in places
                                   if lives[other][0] <= last and first <= lives[other][1])])
