@@ -89,7 +89,9 @@ class AccumulatorStores(wiring.Component):
         c = self.config
         width = c.accumulator_bits
         old = [Signal(signed(width), name=f"old{column}_{s}") for s in range(2)]
-        coming = self._delayed(m, control, 2, f"coming{column}_")
+        next_ = self._delayed(m, control, 1, f"next{column}_")
+        coming = self._delayed(m, next_, 1, f"coming{column}_")
+        drain_address = copy_of(m, self.drain_address, name=f"drain_address{column}")
         total, arrived = (Signal(signed(width), name=f"{name}{column}")
                           for name in ("total", "arrived"))
         before = Signal(signed(width), name=f"before{column}")
@@ -98,17 +100,16 @@ class AccumulatorStores(wiring.Component):
         for s in range(2):
             memory = BlockRam(width=width, depth=c.accumulator_depth)
             m.submodules[f"column{column}_store{s}"] = memory
-            read_address = Signal(c.acc_address_bits, name=f"read_address{column}_{s}")
             adds, stores, writes = (Signal(name=f"{name}{column}_{s}")
                                     for name in ("adds", "stores", "writes"))
             m.d.sync += [
-                read_address.eq(Mux(control.valid & (control.store == s), control.address,
-                                    self.drain_address)),
                 adds.eq((coming.store == s) & ~coming.clear),
                 stores.eq(coming.valid & (coming.store == s)), writes.eq(stores),
             ]
             m.d.comb += [
-                memory.read.eq(1), memory.read_address.eq(read_address),
+                memory.read.eq(1),
+                memory.read_address.eq(Mux(next_.valid & (next_.store == s), next_.address,
+                                           drain_address)),
                 memory.write.eq(writes), memory.write_address.eq(address),
                 memory.write_data.eq(Cat(total)), old[s].eq(memory.data),
             ]

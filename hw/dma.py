@@ -1,14 +1,17 @@
 """DMA buffer controller: bytes of the link to words of the device's memories, and back."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from systolith.hw.config import Config
 from systolith.hw.host_port import program_write, word_write
 from systolith.hw.link.endpoint import Transfer
+from systolith.hw.link.framing import PacketByte
 from systolith.hw.link.protocol import WORD_BYTES, Target
+from systolith.hw.link.stream_register import StreamRegister
 from systolith.hw.registers import RegisterWrite
+from systolith.hw.replica import copy_of
 
 __all__ = ["Dma"]
 
@@ -16,7 +19,7 @@ __all__ = ["Dma"]
 class Dma(wiring.Component):
     """Collect bytes to word writes, masked at the edges; split words read into bytes.
 
-    A word is filled byte by byte where memory takes it, and split byte by byte where the link does:
+    A word is filled byte by byte where memory takes it, and read byte by byte where the link does:
     a byte a cycle, and for each word the cycles of its access. Registers come and go through them,
     so the host sees all of one at once. Bounds are not checked here (see
     :class:`systolith.hw.admission.Admission`).
@@ -64,14 +67,15 @@ class Dma(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         config, transfer, request = self.config, self.transfer, self.transfer.request
-        element_bytes = config.operand_bits // 8
-        word_bytes = config.lanes * element_bytes
+        word_bytes = config.lanes * config.operand_bits // 8
         buffer_bytes = max(word_bytes, WORD_BYTES)
 
         memory, register = Signal(reset_less=True), Signal(reset_less=True)   # the target is
-        filled = self._filled(m, buffer_bytes)
-        split = Signal(8 * buffer_bytes, reset_less=True)
         mask = Signal(config.lanes)
+        filled = self._filled(m, buffer_bytes, mask)
+        word = Signal(8 * buffer_bytes, reset_less=True)     # that was read
+        m.submodules.bytes_read = bytes_read = StreamRegister(PacketByte)
+        connect(m, bytes_read.o, flipped(transfer.read))
 
         # Address of the next byte, and how many are still to move.
         cursor = Signal(range(max(config.memory_bytes, config.program_words * WORD_BYTES)),
@@ -79,15 +83,20 @@ class Dma(wiring.Component):
         remaining = Signal(range(config.frame_bytes + 1), reset_less=True)
         last = Signal()
         word_end = Signal()
-        position = Signal(range(buffer_bytes))
+        position, chosen = (Signal(range(buffer_bytes), name=name)
+                            for name in ("position", "chosen"))
+
+        def in_word(address):
+            return Mux(memory, address % word_bytes, address % WORD_BYTES)
+
         memory_word = cursor[word_bytes.bit_length() - 1:]
         narrow_word = cursor[WORD_BYTES.bit_length() - 1:]
         m.d.comb += [
             last.eq(remaining == 1),
-            position.eq(Mux(memory, cursor % word_bytes, cursor % WORD_BYTES)),
+            position.eq(in_word(cursor)),
             word_end.eq(position == Mux(memory, word_bytes - 1, WORD_BYTES - 1)),
-            transfer.read.p.data.eq(split[:8]),
-            transfer.read.p.last.eq(last),
+            bytes_read.i.p.data.eq(word.word_select(chosen, 8)),
+            bytes_read.i.p.last.eq(last),
             self.write.p.address.eq(memory_word),
             self.write.p.data.eq(filled),
             self.write.p.mask.eq(mask),
@@ -103,15 +112,15 @@ class Dma(wiring.Component):
         advance = cursor.eq(cursor + 1)
         rotate = cursor[:WORD_BYTES.bit_length() - 1].eq(cursor + 1)
         count = remaining.eq(remaining - 1)
-        shift = split.eq(split.rotate_right(8))     # what comes in at the top is never sent
-        skip = Signal.like(position, reset_less=True)
+        taking = Signal()                        # what is read, from the next cycle on
+        self._take(m, word, taking)
 
         with m.FSM():
             with m.State("IDLE"):
                 m.d.sync += [
                     memory.eq(request.target == Target.MEMORY),
                     register.eq(request.target == Target.CSR), cursor.eq(request.address),
-                    remaining.eq(request.length), mask.eq(0),
+                    remaining.eq(request.length), mask.eq(0), chosen.eq(0),
                 ]
                 with m.If(transfer.start):
                     with m.If(request.write):
@@ -125,10 +134,7 @@ class Dma(wiring.Component):
             with m.State("FILL"):
                 m.d.comb += transfer.write.ready.eq(1)
                 with m.If(transfer.write.valid):
-                    m.d.sync += [
-                        self._place.eq(1 << position),
-                        mask.bit_select(position // element_bytes, 1).eq(1),
-                    ]
+                    m.d.sync += self._place.eq(1 << position)
                     with m.If(word_end | last):
                         m.next = "SETTLE"
                         with m.If(register):
@@ -140,9 +146,9 @@ class Dma(wiring.Component):
                     m.next = "IDLE"
 
             with m.State("SPLIT"):
-                m.d.comb += transfer.read.valid.eq(1)
-                with m.If(transfer.read.ready):
-                    m.d.sync += [advance, count, shift]
+                m.d.comb += bytes_read.i.valid.eq(1)
+                with m.If(bytes_read.i.ready):
+                    m.d.sync += [advance, count, chosen.eq(in_word(chosen + 1))]
                     with m.If(last):
                         m.next = "IDLE"
                     with m.Elif(word_end):
@@ -151,12 +157,13 @@ class Dma(wiring.Component):
                             m.next = "READ-REGISTER"
 
             with m.State("SETTLE"):              # the last byte is on its way into the word
+                m.d.sync += self.write.valid.eq(memory)
                 m.next = "WRITE-WORD"
 
             with m.State("WRITE-WORD"):
-                m.d.comb += [self.write.valid.eq(memory), self.program.valid.eq(~memory)]
+                m.d.comb += self.program.valid.eq(~memory)
                 with m.If(self.write.ready | ~memory):
-                    m.d.sync += [advance, count, mask.eq(0)]
+                    m.d.sync += [advance, count, mask.eq(0), self.write.valid.eq(0)]
                     m.d.comb += transfer.done.eq(last)
                     m.next = "FILL"
                     with m.If(last):
@@ -164,26 +171,26 @@ class Dma(wiring.Component):
 
             with m.State("READ-WORD"):
                 m.d.comb += self.read.valid.eq(1)
+                m.d.sync += chosen.eq(position)
                 with m.If(self.read.ready):
+                    m.d.comb += taking.eq(1)
                     m.next = "WAIT"
 
             with m.State("WAIT"):
                 with m.If(self.read_data.valid):
-                    m.d.sync += [split.eq(self.read_data.payload), skip.eq(position)]
-                    m.next = "SEEK"
-
-            # The first word may begin before the first byte.
-            with m.State("SEEK"):
-                with m.If(skip == 0):
                     m.next = "SPLIT"
                 with m.Else():
-                    m.d.sync += [shift, skip.eq(skip - 1)]
+                    m.d.comb += taking.eq(1)
 
-            self._register_states(m, rotate, word_end, split)
+            self._register_states(m, rotate, word_end, word, position)
         return m
 
-    def _filled(self, m, buffer_bytes):
-        """Return the word being filled: a byte arrives in it a cycle after it was taken."""
+    def _filled(self, m, buffer_bytes, mask):
+        """Return the word being filled: a byte arrives in it a cycle after it was taken.
+
+        So does its element's bit of the mask.
+        """
+        element_bytes = self.config.operand_bits // 8
         filled = Signal(8 * buffer_bytes, reset_less=True)
         byte = Signal(8, reset_less=True)
         self._place = Signal(buffer_bytes, name="place", reset_less=True)
@@ -191,9 +198,18 @@ class Dma(wiring.Component):
         for i in range(buffer_bytes):
             with m.If(self._place[i]):
                 m.d.sync += filled.word_select(i, 8).eq(byte)
+                if i // element_bytes < len(mask):
+                    m.d.sync += mask[i // element_bytes].eq(1)
         return filled
 
-    def _register_states(self, m, rotate, word_end, split):
+    def _take(self, m, word, taking):
+        """Let the word take what is read: four bytes each by a copy of what decides about it."""
+        data = self.read_data.payload
+        for i in range(0, len(data), 32):
+            with m.If(copy_of(m, taking, name=f"take{i // 32}")):
+                m.d.sync += word[i:i + 32].eq(data[i:i + 32])
+
+    def _register_states(self, m, rotate, word_end, word, position):
         """Move one register between the words and the register bank, a byte at a time."""
         register_byte = Signal(8, reset_less=True)
         m.d.sync += register_byte.eq(self.register_data)
@@ -214,8 +230,8 @@ class Dma(wiring.Component):
             m.next = "GATHER"
 
         with m.State("GATHER"):
-            m.d.sync += [split[:8 * WORD_BYTES].eq(Cat(split[8:8 * WORD_BYTES], register_byte)),
-                         rotate]
+            m.d.sync += [word[:8 * WORD_BYTES].word_select(
+                position[:(WORD_BYTES - 1).bit_length()], 8).eq(register_byte), rotate]
             m.next = "READ-REGISTER"
             with m.If(word_end):
                 m.d.sync += reading.eq(0)

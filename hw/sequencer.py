@@ -82,11 +82,13 @@ class Sequencer(wiring.Component):
         index, left = Signal(6, reset_less=True), Signal(6, reset_less=True)
         # added to the address in its first word; bits that there are not cost the UP5K an adder
         offset = Signal(self.config.address_bits if self.config.shallow else 24, reset_less=True)
+        moves = Signal(reset_less=True)          # deep: this word is it
         accepts = self._accepts(m, ports)
         header, go = data.View(SetHeader, word), data.View(GoHeader, word)
         writes = Signal()
         m.d.comb += [port.token.eq(go) for port in ports]
-        self._write_registers(m, ports, Mux(writes, engines, 0), index, self._moved(word, offset))
+        self._write_registers(m, ports, Mux(writes, engines, 0), index,
+                              self._moved(word, offset, moves))
 
         idle = Signal()                          # in the last cycle, and no GO in it
         m.d.sync += idle.eq(self.idle.all() & ~Cat(port.go for port in ports).any())
@@ -97,7 +99,7 @@ class Sequencer(wiring.Component):
             with m.State("HEADER"), m.If(there):
                 m.d.sync += [engines.eq(fetched.engines), index.eq(header.first),
                              left.eq(header.count - 1),
-                             offset.eq(self._offset(m, header.relocate))]
+                             offset.eq(self._offset(m, header.relocate)), moves.eq(1)]
                 with m.If(fetched.sets):
                     m.d.comb += consume.eq(1)
                     m.next = "DATA"
@@ -115,7 +117,9 @@ class Sequencer(wiring.Component):
             with m.State("DATA"):
                 with m.If(there & (engines & accepts).any()):
                     m.d.comb += [consume.eq(1), writes.eq(1)]
-                    m.d.sync += [index.eq(index + 1), left.eq(left - 1), offset.eq(0)]
+                    m.d.sync += [index.eq(index + 1), left.eq(left - 1), moves.eq(0)]
+                    if self.config.shallow:
+                        m.d.sync += offset.eq(0)
                     with m.If(left == 0):
                         m.next = "HEADER"
             with m.State("BAD"):
@@ -201,18 +205,22 @@ class Sequencer(wiring.Component):
         m.d.sync += self.pc.eq(after)
         return _decoded(m, read.data), 1, consume
 
-    def _moved(self, word, offset):
+    def _moved(self, word, offset, moves):
         if not self.config.shallow:
-            return (word + offset)[:32]
+            return (word + Mux(moves, offset, 0))[:32]
         bits = len(offset)
         return Cat((word[:bits] + offset)[:bits], word[bits:])
 
     def _offset(self, m, relocate):
         offset = Signal(24)
-        with m.If(self.parity):
-            with m.Switch(relocate):
-                with m.Case(Relocate.INPUT):
-                    m.d.comb += offset.eq(self.input_delta)
-                with m.Case(Relocate.OUTPUT):
-                    m.d.comb += offset.eq(self.output_delta)
+        deltas = Mux(self.parity, Cat(self.input_delta, self.output_delta), 0)
+        if not self.config.shallow:              # a job's first header comes later than this
+            late = Signal.like(deltas, name="deltas", reset_less=True)
+            m.d.sync += late.eq(deltas)
+            deltas = late
+        with m.Switch(relocate):
+            with m.Case(Relocate.INPUT):
+                m.d.comb += offset.eq(deltas[:24])
+            with m.Case(Relocate.OUTPUT):
+                m.d.comb += offset.eq(deltas[24:])
         return offset

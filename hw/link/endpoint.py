@@ -193,11 +193,15 @@ class Endpoint(wiring.Component):
                 self.o.p.last.eq((count == HEADER_BYTES - 1) & ~reading),
             ]
             with m.If(self.o.ready):
-                m.d.sync += [header.eq(header[8:]), count.eq(count + 1)]
-                with m.If(count == HEADER_BYTES - 1):
-                    m.next = "HEADER"
-                    with m.If(reading):
-                        m.next = "READ"
+                m.next = "SHIFT"
+
+        with m.State("SHIFT"):                   # who takes a byte is far from the header
+            m.d.sync += [header.eq(header[8:]), count.eq(count + 1)]
+            m.next = "SEND"
+            with m.If(count == HEADER_BYTES - 1):
+                m.next = "HEADER"
+                with m.If(reading):
+                    m.next = "READ"
 
         with m.State("READ"):
             read = self.transfer.read
