@@ -62,17 +62,20 @@ class PostEngine(wiring.Component):
 
         # one step of one pixel: ``accept`` in the cycle its accumulators are addressed
         accept, running, outstanding = Signal(), Signal(), Signal(range(_WRITE_QUEUE + 1))
+        goes = Signal()                          # it will be running
+        due = Signal()                           # a step, unless memory refuses its operand
         m.d.comb += self.memory.need.eq(banks_needed(c, self.memory.address, vector=c.residual))
         m.d.comb += [
             d.completed.eq(self.completed), self.idle.eq(d.idle & ~d.pending),
-            walker.step.eq(accept), lanes.start.eq(accept), accept.eq(running),
+            walker.step.eq(accept), lanes.start.eq(accept), accept.eq(due),
             self.drain_address.eq(walker.acc), lanes.drained.eq(self.drained),
         ]
         self._registers(m, d, lanes)
         self._memory(m, d, walker, parameters)
+        m.d.sync += [running.eq(goes), due.eq(goes)]
         if c.residual:
-            self._residual(m, d, walker, parameters, running, accept)
-        self._control(m, d, walker, parameters, running, accept, outstanding)
+            self._residual(m, d, walker, running, goes, due, accept)
+        self._control(m, d, walker, parameters, running, goes, accept, outstanding)
         self._results(m, d, walker, accept, outstanding)
         return m
 
@@ -112,7 +115,7 @@ class PostEngine(wiring.Component):
             self.lanes.parameters.eq(parameters.parameters),
         ]
 
-    def _residual(self, m, d, walker, parameters, running, accept):
+    def _residual(self, m, d, walker, running, goes, due, accept):
         """Start a step only in the cycle in which its residual operand's read is granted."""
         lanes, control = self.lanes, d.view("CONTROL")
         add, sums = d.view("ADD_SCALE"), d.view("ADD_BOUNDS")
@@ -134,14 +137,14 @@ class PostEngine(wiring.Component):
         slots = Signal(RESIDUAL_CYCLES, init=1)
         adds = copy_of(m, control.residual, name="adds")    # the lanes are far: they have their own
         m.d.comb += lanes.next_slots.eq(Mux(adds & ~walker.start, slots.rotate_left(1), 1))
-        m.d.sync += slots.eq(lanes.next_slots)
-        granted = True if shared_cycles(self.config) else self.memory.grant
+        m.d.sync += [slots.eq(lanes.next_slots), due.eq(goes & lanes.next_slots[0])]
         with m.If(running):
-            m.d.comb += [self.memory.valid.eq(adds & slots[0]),
-                         self.memory.address.eq(walker.residual),
-                         accept.eq(slots[0] & (~adds | granted))]
+            m.d.comb += [self.memory.valid.eq(adds & due),
+                         self.memory.address.eq(walker.residual)]
+        if not shared_cycles(self.config):
+            m.d.comb += accept.eq(due & (~adds | self.memory.grant))
 
-    def _control(self, m, d, walker, parameters, running, accept, outstanding):
+    def _control(self, m, d, walker, parameters, running, goes, accept, outstanding):
         """Sequence nests and groups."""
         control = d.view("CONTROL")
         drains = ~control.fill
@@ -157,7 +160,7 @@ class PostEngine(wiring.Component):
             m.d.sync += self.drain_store.eq(~self.drain_store)
 
         fetching = Signal()
-        m.d.comb += parameters.fetch.eq(fetching)
+        m.d.comb += [parameters.fetch.eq(fetching), goes.eq(running)]
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += [d.idle.eq(1), d.take.eq(d.ready)]
@@ -171,15 +174,17 @@ class PostEngine(wiring.Component):
             with m.State("GROUP"):
                 with m.If(control.fill | full.bit_select(self.drain_store, 1)
                           & (~control.reload | parameters.ready)):
-                    m.d.sync += [running.eq(1), fetching.eq(0)]
+                    m.d.comb += goes.eq(1)
+                    m.d.sync += fetching.eq(0)
                     m.next = "RUN"
             with m.State("RUN"):
                 with m.If(accept):
                     with m.If(walker.at_last.all()):
-                        m.d.sync += running.eq(0)
+                        m.d.comb += goes.eq(0)
                         m.next = "FLUSH"
                     with m.Elif(group_end):
-                        m.d.sync += [running.eq(0), fetching.eq(control.reload)]
+                        m.d.comb += goes.eq(0)
+                        m.d.sync += fetching.eq(control.reload)
                         m.next = "GROUP"
             with m.State("FLUSH"):
                 with m.If(outstanding == 0):

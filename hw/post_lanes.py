@@ -159,7 +159,7 @@ class PostLanes(wiring.Component):
                        for name, bound in (("least", low), ("most", high)))
         m.d.sync += [
             zeroed.eq(scale.y + zero),
-            kept.eq(zeroed), below.eq(zeroed < low), above.eq(zeroed > high),
+            kept.eq(zeroed), below.eq(_less(zeroed, low)), above.eq(_less(high, zeroed)),
             result.eq(Mux(below, least, Mux(above, most, kept))),
         ]
         if c.residual:
@@ -207,8 +207,13 @@ class PostLanes(wiring.Component):
                      must.eq(self.with_residual | (alive[before] & first[before]))]
         with m.If(self.fill):
             m.d.sync += best.eq(self._zero)
-        with m.Elif(must | (may & (result > best))):
+        with m.Elif(must | (may & _less(best, result))):
             m.d.sync += best.eq(result)
+
+
+def _less(x, y):
+    """Return ``x < y``: the sign of the difference, which a chain of carries has at its end."""
+    return (x - y)[-1]
 
 
 def _history(m, value, cycles, name):
