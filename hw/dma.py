@@ -95,7 +95,7 @@ class Dma(wiring.Component):
             last.eq(remaining == 1),
             position.eq(in_word(cursor)),
             word_end.eq(position == Mux(memory, word_bytes - 1, WORD_BYTES - 1)),
-            bytes_read.i.p.data.eq(word.word_select(chosen, 8)),
+            bytes_read.i.p.data.eq(_byte(word, chosen)),
             bytes_read.i.p.last.eq(last),
             self.write.p.address.eq(memory_word),
             self.write.p.data.eq(filled),
@@ -236,3 +236,12 @@ class Dma(wiring.Component):
             with m.If(word_end):
                 m.d.sync += reading.eq(0)
                 m.next = "SPLIT"
+
+
+def _byte(word, position):
+    """Return a byte of a word: a tree of choices, where a shift would be deeper."""
+    choices = [word.word_select(i, 8) for i in range(1 << len(position))]
+    for bit in position:
+        choices = [Mux(bit, odd, even)
+                   for even, odd in zip(choices[::2], choices[1::2], strict=True)]
+    return choices[0]

@@ -30,6 +30,11 @@ class ReceivedByte(data.Struct):
     good: unsigned(1)
 
 
+def _reserved(byte):
+    """Return whether a byte would mean something else inside a frame."""
+    return (byte == FLAG) | (byte == ESCAPE)
+
+
 class Deframer(wiring.Component):
     """Frames from a byte pipe, escapes removed, CRC checked.
 
@@ -119,12 +124,12 @@ class Framer(wiring.Component):
         # States offer a byte; here it is escaped, and accepted in its second cycle then.
         byte = Signal(8)
         valid = Signal()
-        flag = Signal()
+        reserved = Signal()                      # the byte must not appear inside a frame
         sent = Signal()
         escaped = Signal()
         special = Signal()
         m.d.comb += [
-            special.eq(((byte == FLAG) | (byte == ESCAPE)) & ~escaped & ~flag),
+            special.eq(reserved & ~escaped),
             self.o.valid.eq(valid),
             self.o.payload.eq(byte ^ (escaped << (ESCAPE_XOR.bit_length() - 1))),
             sent.eq(valid & self.o.ready & ~special),
@@ -135,27 +140,29 @@ class Framer(wiring.Component):
             m.d.sync += escaped.eq(special)
 
         count = Signal(range(CRC_BYTES))
+        sums = crc.value.word_select(count, 8)
         m.d.comb += crc.data.eq(self.i.p.data)
         with m.FSM():
             with m.State("OPEN"):
-                m.d.comb += [byte.eq(FLAG), flag.eq(1), valid.eq(self.i.valid), crc.start.eq(1)]
+                m.d.comb += [byte.eq(FLAG), valid.eq(self.i.valid), crc.start.eq(1)]
                 with m.If(sent):
                     m.next = "PACKET"
             with m.State("PACKET"):
                 m.d.comb += [
-                    byte.eq(self.i.p.data), valid.eq(self.i.valid & crc.ready),
+                    byte.eq(self.i.p.data), reserved.eq(_reserved(self.i.p.data)),
+                    valid.eq(self.i.valid & crc.ready),
                     self.i.ready.eq(sent), crc.valid.eq(sent),
                 ]
                 with m.If(sent & self.i.p.last):
                     m.next = "CRC"
             with m.State("CRC"):
-                m.d.comb += [byte.eq(crc.value.word_select(count, 8)), valid.eq(crc.ready)]
+                m.d.comb += [byte.eq(sums), reserved.eq(_reserved(sums)), valid.eq(crc.ready)]
                 with m.If(sent):
                     m.d.sync += count.eq(count + 1)
                     with m.If(count == CRC_BYTES - 1):
                         m.next = "CLOSE"
             with m.State("CLOSE"):
-                m.d.comb += [byte.eq(FLAG), flag.eq(1), valid.eq(1)]
+                m.d.comb += [byte.eq(FLAG), valid.eq(1)]
                 with m.If(sent):
                     m.next = "OPEN"
         return m
