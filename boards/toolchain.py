@@ -73,7 +73,7 @@ class Toolchain:
 
 
 def ecp5(die: str, package: str, *, speed: int, sites: Sites | None = None,
-         margin: float = 0.01) -> Toolchain:
+         margin: float = 0.01, timing_weight: int = 10) -> Toolchain:
     """Return the tools for a Lattice ECP5.
 
     Parameters
@@ -85,7 +85,9 @@ def ecp5(die: str, package: str, *, speed: int, sites: Sites | None = None,
     sites : Sites
         Places of the die's hard blocks, for arrays that fill it.
     margin : float
-        See :class:`Toolchain`; what the router takes for met may be 1.6 % too slow.
+        See :class:`Toolchain`; what the router takes for met may be 2.2 % too slow.
+    timing_weight : int
+        How much the placer shortens connections of slow paths, at the cost of others.
     """
     return Toolchain(
         # Every DSP is instantiated by the design; other products are too small to spend one on.
@@ -93,7 +95,9 @@ def ecp5(die: str, package: str, *, speed: int, sites: Sites | None = None,
         place_and_route="nextpnr-ecp5",
         device_options=(f"--{die}", "--package", package, "--speed", str(speed)),
         # router1 takes an hour: it rips up whole nets, of which some have hundreds of ends
-        route_options=("--placer-heap-beta", "0.7", "--router", "router2", "--tmg-ripup"),
+        route_options=("--placer-heap-beta", "0.7",
+                       "--placer-heap-timingweight", str(timing_weight),
+                       "--router", "router2", "--tmg-ripup"),
         constraints=("top.lpf",),
         constraint_options=("--lpf", "top.lpf"),
         routed=("--textcfg", "top.config"),

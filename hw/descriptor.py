@@ -8,6 +8,7 @@ from systolith.hw.config import Config
 from systolith.hw.isa import Engine, GoHeader, engine_registers
 from systolith.hw.latency import take_latency
 from systolith.hw.memory_nest import MemoryNest
+from systolith.hw.replica import copy_of
 
 __all__ = ["Descriptor", "descriptor_port"]
 
@@ -31,6 +32,14 @@ class Descriptor(wiring.Component):
     With ``prefetch_descriptors`` there are two copies: the sequencer fills one while the engine
     runs from the other. Without, the sequencer waits until the engine is idle.
 
+    Parameters
+    ----------
+    config, engine
+        Whose registers these are.
+    far : tuple of str
+        Beginnings of the names of registers that are far from the sequencer: they are written a
+        cycle later, which is just before a GO behind it can take them.
+
     Members
     -------
     port : :py:`In(descriptor_port(config, engine))`
@@ -50,8 +59,8 @@ class Descriptor(wiring.Component):
         A GO has been given and not taken.
     """
 
-    def __init__(self, config: Config, engine: Engine):
-        self.config, self.engine = config, engine
+    def __init__(self, config: Config, engine: Engine, far: tuple[str, ...] = ()):
+        self.config, self.engine, self.far = config, engine, far
         self.layouts = {register.name: register.layout
                         for register in engine_registers(engine, training=config.training)}
         self.names = list(self.layouts)
@@ -80,9 +89,11 @@ class Descriptor(wiring.Component):
         prefetch = self.config.prefetch_descriptors
         words = [Signal(32, name=f"next_{n}" if prefetch else n, reset_less=True)
                  for n in self.names]
-        for word, writes in zip(words, self.port.writes, strict=True):
-            with m.If(writes):
-                m.d.sync += word.eq(self.port.word)
+        far = [i for i, name in enumerate(self.names) if name.startswith(self.far)]
+        far_word = copy_of(m, self.port.word, name="far_word") if far else None
+        for i, (word, writes) in enumerate(zip(words, self.port.writes, strict=True)):
+            with m.If(copy_of(m, writes, name=f"far_write{i}") if i in far else writes):
+                m.d.sync += word.eq(far_word if i in far else self.port.word)
         taken = [self.take]
         for cycle in range(take_latency(self.config) - 1):
             later = Signal(name=f"taken{cycle}")

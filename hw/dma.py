@@ -163,11 +163,15 @@ class Dma(wiring.Component):
             with m.State("WRITE-WORD"):
                 m.d.comb += self.program.valid.eq(~memory)
                 with m.If(self.write.ready | ~memory):
-                    m.d.sync += [advance, count, mask.eq(0), self.write.valid.eq(0)]
-                    m.d.comb += transfer.done.eq(last)
-                    m.next = "FILL"
-                    with m.If(last):
-                        m.next = "IDLE"
+                    m.d.sync += self.write.valid.eq(0)
+                    m.next = "WRITTEN"
+
+            with m.State("WRITTEN"):             # memory is far from the cursor
+                m.d.sync += [advance, count, mask.eq(0)]
+                m.d.comb += transfer.done.eq(last)
+                m.next = "FILL"
+                with m.If(last):
+                    m.next = "IDLE"
 
             with m.State("READ-WORD"):
                 m.d.comb += self.read.valid.eq(1)

@@ -54,7 +54,8 @@ class PostEngine(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         c = self.config
-        m.submodules.descriptor = d = Descriptor(c, Engine.POST)
+        # what the lanes look at is beside them
+        m.submodules.descriptor = d = Descriptor(c, Engine.POST, far=("ADD_", "BOUNDS", "ZEROS"))
         m.submodules.walker = walker = self._walker(m, d)
         m.submodules.parameters = parameters = ParameterStore(c)
         lanes = self.lanes

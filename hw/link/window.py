@@ -1,6 +1,6 @@
 """Which request comes next, which ones were before, and how those ended."""
 
-from amaranth.hdl import Module, Shape, Signal
+from amaranth.hdl import Module, Mux, Shape, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -47,12 +47,13 @@ class SequenceWindow(wiring.Component):
         m.submodules.outcomes = outcomes = BlockRam(width=Shape.cast(Status).width, depth=RECENT)
 
         expected = self.expected
+        after = Signal(16)                       # expected + 1; a request takes longer than the sum
         distance = Signal(16)
         m.d.comb += [
             distance.eq(self.sequence - expected),
             self.fresh.eq(distance == 0),
             self.recent.eq(distance[RECENT.bit_length() - 1:].all()),
-            self.following.eq(expected + self.advance),
+            self.following.eq(Mux(self.advance, after, expected)),
             outcomes.write.eq(self.advance),
             outcomes.write_address.eq(expected),
             outcomes.write_data.eq(self.status),
@@ -60,7 +61,7 @@ class SequenceWindow(wiring.Component):
             outcomes.read_address.eq(self.sequence),
             self.outcome.eq(outcomes.data),
         ]
-        m.d.sync += expected.eq(self.following)
+        m.d.sync += [after.eq(expected + 1), expected.eq(self.following)]
         with m.If(self.jump):
             m.d.sync += expected.eq(self.sequence)
         return m
