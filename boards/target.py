@@ -30,6 +30,8 @@ class Target:
     pll: type[Pll]
     #: The clock of the whole accelerator; timing must be met at this frequency.
     clock_hz: int
+    #: The placer's seed that is tried first: one that met the clock with this design and tools.
+    seed: int = 1
     #: Bits a second of the serial link.
     baud: int
     #: Where the link is on the board, for people.

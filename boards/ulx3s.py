@@ -24,6 +24,7 @@ ULX3S_85F = Target(
                    timing_weight=20),
     pll=Ecp5Pll,
     clock_hz=125_000_000,
+    seed=3,
     baud=3_000_000,
     link="FTDI FT231X on USB1 (pins M1 in, L4 out)",
     reset_button=("button_pwr", 0),
@@ -42,4 +43,5 @@ ULX3S_85F_TRAIN = replace(
     description="Radiona ULX3S, Lattice ECP5-85F: trains, 128 multipliers of 16 bits, 320 KiB",
     toolchain=ecp5("85k", "CABGA381", speed=6, sites=ECP5_85F_SITES),
     clock_hz=90_000_000,
+    seed=1,
 )

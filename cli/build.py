@@ -20,7 +20,8 @@ EXAMPLE = "Example: systolith build ulx3s-85f"
 
 def command(
     target: Annotated[str, typer.Argument(help="Name of the board; see systolith targets.")],
-    seed: Annotated[int, typer.Option(help="Seed of the placer.")] = 1,
+    seed: Annotated[int | None, typer.Option(
+        help="Seed of the placer; the target's if not given.")] = None,
     tries: Annotated[int, typer.Option(
         min=1, help="Seeds to try, one after the other, until timing is met.")] = 3,
     directory: Annotated[Path | None, typer.Option(
@@ -36,9 +37,10 @@ def command(
 
     out = Output(as_json)
     board = find_target(target)
+    first = board.seed if seed is None else seed
     with _Status(out) as status:
         report = build(board, directory or Path("build") / target,
-                       seeds=range(seed, seed + tries), progress=status.show)
+                       seeds=range(first, first + tries), progress=status.show)
     _print(out, report)
     out.result(report.to_json())
     if not report.timing_met:

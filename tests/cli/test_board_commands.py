@@ -6,6 +6,7 @@ import pytest
 
 from systolith.boards.build import build
 from systolith.boards.report import CriticalPath, Report, Usage
+from systolith.boards.targets import find_target
 
 
 @pytest.fixture
@@ -41,6 +42,7 @@ def test_build_json_has_the_promised_keys(systolith, fake_build, tmp_path):
     fake_build(105.0)
     result = systolith("build", "ulx3s-85f", "--json", "--directory", tmp_path).json
     assert result["fmax_mhz"] == 105.0 and result["constraint_mhz"] == 100.0
+    assert result["seed"] == find_target("ulx3s-85f").seed + 2       # the last of three tries
     assert (result["macs"], result["lut"], result["dsp"]) == (128, 41000, 152)
     assert result["seconds"] == 61.0 and result["bitstream"] == str(tmp_path / "top.bit")
 
