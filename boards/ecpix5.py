@@ -19,7 +19,7 @@ ECPIX5_85F = Target(
     platform=ECPIX585Platform,
     toolchain=ecp5("um5g-85k", "CABGA554", speed=8, sites=ECP5_85F_SITES),
     pll=Ecp5Pll,
-    clock_hz=112_500_000,
+    clock_hz=125_000_000,
     baud=3_000_000,
     link="FTDI FT2232H channel B on the debug USB socket (pins R26 in, R24 out)",
     reset_button=("rst", 0),
