@@ -145,7 +145,7 @@ class Dma(wiring.Component):
                 with m.If(transfer.abort):
                     m.next = "IDLE"
 
-            with m.State("SPLIT"):
+            with m.State("OFFER"):
                 m.d.comb += bytes_read.i.valid.eq(1)
                 with m.If(bytes_read.i.ready):
                     m.d.sync += [advance, count, chosen.eq(in_word(chosen + 1))]
@@ -182,7 +182,7 @@ class Dma(wiring.Component):
 
             with m.State("WAIT"):
                 with m.If(self.read_data.valid):
-                    m.next = "SPLIT"
+                    m.next = "OFFER"
                 with m.Else():
                     m.d.comb += taking.eq(1)
 
@@ -239,7 +239,7 @@ class Dma(wiring.Component):
             m.next = "READ-REGISTER"
             with m.If(word_end):
                 m.d.sync += reading.eq(0)
-                m.next = "SPLIT"
+                m.next = "OFFER"
 
 
 def _byte(word, position):

@@ -67,5 +67,10 @@ def test_no_router_goes_on_for_ever():
 @pytest.mark.parametrize("text", ["Info: Routing globals...", "iter=300 of the placer", ""])
 def test_other_lines_say_nothing(text):
     watch = Watch()
+    watch.read(line(1, 9_000))
     for _ in range(3 * PATIENCE):
         watch.read(text)
+    for number in range(2, 1 + PATIENCE):
+        watch.read(line(number, 9_000))
+    with pytest.raises(OutOfReach, match=f"9000 overused wires after {1 + PATIENCE} rounds"):
+        watch.read(line(1 + PATIENCE, 9_000))
