@@ -1,6 +1,6 @@
 """DMA buffer controller: bytes of the link to words of the device's memories, and back."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Assert, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -115,7 +115,7 @@ class Dma(wiring.Component):
         taking = Signal()                        # what is read, from the next cycle on
         self._take(m, word, taking)
 
-        with m.FSM():
+        with m.FSM() as fsm:
             with m.State("IDLE"):
                 m.d.sync += [
                     memory.eq(request.target == Target.MEMORY),
@@ -187,6 +187,8 @@ class Dma(wiring.Component):
                     m.d.comb += taking.eq(1)
 
             self._register_states(m, rotate, word_end, word, position)
+        if platform == "formal":                 # what a word's proof by induction stands on
+            m.d.comb += Assert(~self.write.valid | fsm.ongoing("WRITE-WORD"))
         return m
 
     def _filled(self, m, buffer_bytes, mask):
