@@ -18,7 +18,7 @@ __all__ = [
     "engine_registers", "register_index",
 ]
 
-ISA_VERSION = 1
+ISA_VERSION = 2
 #: First status register of every device: "SYST" as little-endian bytes.
 MAGIC = int.from_bytes(b"SYST", "little")
 
@@ -168,12 +168,12 @@ class Multiplier(data.Struct):
 
 
 class AddScale(data.Struct):
-    """Right shifts of the three rescalings of a residual addition, and the sum's zero point."""
+    """What a residual addition rescales: one operand, whose other is halved, and the sum."""
 
-    result_shift: unsigned(5)
-    residual_shift: unsigned(5)
+    operand_shift: unsigned(5)
     sum_shift: unsigned(5)
-    reserved: unsigned(1)
+    scales_residual: unsigned(1)
+    reserved: unsigned(5)
     zero_point: signed(16)
 
 
@@ -254,8 +254,7 @@ ENGINE_REGISTERS: dict[Engine, list[EngineRegister]] = {
         EngineRegister("PARAM_BASE", Address, "Parameters of the first group; word aligned."),
         EngineRegister("BOUNDS", Bounds, "Saturation of the (convolution's) result."),
         EngineRegister("ZEROS", ZeroPoints, "Zero points; ``result`` is also the fill value."),
-        EngineRegister("ADD_RESULT", Multiplier, "Rescaling of the convolution's result."),
-        EngineRegister("ADD_RESIDUAL", Multiplier, "Rescaling of the residual operand."),
+        EngineRegister("ADD_OPERAND", Multiplier, "Rescaling of the result or of the residual."),
         EngineRegister("ADD_SUM", Multiplier, "Rescaling of the sum."),
         EngineRegister("ADD_SCALE", AddScale, "Shifts and zero point of the sum."),
         EngineRegister("ADD_BOUNDS", Bounds, "Saturation of the sum."),

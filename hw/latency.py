@@ -8,9 +8,9 @@ from systolith.hw.config import Config
 __all__ = [
     "ACCUMULATE_CYCLES", "AHEAD", "ALIGNED_LATENCY", "BANK_LATENCY", "CLAIM_LATENCY",
     "DRAIN_LATENCY", "EXPONENTIAL_LATENCY", "FETCH_LATENCY", "FLUSH_CYCLES", "GRANT_LATENCY",
-    "OFFSET_AGE", "PLACE_LEAD", "POST_LATENCY", "PRODUCT_BLOCKS", "PRODUCT_CYCLES",
+    "OFFSET_AGE", "OPERAND_INPUT", "PLACE_LEAD", "POST_LATENCY", "PRODUCT_BLOCKS", "PRODUCT_CYCLES",
     "PRODUCT_PASSES", "RANDOM_LATENCY", "RECIPROCAL_CYCLES", "REQUANTIZE_LATENCY",
-    "RESIDUAL_CYCLES", "RESIDUAL_LATENCY", "RESULT_AGE", "RESULT_INPUT", "RESULT_WAIT",
+    "RESIDUAL_CYCLES", "RESIDUAL_LATENCY", "RESULT_AGE", "RESULT_WAIT",
     "ROUNDING_LATENCY", "SCALED_LATENCY", "SETTLE_CYCLES", "SHARED_REQUEST", "STEP_CYCLES",
     "SUM_INPUT", "TOTAL_WAIT", "TRAINING_LATENCY", "VECTOR_LATENCY", "WIDE_STAGES",
     "WINDOW_LATENCY", "WRITE_LATENCY", "accumulate_cycles", "array_latency", "claim_latency",
@@ -65,9 +65,10 @@ STEP_CYCLES = 2
 #: factor is the second: what is on its way needs the old one until its last pass.
 SETTLE_CYCLES = PRODUCT_PASSES - 2
 
-#: A residual addition needs the requantiser four times: once for the sum of products, once for
-#: each operand, once for their sum. A result takes so many cycles then.
-RESIDUAL_CYCLES = 4
+#: A residual addition needs the requantiser three times: once for the sum of products, once for
+#: one operand (half of the other is no product), once for their sum. A result takes so many cycles
+#: then.
+RESIDUAL_CYCLES = 3
 
 # POST's lanes, in cycles after a step is accepted. Sums are selected, get their bias and are
 # registered before the requantiser; after it come zero point, comparison, saturation and maximum, a
@@ -79,17 +80,17 @@ RESULT_AGE = SUM_INPUT + REQUANTIZE_LATENCY + 3
 #: Written, without a residual.
 POST_LATENCY = RESULT_AGE + 1
 
-# With a residual the slots follow one another: sum, residual, result, their sum. Each operand loses
-# its zero point, is chosen of those that come later than the sum, and enters, a cycle each; before,
-# it waits for its slot.
-#: What a result waits.
-RESULT_WAIT = -REQUANTIZE_LATENCY % RESIDUAL_CYCLES
-#: The result enters the requantiser again, in the slot after the residual's.
-RESULT_INPUT = RESULT_AGE + RESULT_WAIT + 3
-#: What the sum of result and residual waits.
+# With a residual the slots follow one another: sum, operand, total. The result and the residual lose
+# their zero points, one of them is chosen, or what comes later, and enters, a cycle each; before,
+# they wait for their slot.
+#: What the result waits.
+RESULT_WAIT = (-REQUANTIZE_LATENCY - 5) % RESIDUAL_CYCLES
+#: The operand enters the requantiser.
+OPERAND_INPUT = RESULT_AGE + RESULT_WAIT + 3
+#: What the total of both operands waits.
 TOTAL_WAIT = (-REQUANTIZE_LATENCY - 2) % RESIDUAL_CYCLES
-#: Written, with a residual: result and sum have each gone through once more.
-RESIDUAL_LATENCY = (RESULT_INPUT + REQUANTIZE_LATENCY + 1 + TOTAL_WAIT + 2
+#: Written, with a residual: an operand and the total have each gone through, too.
+RESIDUAL_LATENCY = (OPERAND_INPUT + REQUANTIZE_LATENCY + 1 + TOTAL_WAIT + 2
                     + REQUANTIZE_LATENCY + 4)
 
 # Training. The right shift comes before the rounding's offset is added to what it leaves.

@@ -120,8 +120,7 @@ class PostEngine(wiring.Component):
         """Start a step only in the cycle in which its residual operand's read is granted."""
         lanes, control = self.lanes, d.view("CONTROL")
         add, sums = d.view("ADD_SCALE"), d.view("ADD_BOUNDS")
-        scales = (("ADD_RESIDUAL", add.residual_shift), ("ADD_RESULT", add.result_shift),
-                  ("ADD_SUM", add.sum_shift))
+        scales = ("ADD_OPERAND", add.operand_shift), ("ADD_SUM", add.sum_shift)
         for i, (name, shift) in enumerate(scales):
             m.d.comb += [lanes.scales[i].multiplier.eq(d.view(name).multiplier),
                          lanes.scales[i].right.eq(shift)]
@@ -130,6 +129,7 @@ class PostEngine(wiring.Component):
         m.d.comb += [
             walker.base_residual.eq(d.view("RESIDUAL_BASE").address),
             lanes.with_residual.eq(control.residual),
+            lanes.scales_residual.eq(add.scales_residual),
             lanes.residual_zero.eq(d.view("ZEROS").residual),
             lanes.sum_zero.eq(add.zero_point), lanes.sum_low.eq(sums.low),
             lanes.sum_high.eq(sums.high),

@@ -7,12 +7,12 @@ from amaranth.lib.wiring import In, Out
 from systolith.hw.config import Config
 from systolith.hw.latency import (
     DRAIN_LATENCY,
+    OPERAND_INPUT,
     POST_LATENCY,
     REQUANTIZE_LATENCY,
     RESIDUAL_CYCLES,
     RESIDUAL_LATENCY,
     RESULT_AGE,
-    RESULT_INPUT,
     RESULT_WAIT,
     SUM_INPUT,
     TOTAL_WAIT,
@@ -27,7 +27,7 @@ __all__ = ["ChannelParameters", "PostLanes", "ResidualScale"]
 #: TFLite's int8 ADD lifts its operands by this many bits (``numerics.ADD_LEFT_SHIFT``).
 _LIFT = 20
 #: Slots of the requantiser, in the order in which they follow one another.
-_SUM, _RESIDUAL, _RESULT, _ADDED = range(4)
+_SUM, _OPERAND, _TOTAL = range(RESIDUAL_CYCLES)
 
 
 class ChannelParameters(data.Struct):
@@ -64,7 +64,9 @@ class PostLanes(wiring.Component):
     residual : :py:`In(Q elements)`, :py:`post_read_latency` cycles after ``start``
     parameters : :py:`In(C x ChannelParameters)`
     fill, zero, low, high, residual_zero, scales, sum_zero, sum_low, sum_high : In
-        Static during a nest; ``scales`` are those of residual, result and sum.
+        Static during a nest; ``scales`` are those of an operand and of the sum.
+    scales_residual : :py:`In(1)`
+        Static. The residual is the operand that is rescaled, and half of the result is added.
     with_residual : :py:`In(1)`
         Static.
     next_slots : :py:`In(RESIDUAL_CYCLES)`
@@ -83,7 +85,8 @@ class PostLanes(wiring.Component):
             "residual": In(data.ArrayLayout(signed(c.operand_bits), c.post_lanes)),
             "parameters": In(data.ArrayLayout(ChannelParameters, c.columns)),
             "fill": In(1), "zero": In(wide), "low": In(wide), "high": In(wide),
-            "residual_zero": In(wide), "scales": In(data.ArrayLayout(ResidualScale, 3)),
+            "residual_zero": In(wide), "scales": In(data.ArrayLayout(ResidualScale, 2)),
+            "scales_residual": In(1),
             "sum_zero": In(wide), "sum_low": In(wide), "sum_high": In(wide),
             "with_residual": In(1), "next_slots": In(RESIDUAL_CYCLES), "valid": Out(1),
             "data": Out(data.ArrayLayout(signed(c.operand_bits), c.post_lanes)),
@@ -122,7 +125,7 @@ class PostLanes(wiring.Component):
         if self.config.residual:
             # an operand of slot k leaves 1 + latency cycles later; its zero point is added then, it
             # meets its bounds in the cycle after
-            leaving = _ADDED + REQUANTIZE_LATENCY
+            leaving = _TOTAL + REQUANTIZE_LATENCY
             with m.If(self.with_residual & slots[leaving % RESIDUAL_CYCLES]):
                 m.d.sync += zero.eq(self.sum_zero)
             with m.If(self.with_residual & slots[(leaving + 1) % RESIDUAL_CYCLES]):
@@ -167,21 +170,21 @@ class PostLanes(wiring.Component):
         return result
 
     def _residual(self, m, lane, scale, result, slots):
-        """Give the other three slots of the requantiser their operands and scales."""
-        # operands less their zero points, each two cycles before its slot
-        age = RESULT_INPUT - 4 - post_read_latency(self.config)
+        """Give the other two slots of the requantiser their operands and scales."""
+        # operands less their zero points, two cycles before the slot of one of them
+        age = OPERAND_INPUT - 3 - post_read_latency(self.config)
         read = _history(m, self.residual[lane], age, f"residual{lane}_")[age]
         value = _history(m, result, RESULT_WAIT, f"again{lane}_")[RESULT_WAIT]
         width = signed(32 - _LIFT)
         residual, again = (Signal(width, name=f"{name}{lane}") for name in ("residual", "again"))
-        before = Signal(signed(32), name=f"before{lane}")
         total = Signal(signed(32), name=f"total{lane}")
+        half = self._kept(m, lane, Mux(self.scales_residual, again, residual), slots)
         m.d.sync += [residual.eq(read - self.residual_zero), again.eq(value - self._zero),
-                     before.eq(scale.y), total.eq(before + scale.y)]
+                     total.eq(scale.y + (half << (_LIFT - 1)))]
         total = _history(m, total, TOTAL_WAIT, f"total{lane}_")[TOTAL_WAIT]
         operand = Signal(signed(32), name=f"operand{lane}", reset_less=True)
-        for slot, x in ((_RESIDUAL, residual << _LIFT), (_RESULT, again << _LIFT),
-                        (_ADDED, total)):
+        rescaled = Mux(self.scales_residual, residual, again)
+        for slot, x in ((_OPERAND, rescaled << _LIFT), (_TOTAL, total)):
             with m.If(slots[slot - 1]):
                 m.d.sync += operand.eq(x)
 
@@ -190,10 +193,22 @@ class PostLanes(wiring.Component):
             m.d.sync += [scale.x.eq(operand), scale.multiplier.eq(chosen.multiplier),
                          scale.left.eq(0), scale.right.eq(chosen.right)]
 
+    def _kept(self, m, lane, value, slots):
+        """Return the operand that is not rescaled when the other one has been.
+
+        They come together, one pair in the turn of the slots.
+        """
+        for i in range(-(-(2 + REQUANTIZE_LATENCY) // RESIDUAL_CYCLES)):
+            later = Signal(signed(32 - _LIFT), name=f"half{lane}_{i}", reset_less=True)
+            with m.If(slots[_OPERAND - 1]):
+                m.d.sync += later.eq(value)
+            value = later
+        return value
+
     def _choose_scale(self, m, next_slots):
         """Keep the scale of the slot after the next one; a cycle later every lane has it."""
         slots = copy_of(m, next_slots, name="slots")
-        for slot, scale in zip((_RESIDUAL, _RESULT, _ADDED), self.scales, strict=True):
+        for slot, scale in zip((_OPERAND, _TOTAL), self.scales, strict=True):
             with m.If(slots[slot - 2]):
                 m.d.sync += self._scale.eq(scale)
 

@@ -255,9 +255,10 @@ class MachineJob:
         def rescale(value, register, shift):
             return requantize(_wrap(value, 32), nest[register]["multiplier"], 0, scale[shift])
 
-        total = (rescale(y - zeros["result"] << ADD_LEFT_SHIFT, "ADD_RESULT", "result_shift")
-                 + rescale(r - zeros["residual"] << ADD_LEFT_SHIFT, "ADD_RESIDUAL",
-                           "residual_shift"))
+        y, r = y - zeros["result"], r - zeros["residual"]
+        operand, half = (r, y) if scale["scales_residual"] else (y, r)
+        total = (rescale(operand << ADD_LEFT_SHIFT, "ADD_OPERAND", "operand_shift")
+                 + (half << ADD_LEFT_SHIFT - 1))
         total = rescale(total, "ADD_SUM", "sum_shift") + scale["zero_point"]
         return np.clip(total, bounds["low"], bounds["high"])
 

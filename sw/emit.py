@@ -12,6 +12,7 @@ from systolith.sw.ir import Graph, Op
 from systolith.sw.lowering.plan import Parameters, Plan
 from systolith.sw.maps import Map
 from systolith.sw.nests import LoadNest, Loop, Nest, PostNest, ResidualAdd, StreamNest, Token
+from systolith.sw.numerics import HALF
 from systolith.sw.pieces import Piece, drain_parts, early_channels, pieces
 from systolith.sw.steps import Step
 from systolith.sw.tiling import pixel_tiles
@@ -282,10 +283,12 @@ class Emitter:
         mine = add.inputs.index(step.core.output) if step.add else 0
         scales = list(zip(add.requant.multiplier.tolist(), add.requant.right.tolist(),
                           strict=True))
+        result, residual = scales[mine], scales[1 - mine]
         tensors = self.graph.tensors
         return ResidualAdd(
-            base=base, zero_point=tensors[step.residual].zero_point, result=scales[mine],
-            residual=scales[1 - mine], sum=scales[2], low=add.low, high=add.high,
+            base=base, zero_point=tensors[step.residual].zero_point,
+            operand=residual if result == HALF else result, scales_residual=result == HALF,
+            sum=scales[2], low=add.low, high=add.high,
             sum_zero_point=tensors[add.output].zero_point,
             relocate=self.relocated.get(step.residual, Relocate.NONE))
 

@@ -147,7 +147,8 @@ class Add(Op):
     """TFLite's int8 ADD of two tensors of equal shape.
 
     ``sat(requantize(requantize((a - z_a) << 20, 0) + requantize((b - z_b) << 20, 1), 2) + z_y)``;
-    the three rescalings have ``left == 0`` (arrays of length 3: a, b, sum).
+    the three rescalings have ``left == 0`` (arrays of length 3: a, b, sum). One of the operands',
+    that of the larger scale, is exactly a half.
     """
 
     requant: Requant

@@ -94,9 +94,10 @@ FIELDS: dict[_Layout, dict[str, str]] = {
     },
     Multiplier: {"multiplier": "Factor, value `multiplier / 2**31`."},
     AddScale: {
-        "result_shift": "Right shift of the convolution's result.",
-        "residual_shift": "Right shift of the residual operand.",
+        "operand_shift": "Right shift of the operand that is rescaled.",
         "sum_shift": "Right shift of the sum.",
+        "scales_residual": "1: the residual is rescaled, and half of the convolution's result is "
+                           "added; 0: the other way round.",
         "zero_point": "Added to the rescaled sum.",
     },
     LoadControl: {

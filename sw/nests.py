@@ -136,12 +136,13 @@ class StreamNest(Nest):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResidualAdd:
-    """The residual addition of a POST nest; (multiplier, right shift) of its three rescalings."""
+    """The residual addition of a POST nest; (multiplier, right shift) of its two rescalings."""
 
     base: int
     zero_point: int
-    result: tuple[int, int]
-    residual: tuple[int, int]
+    #: Of the residual, or else of the result; the other operand's factor is 1/2.
+    operand: tuple[int, int]
+    scales_residual: bool
     sum: tuple[int, int]
     sum_zero_point: int
     low: int
@@ -187,12 +188,11 @@ class PostNest(Nest):
         if add:
             words |= {
                 "RESIDUAL_BASE": isa.encode(isa.Address, address=add.base),
-                "ADD_RESULT": isa.encode(isa.Multiplier, multiplier=add.result[0]),
-                "ADD_RESIDUAL": isa.encode(isa.Multiplier, multiplier=add.residual[0]),
+                "ADD_OPERAND": isa.encode(isa.Multiplier, multiplier=add.operand[0]),
                 "ADD_SUM": isa.encode(isa.Multiplier, multiplier=add.sum[0]),
                 "ADD_SCALE": isa.encode(
-                    isa.AddScale, result_shift=add.result[1], residual_shift=add.residual[1],
-                    sum_shift=add.sum[1], zero_point=add.sum_zero_point),
+                    isa.AddScale, operand_shift=add.operand[1], sum_shift=add.sum[1],
+                    scales_residual=add.scales_residual, zero_point=add.sum_zero_point),
                 "ADD_BOUNDS": isa.encode(isa.Bounds, low=add.low, high=add.high),
             }
         return words

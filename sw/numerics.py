@@ -15,12 +15,14 @@ import math
 import numpy as np
 
 __all__ = [
-    "ADD_LEFT_SHIFT", "average_multiplier", "quantize_multiplier", "requantize",
+    "ADD_LEFT_SHIFT", "HALF", "average_multiplier", "quantize_multiplier", "requantize",
     "rounding_divide_by_pot", "saturate", "saturating_rounding_doubling_high_mul",
 ]
 
 #: TFLite's int8 ADD lifts both operands by this many bits before rescaling them.
 ADD_LEFT_SHIFT = 20
+#: Multiplier and right shift of a half, with which it rescales the operand of the larger scale.
+HALF = (1 << 30, 0)
 
 
 def saturating_rounding_doubling_high_mul(a: np.ndarray, b: np.ndarray) -> np.ndarray:

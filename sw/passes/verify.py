@@ -18,6 +18,7 @@ from systolith.sw.ir import (
     Tensor,
     TransposedConv,
 )
+from systolith.sw.numerics import HALF
 
 __all__ = ["result_shape", "verify"]
 
@@ -113,6 +114,8 @@ def _check_op(op: Op, inputs: list[Tensor], output: Tensor) -> None:
                      "adds maps of different shapes")
             _check_requant(op, op.requant, 3)
             _require(not op.requant.left.any(), op, "shifts left")
+            halves = zip(op.requant.multiplier[:2], op.requant.right[:2], strict=True)
+            _require(HALF in halves, op, "halves neither operand")
         case Mul():
             _check_requant(op, op.requant, 1)
         case Extreme() | Bilinear():

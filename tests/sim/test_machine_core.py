@@ -158,7 +158,8 @@ class RandomProgram:
             return int(self.rng.integers(1 << 30, 1 << 31)), int(self.rng.integers(*shifts))
 
         return ResidualAdd(base=self._place(half), zero_point=self._below(20) - 10,
-                           result=scale(0, 3), residual=scale(0, 3), sum=scale(17, 21),
+                           operand=scale(0, 3), scales_residual=bool(self._below(2)),
+                           sum=scale(17, 21),
                            sum_zero_point=self._below(20) - 10, low=-120, high=121)
 
     def _fill(self, half: int) -> None:

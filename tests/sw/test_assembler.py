@@ -50,8 +50,8 @@ def random_nest(rng):
         return LoadNest(loops=loops(3), **rest)
     if kind == 1:
         return StreamNest(loops=loops(4), pass_level=2, group_level=3, keep=bool(number(2)), **rest)
-    add = ResidualAdd(base=number(100), zero_point=number(9), result=(number(9), 1),
-                      residual=(3, 1), sum=(4, number(9)), sum_zero_point=1, low=-5, high=5,
+    add = ResidualAdd(base=number(100), zero_point=number(9), operand=(number(9), 1),
+                      scales_residual=bool(number(2)), sum=(4, number(9)), sum_zero_point=1, low=-5, high=5,
                       relocate=Relocate(number(3)))
     return PostNest(loops=loops(5), valid=1 + number(8), zero_point=number(9),
                     add=add if rng.random() < 0.5 else None, params=number(64) or None, **rest)
@@ -125,8 +125,8 @@ def test_neighbours_share_a_set_and_others_do_not():
 
 def test_relocated_register_starts_a_set():
     """Only the first word of a SET moves, so no other may be behind it."""
-    add = ResidualAdd(base=3, zero_point=0, result=(0, 0), residual=(0, 0), sum=(0, 0),
-                      sum_zero_point=0, low=0, high=0, relocate=Relocate.INPUT)
+    add = ResidualAdd(base=3, zero_point=0, operand=(0, 0), scales_residual=False,
+                      sum=(0, 0), sum_zero_point=0, low=0, high=0, relocate=Relocate.INPUT)
     nest = PostNest(base=8, loops=[Loop(2)], valid=1, zero_point=0, add=add,
                     relocate=Relocate.OUTPUT)
     names = [r.name for r in ENGINE_REGISTERS[Engine.POST]]

@@ -13,7 +13,7 @@ from systolith.sw.nests import LoadNest, Loop, PostNest, ResidualAdd, StreamNest
 from systolith.sw.program_view import instructions
 
 CONFIG = Config()
-ADDITION = ResidualAdd(base=77, zero_point=-3, result=(1 << 30, 4), residual=(3 << 29, 5),
+ADDITION = ResidualAdd(base=77, zero_point=-3, operand=(3 << 29, 5), scales_residual=True,
                        sum=(1 << 30, 6), sum_zero_point=-9, low=-100, high=101)
 
 
@@ -60,7 +60,7 @@ def test_walk_follows_the_strides(seed):
     assert view.accumulators().tolist() == visits(acc, loops, "acc")
 
     view = decoded(post(base=base, loops=loops, acc_base=acc, add=ResidualAdd(
-        base=residual, zero_point=0, result=(0, 0), residual=(0, 0), sum=(0, 0),
+        base=residual, zero_point=0, operand=(0, 0), scales_residual=False, sum=(0, 0),
         sum_zero_point=0, low=0, high=0)))
     assert view.track(view["WRITE_BASE"]["address"], "WRITE_JUMP").tolist() == visits(
         base, loops, "stride")
@@ -103,11 +103,10 @@ def test_post_settings():
     assert view["BOUNDS"] == {"low": -50, "high": 60}
     assert view["ZEROS"] == {"result": -7, "residual": -3}
     assert view["RESIDUAL_BASE"]["address"] == 77
-    assert [view[name]["multiplier"] for name in ("ADD_RESULT", "ADD_RESIDUAL", "ADD_SUM")] == [
-        1 << 30, 3 << 29, 1 << 30]
+    assert [view[name]["multiplier"] for name in ("ADD_OPERAND", "ADD_SUM")] == [3 << 29, 1 << 30]
     scale = view["ADD_SCALE"]
-    assert (scale["result_shift"], scale["residual_shift"], scale["sum_shift"],
-            scale["zero_point"]) == (4, 5, 6, -9)
+    assert (scale["operand_shift"], scale["scales_residual"], scale["sum_shift"],
+            scale["zero_point"]) == (5, 1, 6, -9)
     assert view["ADD_BOUNDS"] == {"low": -100, "high": 101}
 
 
@@ -123,7 +122,7 @@ def test_relocations():
     assert LoadNest(base=0, loops=[]).relocations() == {0: Relocate.NONE}
     assert stream(relocate=Relocate.INPUT).relocations() == {
         register_index(Engine.STREAM, "BASE"): Relocate.INPUT}
-    add = ResidualAdd(base=0, zero_point=0, result=(0, 0), residual=(0, 0), sum=(0, 0),
+    add = ResidualAdd(base=0, zero_point=0, operand=(0, 0), scales_residual=False, sum=(0, 0),
                       sum_zero_point=0, low=0, high=0, relocate=Relocate.INPUT)
     assert post(relocate=Relocate.OUTPUT, add=add).relocations() == {
         register_index(Engine.POST, "WRITE_BASE"): Relocate.OUTPUT,

@@ -21,7 +21,7 @@ def pool(x, y, mode="max", pads=(0, 0, 0, 0)):
 
 
 def add(a, b, y):
-    return Add(name=f"add {y}", kind="Add", inputs=(a, b), output=y, requant=requant(np.ones(3)))
+    return Add(name=f"add {y}", kind="Add", inputs=(a, b), output=y, requant=requant([0.5, 0.5, 1]))
 
 
 def graph(*ops, outputs=None):
