@@ -103,6 +103,7 @@ def build(target: Target, directory: Path, *, seeds: range = range(1, 2),
     if target.toolchain.amend:
         netlist = json.loads((directory / "top.json").read_text(encoding="utf-8"))
         target.toolchain.amend(netlist)
+        netlist["modules"]["top"]["settings"] = target.toolchain.settings
         (directory / "top.json").write_text(json.dumps(netlist), encoding="utf-8")
 
     def run_router(arguments: list[str]) -> None:
@@ -154,6 +155,7 @@ def _build_hash(target: Target, script: str, files: dict[str, str],
     """Return the 32-bit identity of a build: the design, the commands and the tools' versions."""
     chain = target.toolchain
     identity = [sorted(files.items()), script, chain.amend and chain.amend.__name__,
+                sorted(chain.settings.items()),
                 chain.route_arguments(0),
                 chain.packer_arguments, sorted(tool.version() for tool in tools.values())]
     digest = hashlib.sha256(json.dumps(identity).encode()).digest()

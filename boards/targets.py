@@ -10,15 +10,15 @@ from systolith.boards.icebreaker import ICEBREAKER
 from systolith.boards.orangecrab import ORANGECRAB_25F
 from systolith.boards.tang_nano_20k import TANG_NANO_20K
 from systolith.boards.target import Target
-from systolith.boards.ulx3s import ULX3S_85F, ULX3S_85F_TRAIN
+from systolith.boards.ulx3s import ULX3S_85F, ULX3S_85F_MIXED, ULX3S_85F_TRAIN
 from systolith.hw.config import Config, ConfigError
 
 __all__ = ["TARGETS", "find_config", "find_target"]
 
 #: Every board, by its name on the command line; docs/results.md says what each build reaches.
 TARGETS: dict[str, Target] = {target.name: target for target in (
-    ULX3S_85F, ULX3S_85F_TRAIN, ECPIX5_85F, ORANGECRAB_25F, COLORLIGHT_I5, TANG_NANO_20K,
-    ICEBREAKER)}
+    ULX3S_85F, ULX3S_85F_MIXED, ULX3S_85F_TRAIN, ECPIX5_85F, ORANGECRAB_25F, COLORLIGHT_I5,
+    TANG_NANO_20K, ICEBREAKER)}
 
 
 def find_target(name: str) -> Target:

@@ -1,10 +1,10 @@
 """The families of tools: how each is called, and what each calls its resources."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from systolith.boards.floorplan import Sites
-from systolith.boards.netlist import open_carry_ends
+from systolith.boards.netlist import amend_carries
 from systolith.hw.replica import REPLICA
 
 __all__ = ["ICE40_UP5K", "Toolchain", "ecp5", "gowin"]
@@ -44,6 +44,8 @@ class Toolchain:
     margin: float = 0.0
     #: Changes the netlist, as Yosys's ``write_json`` has it, before place and route.
     amend: Callable[[dict], None] | None = None
+    #: Settings of nextpnr without an option of their own: it reads them from the netlist.
+    settings: dict[str, str] = field(default_factory=dict)
 
     @property
     def tools(self) -> tuple[str, str, str]:
@@ -73,7 +75,8 @@ class Toolchain:
 
 
 def ecp5(die: str, package: str, *, speed: int, sites: Sites | None = None,
-         margin: float = 0.01, timing_weight: int = 10) -> Toolchain:
+         margin: float = 0.01, timing_weight: int = 10,
+         settings: dict[str, str] | None = None) -> Toolchain:
     """Return the tools for a Lattice ECP5.
 
     Parameters
@@ -88,6 +91,8 @@ def ecp5(die: str, package: str, *, speed: int, sites: Sites | None = None,
         See :class:`Toolchain`; what the router takes for met may be 2.2 % too slow.
     timing_weight : int
         How much the placer shortens connections of slow paths, at the cost of others.
+    settings : dict
+        See :class:`Toolchain`.
     """
     return Toolchain(
         # Every DSP is instantiated by the design; other products are too small to spend one on.
@@ -109,7 +114,8 @@ def ecp5(die: str, package: str, *, speed: int, sites: Sites | None = None,
         cells={},
         sites=sites,
         margin=margin,
-        amend=open_carry_ends,
+        amend=amend_carries,
+        settings=settings or {},
     )
 
 

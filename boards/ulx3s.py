@@ -10,7 +10,11 @@ from systolith.boards.target import Target
 from systolith.boards.toolchain import ecp5
 from systolith.hw.config import Config
 
-__all__ = ["ULX3S_85F", "ULX3S_85F_TRAIN"]
+__all__ = ["ULX3S_85F", "ULX3S_85F_MIXED", "ULX3S_85F_TRAIN"]
+
+#: The router looks for ways around wires that are taken, rather than straight for its end.
+_DETOURS = {"router2/estimateWeight": "0.8", "router2/bbMargin/x": "6",
+            "router2/bbMargin/y": "6"}
 
 ULX3S_85F = Target(
     config=Config(
@@ -43,5 +47,20 @@ ULX3S_85F_TRAIN = replace(
     description="Radiona ULX3S, Lattice ECP5-85F: trains, 128 multipliers of 16 bits, 320 KiB",
     toolchain=ecp5("85k", "CABGA381", speed=6, sites=ECP5_85F_SITES),
     clock_hz=90_000_000,
+    seed=1,
+)
+
+#: The same board with three times the multipliers, most of them products on carry chains.
+ULX3S_85F_MIXED = replace(
+    ULX3S_85F,
+    config=Config(
+        name="ulx3s-85f-mixed", rows=24, columns=16, post_lanes=8, post_multipliers=4, banks=2,
+        bank_words=4096, window=True, window_width=128, accumulator_depth=512,
+        program_words=2048, multiplier="mixed", dsp_columns=5, multiplier_stages=2,
+        cluster_rows=6, cluster_columns=2,
+    ),
+    description="Radiona ULX3S, Lattice ECP5-85F: 384 multipliers, DSPs and LUTs, 256 KiB",
+    toolchain=ecp5("85k", "CABGA381", speed=6, sites=ECP5_85F_SITES, settings=_DETOURS),
+    clock_hz=80_000_000,
     seed=1,
 )

@@ -80,9 +80,9 @@ RESULT_AGE = SUM_INPUT + REQUANTIZE_LATENCY + 3
 #: Written, without a residual.
 POST_LATENCY = RESULT_AGE + 1
 
-# With a residual the slots follow one another: sum, operand, total. The result and the residual lose
-# their zero points, one of them is chosen, or what comes later, and enters, a cycle each; before,
-# they wait for their slot.
+# With a residual the slots follow one another: sum, operand, total. The result and the residual
+# lose their zero points, one of them is chosen, or what comes later, and enters, a cycle each;
+# before, they wait for their slot.
 #: What the result waits.
 RESULT_WAIT = (-REQUANTIZE_LATENCY - 5) % RESIDUAL_CYCLES
 #: The operand enters the requantiser.

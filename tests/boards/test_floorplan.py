@@ -2,17 +2,14 @@
 
 import dataclasses
 import re
-from pathlib import Path
 
 import pytest
 
 from systolith.boards.build import places
 from systolith.boards.floorplan import ECP5_85F_SITES, floorplan
-from systolith.boards.targets import find_config, find_target
+from systolith.boards.targets import find_target
 
 CONFIG = find_target("ulx3s-85f").config
-#: 384 multipliers, most of them LUTs.
-MIXED = Path(__file__).parents[2] / "bench/multipliers384.json"
 
 
 def x_of(site):
@@ -68,7 +65,7 @@ def test_a_lane_of_all_banks_is_a_stretch_of_a_row(target):
 
 
 def test_of_a_mixed_array_the_dsps_have_places():
-    config = find_config(str(MIXED))
+    config = find_target("ulx3s-85f-mixed").config
     plan = floorplan(config, ECP5_85F_SITES, "core")
     assert len(set(plan.values())) == len(plan)
     assert sum("array" in cell for cell in plan) == config.rows * config.dsp_columns

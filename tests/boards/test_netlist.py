@@ -1,6 +1,7 @@
 import copy
 import json
 import re
+from itertools import product
 
 import pytest
 from amaranth.hdl import Cat, Module, Signal, signed
@@ -8,7 +9,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from systolith.boards.build import rtl_files
-from systolith.boards.netlist import open_carry_ends
+from systolith.boards.netlist import open_carry_ends, spread_chain_inputs
 from systolith.boards.process import run_tool
 from systolith.boards.targets import find_target
 from systolith.boards.tools import find_tool
@@ -84,3 +85,102 @@ def test_place_and_route_spends_four_luts_less_a_chain_and_two_less_an_adder(tmp
         luts.append(int(re.search(r"TRELLIS_COMB:\s+(\d+)/", log)[1]))
     adders = 5                               # the difference, the reset's counter, three of LEDs
     assert luts[0] - luts[1] == 4 + 2 * adders
+
+
+def lut(table, a, b, c, d):
+    """Return the sum without its carry, and the carry where that is low (Yosys's CCU2C)."""
+    total = table >> (a + 2 * b + 4 * c + 8 * d) & 1
+    return total, None if total else table >> (a + 2 * b) & 1
+
+
+def chain(*luts):
+    """Return cells of a chain of LUTs: (table, [a, b, c, d]), bits of which are nets or levels."""
+    cells = {}
+    for i in range(0, len(luts), 2):
+        connections = {"CIN": [-i] if i else ["x"], "COUT": [-i - 2]}
+        for half, (_, bits) in enumerate(luts[i:i + 2]):
+            connections |= {f"{pin}{half}": [bit] for pin, bit in zip("ABCD", bits, strict=True)}
+        cells[f"ccu{i // 2}"] = {
+            "type": "CCU2C", "connections": connections,
+            "parameters": {f"INIT{half}": f"{table:016b}"
+                           for half, (table, _) in enumerate(luts[i:i + 2])}}
+    return cells
+
+
+def luts_of(design):
+    """Return the LUTs of all cells as `chain` takes them."""
+    return [(int(cell["parameters"][f"INIT{half}"], 2),
+             [cell["connections"][f"{pin}{half}"][0] for pin in "ABCD"])
+            for cell in design["modules"]["top"]["cells"].values() for half in "01"]
+
+
+def value(bit, nets):
+    return nets[bit] if isinstance(bit, int) else int(bit != "0")
+
+
+@pytest.mark.parametrize("table,bits", [
+    (0x66AA, [1, 2, "0", "1"]),              # hw/carry's
+    (0x66AA, [1, 2, "x", "1"]),
+    (0x7888, [1, 2, 3, 4]),
+    (0x8788, [1, 2, 3, 4]),
+    (0x8788, [1, 2, 3, 2]),                  # a net at two inputs
+    (0x665A, [1, 2, 3, 4]),
+    (CARRY_IN, [1, 2, "1", "1"]),
+    (CARRY_IN, ["0", 1, "1", "1"]),
+    (0x96AA, [1, 2, "0", "1"]),              # Yosys's: it adds,
+    (0x96AA, [1, 2, "1", "1"]),              # subtracts
+    (0x96AA, [1, 2, 3, "1"]),                # or does either,
+    (0x96AA, ["0", 2, "1", "1"]),            # or counts
+    (0x0000, ["0", "0", "0", "0"]),
+    (0x3C5A, [1, 2, 3, 4]),                  # any: its carry tells all inputs apart
+])
+def test_a_lut_of_a_chain_has_the_same_sum_and_carry_whichever_inputs_it_gets(table, bits):
+    design = netlist(**chain(*[(table, bits)] * 8))
+    spread_chain_inputs(design)
+    for after_table, after in luts_of(design):
+        assert sorted(bit for bit in after if isinstance(bit, int)) == sorted(
+            bit for bit in bits if isinstance(bit, int))
+        for values in product((0, 1), repeat=4):
+            nets = dict(enumerate(values, 1))
+            assert lut(after_table, *(value(bit, nets) for bit in after)) == lut(
+                table, *(value(bit, nets) for bit in bits))
+
+
+def nets_of_quarters(design):
+    """Return how many nets the eight LUTs of a tile take to inputs A, B, C and D."""
+    return [len({bits[i] for _, bits in luts_of(design)[:8] if isinstance(bits[i], int)})
+            for i in range(4)]
+
+
+def test_adders_take_as_many_nets_to_each_input():
+    design = netlist(**chain(*((0x66AA, [2 * i + 1, 2 * i + 2, "0", "1"]) for i in range(8))))
+    assert nets_of_quarters(design) == [8, 8, 0, 0]
+    spread_chain_inputs(design)
+    assert nets_of_quarters(design) == [4, 4, 4, 4]
+
+
+def test_an_activation_that_two_rows_of_a_product_read_goes_to_one_input():
+    low, high = 20, 21
+    design = netlist(**chain(*((0x7888, [i + 2, low, i + 1, high]) for i in range(8))))
+    assert nets_of_quarters(design) == [8, 1, 8, 1]
+    spread_chain_inputs(design)
+    assert sum(nets_of_quarters(design)) == 13
+    assert max(nets_of_quarters(design)) == 5
+
+
+def test_chains_of_one_tile_each_are_told_apart():
+    """Two chains whose ends are open, which have the same bit for that."""
+    first, second = (chain(*((0x66AA, [start + 2 * i, start + 2 * i + 1, "0", "1"])
+                             for i in range(8))) for start in (1, 101))
+    for cells in first, second:
+        list(cells.values())[-1]["connections"]["COUT"] = ["x"]
+    design = netlist(**{f"first{k}": v for k, v in first.items()},
+                     **{f"second{k}": v for k, v in second.items()})
+    # a cell's carry is known by its net, and each chain has its own
+    for name, cell in design["modules"]["top"]["cells"].items():
+        if name.startswith("second"):
+            for pin in ("CIN", "COUT"):
+                bit = cell["connections"][pin][0]
+                cell["connections"][pin] = [bit - 100 if isinstance(bit, int) else bit]
+    spread_chain_inputs(design)
+    assert nets_of_quarters(design) == [4, 4, 4, 4]

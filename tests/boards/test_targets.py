@@ -12,6 +12,7 @@ from systolith.sw.device import BAUDS
 #: Pins of clock, link in, link out and reset, and the PLL.
 PINS = {
     "ulx3s-85f": (("clk25", "G2"), "M1", "L4", ("button_pwr", "D6"), "EHXPLLL"),
+    "ulx3s-85f-mixed": (("clk25", "G2"), "M1", "L4", ("button_pwr", "D6"), "EHXPLLL"),
     "ulx3s-85f-train": (("clk25", "G2"), "M1", "L4", ("button_pwr", "D6"), "EHXPLLL"),
     "ecpix5-85f": (("clk100", "K23"), "R26", "R24", ("rst", "AB1"), "EHXPLLL"),
     "tang-nano-20k": (("clk27", "4"), "70", "69", ("button", "88"), "rPLL"),

@@ -4,7 +4,6 @@ import itertools
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,8 +31,6 @@ from tests.hw.primitives import (
     sb_mac16,
     wrong_jobs,
 )
-
-PROJECT = Path(__file__).parents[2]
 
 
 def corners(shape):
@@ -281,12 +278,12 @@ def test_a_cell_adds_and_inverts():
 
 @pytest.mark.parametrize(("name", "platform", "cell", "used", "available"), [
     ("ulx3s-85f", ECP5, "MULT18X18D", 128 + 8 * 3, 156),
-    ("bench/multipliers384.json", ECP5, "MULT18X18D", 72 + 16 * 4, 156),
+    ("ulx3s-85f-mixed", ECP5, "MULT18X18D", 5 * 24 + 8 * 4, 156),
     ("orangecrab-25f", ECP5, "MULT18X18D", 16 + 4 * 3, 28),
     ("icebreaker", ICE40, "SB_MAC16", 8, 8)])
 def test_dsp_budget(name, platform, cell, used, available):
     """Array and requantisers of a board leave room among the DSPs of its part."""
-    c = find_config(str(PROJECT / name) if name.endswith(".json") else name)
+    c = find_config(name)
     array = ShallowArray if c.shallow else ClusterArray if c.clustered else SystolicArray
     blocks = [array(c), *([ShallowLanes(c)] if c.shallow else
                           (Requantize(c) for _ in range(c.post_lanes)))]

@@ -51,8 +51,8 @@ def random_nest(rng):
     if kind == 1:
         return StreamNest(loops=loops(4), pass_level=2, group_level=3, keep=bool(number(2)), **rest)
     add = ResidualAdd(base=number(100), zero_point=number(9), operand=(number(9), 1),
-                      scales_residual=bool(number(2)), sum=(4, number(9)), sum_zero_point=1, low=-5, high=5,
-                      relocate=Relocate(number(3)))
+                      scales_residual=bool(number(2)), sum=(4, number(9)), sum_zero_point=1,
+                      low=-5, high=5, relocate=Relocate(number(3)))
     return PostNest(loops=loops(5), valid=1 + number(8), zero_point=number(9),
                     add=add if rng.random() < 0.5 else None, params=number(64) or None, **rest)
 

@@ -13,7 +13,8 @@ from tests.networks import requant
 
 CONFIG = Config(rows=4, columns=2, post_lanes=2, banks=4, bank_words=64, frame_bytes=64)
 BANK = 64 * 4
-STEP = Step(Add(name="sum", kind="Add", inputs=("x", "r"), output="y", requant=requant([0.5, 0.5, 1])))
+STEP = Step(Add(name="sum", kind="Add", inputs=("x", "r"), output="y",
+                requant=requant([0.5, 0.5, 1])))
 SIZES = {"x": 100, "r": 100, "y": 100}
 
 spans = st.tuples(st.integers(0, 4 * BANK - 1), st.integers(1, 2 * BANK)).map(
