@@ -155,7 +155,7 @@ def _build_hash(target: Target, script: str, files: dict[str, str],
     """Return the 32-bit identity of a build: the design, the commands and the tools' versions."""
     chain = target.toolchain
     identity = [sorted(files.items()), script, chain.amend and chain.amend.__name__,
-                sorted(chain.settings.items()),
+                *([sorted(chain.settings.items())] if chain.settings else []),
                 chain.route_arguments(0),
                 chain.packer_arguments, sorted(tool.version() for tool in tools.values())]
     digest = hashlib.sha256(json.dumps(identity).encode()).digest()
