@@ -25,7 +25,7 @@ ULX3S_85F = Target(
     device="LFE5U-85F-6CABGA381",
     platform=ULX3S_85F_Platform,
     toolchain=ecp5("85k", "CABGA381", speed=6, sites=ECP5_85F_SITES, margin=0.03,
-                   timing_weight=20),
+                   timing_weight=20, settings=_DETOURS),
     pll=Ecp5Pll,
     clock_hz=125_000_000,
     seed=3,
