@@ -100,10 +100,12 @@ def build(target: Target, directory: Path, *, seeds: range = range(1, 2),
     synthesis, route, pack = target.toolchain.tools
     # Its own log, because the ABC inside the WebAssembly Yosys leaves it without an output.
     run(synthesis, ["-q", "-L", "synthesis.log", "-s", "top.ys"], "synthesis.log")
-    if target.toolchain.amend:
+    chain = target.toolchain
+    if chain.amend or chain.settings:
         netlist = json.loads((directory / "top.json").read_text(encoding="utf-8"))
-        target.toolchain.amend(netlist)
-        netlist["modules"]["top"]["settings"] = target.toolchain.settings
+        if chain.amend:
+            chain.amend(netlist)
+        netlist["modules"]["top"]["settings"] = chain.settings
         (directory / "top.json").write_text(json.dumps(netlist), encoding="utf-8")
 
     def run_router(arguments: list[str]) -> None:
