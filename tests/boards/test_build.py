@@ -113,7 +113,8 @@ def test_a_seed_out_of_reach_is_given_up(fake_tools, stand_in, tmp_path):
 
 def test_the_router_finds_its_settings_in_the_netlist(fake_tools, stand_in, tmp_path):
     target = find_target("ulx3s-85f-mixed")
-    fake_tools("yosys", """test "$1" = -V || echo '{"modules": {"top": {"cells": {}, "ports": {}}}}' > top.json""")
+    empty = json.dumps({"modules": {"top": {"cells": {}, "ports": {}}}})
+    fake_tools("yosys", f"test $1 = -V || echo '{empty}' > top.json")
     fake_tools("nextpnr-ecp5", "case $1 in --version) exit;; esac; exit 1")
     fake_tools("ecppack", "")
     with pytest.raises(BoardError, match="nextpnr-ecp5 failed"):
