@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from systolith.sw.ir import Conv, Pool
+from systolith.sw.ir import Add, Conv, Pool
 from systolith.sw.passes.verify import verify
-from tests.networks import random_graph
+from tests.networks import random_graph, requant
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -88,4 +88,14 @@ def test_broken_pool_is_found(fields):
     assert isinstance(g.ops[0], Pool)
     change(g, **fields)
     with pytest.raises(ValueError):
+        verify(g)
+
+
+@pytest.mark.parametrize("factors", [(0.4, 0.3, 1e-6), (0.25, 0.25, 1e-6)])
+def test_an_addition_that_halves_neither_operand_is_found(factors):
+    g = random_graph(np.random.default_rng(5), kinds=("residual",), layers=1)
+    verify(g)
+    assert isinstance(g.ops[-1], Add)
+    change(g, -1, requant=requant(factors))
+    with pytest.raises(ValueError, match="halves neither operand"):
         verify(g)
