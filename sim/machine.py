@@ -253,12 +253,12 @@ class MachineJob:
         r = self._gather(residuals, self.config.post_lanes).astype(np.int64)
 
         def rescale(value, register, shift):
-            return requantize(_wrap(value, 32), nest[register]["multiplier"], 0, scale[shift])
+            return requantize(value, nest[register]["multiplier"], 0, scale[shift])
 
-        y, r = y - zeros["result"], r - zeros["residual"]
-        operand, half = (r, y) if scale["scales_residual"] else (y, r)
-        total = (rescale(operand << ADD_LEFT_SHIFT, "ADD_OPERAND", "operand_shift")
-                 + (half << ADD_LEFT_SHIFT - 1))
+        y, r = (_wrap(value - zeros[zero] << ADD_LEFT_SHIFT, 32)
+                for value, zero in ((y, "result"), (r, "residual")))
+        operand, whole = (r, y) if scale["scales_residual"] else (y, r)
+        total = _wrap(rescale(operand, "ADD_OPERAND", "operand_shift") + (whole >> 1), 32)
         total = rescale(total, "ADD_SUM", "sum_shift") + scale["zero_point"]
         return np.clip(total, bounds["low"], bounds["high"])
 
