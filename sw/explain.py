@@ -261,6 +261,8 @@ def _leading(layers: list[LayerInfo], config: Config, total: int | None) -> dict
         why += f"; {main.interleave} rows of its input lie side by side"
     if len(layers) > 1:
         why += f"; {len(layers)} steps"
+    if main.unit != Unit.HOST:
+        why += "".join(f", {layer.op}" for layer in layers if layer.unit == Unit.HOST)
     report = {
         "where": where, "why": why, "layer": main.name, "macs": sum(layer.macs for layer in layers),
         "constant_bytes": _bytes(config) * sum(layer.constant_elements for layer in layers),

@@ -10,7 +10,7 @@ TensorFlow Lite ``reference/integer_ops/{lut,mul}.h``, ``reference/resize_biline
 
 import numpy as np
 
-from systolith.sw.ir import Bilinear, Extreme, HostOp, Mul, Softmax, Table, Tensor
+from systolith.sw.ir import Bilinear, Extreme, HostOp, Mul, Rearrange, Softmax, Table, Tensor
 from systolith.sw.numerics import requantize, saturate
 from systolith.sw.softmax import softmax_int8
 
@@ -43,6 +43,9 @@ def run(op: HostOp, operands: list[np.ndarray], inputs: list[Tensor],
             result = (np.maximum if op.largest else np.minimum)(*operands)
         case Bilinear():
             result = _resize(op, operands[0].astype(np.int64))
+        case Rearrange():
+            x, = operands
+            result = x.reshape(len(x), -1)[:, op.places]
         case Softmax():
             result = softmax_int8(operands[0], inputs[0].scale, op.beta)
         case _:

@@ -13,7 +13,7 @@ import numpy as np
 from systolith.sw.origin import Origin
 
 __all__ = ["Add", "Bilinear", "Concat", "Conv", "Extreme", "Graph", "HostOp", "HostStep", "Mul",
-           "Op", "Pool", "Port", "Requant", "Select", "Softmax", "Table", "Tensor",
+           "Op", "Pool", "Port", "Rearrange", "Requant", "Select", "Softmax", "Table", "Tensor",
            "TransposedConv"]
 
 
@@ -194,6 +194,17 @@ class Bilinear(HostOp):
     #: Corner pixels lie on corner pixels; pixels are squares, not points.
     corners: bool
     half: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Rearrange(HostOp):
+    """``y[h, w, c] = x.flat[places[h, w, c]]``: what no selection, and so no device, can do.
+
+    Result and input have one scale and zero point.
+    """
+
+    #: int64[h, w, c], places in the input's (h, w, c).
+    places: np.ndarray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

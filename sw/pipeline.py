@@ -16,13 +16,24 @@ import numpy as np
 from systolith.hw.config import Config
 from systolith.sw import container, host, ports
 from systolith.sw.buffers import Terminal
-from systolith.sw.ir import Bilinear, Extreme, HostOp, Mul, Port, Requant, Softmax, Table, Tensor
+from systolith.sw.ir import (
+    Bilinear,
+    Extreme,
+    HostOp,
+    Mul,
+    Port,
+    Rearrange,
+    Requant,
+    Softmax,
+    Table,
+    Tensor,
+)
 from systolith.sw.program import LayerInfo, Program, read_config, read_port, read_tensor
 from systolith.sw.steps import Unit
 
 __all__ = ["Pipeline", "load_program"]
 
-_HOST_OPS = {cls.__name__: cls for cls in (Bilinear, Extreme, Mul, Softmax, Table)}
+_HOST_OPS = {cls.__name__: cls for cls in (Bilinear, Extreme, Mul, Rearrange, Softmax, Table)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -173,6 +184,8 @@ def _to_json(op: HostOp) -> dict[str, Any]:
                              for field in dataclasses.fields(Requant)}
     if isinstance(op, Table):
         fields["levels"] = op.levels.tolist()
+    if isinstance(op, Rearrange):
+        fields["places"] = op.places.tolist()
     return {"operation": type(op).__name__, **fields}
 
 
@@ -183,6 +196,8 @@ def _from_json(data: dict[str, Any]) -> HostOp:
                                        for name, values in fields["requant"].items()})
     if "size" in fields:
         fields["size"] = tuple(fields["size"])
+    if "places" in fields:
+        fields["places"] = np.array(fields["places"], np.int64)
     if "levels" in fields:
         fields["levels"] = np.array(fields["levels"], np.int8)
     return _HOST_OPS[fields.pop("operation")](**fields)

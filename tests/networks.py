@@ -21,6 +21,7 @@ from systolith.sw.ir import (
     Op,
     Pool,
     Port,
+    Rearrange,
     Requant,
     Select,
     Table,
@@ -37,7 +38,7 @@ FUSED = ("pooled", "residual")
 #: Layers whose results are written elsewhere than one behind the other.
 PLACED = ("transposed", "select", "concat")
 #: Layers that the host runs, or has a part in.
-HOSTED = ("table", "product", "gate")
+HOSTED = ("table", "product", "gate", "rearranged")
 #: Standard deviation of results, in steps of the output: spread over the range, tails saturate.
 SPREAD = 50
 
@@ -173,6 +174,8 @@ class _Builder:
                 self.product()
             case "gate":
                 self.gate()
+            case "rearranged":
+                self.rearranged()
             case _:
                 raise ValueError(f"unknown layer kind {kind!r}")
 
@@ -254,6 +257,20 @@ class _Builder:
         self.append(Select(name=f"select{len(self.graph.ops)}", kind="Slice", inputs=(self.x,),
                            output=output.name, rows=picked[0], columns=picked[1],
                            channels=picked[2]))
+
+    def rearranged(self):
+        """Exchange axes and cut the elements anew, or pick any."""
+        source = self.graph.tensors[self.x]
+        places = np.arange(np.prod(source.shape)).reshape(source.shape)
+        if self.rng.integers(3):
+            places = places.transpose(self.rng.permutation(3))
+            shape = self.rng.permutation([1, *places.shape])
+            places = places.reshape(shape[0] * shape[1], *shape[2:])
+        else:
+            places = self.rng.integers(0, places.size, places.shape)
+        output = self.tensor(places.shape, like=source)
+        self.append(Rearrange(name=f"rearrange{len(self.graph.ops)}", kind="Rearrange",
+                              inputs=(self.x,), output=output.name, places=places))
 
     def picked(self, length):
         """Return indices along an axis: all, a slice, resized by a fraction, or any."""

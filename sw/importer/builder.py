@@ -3,7 +3,7 @@
 import math
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from systolith.sw.importer.drafts import (
     SelectDraft,
     pass_through,
 )
+from systolith.sw.importer.hosted import RearrangeDraft
 from systolith.sw.importer.node import Node, RefusedError
 from systolith.sw.importer.separation import separate, transposition
 from systolith.sw.importer.values import PADDING, Activation, Cell, Quantization, State
@@ -115,7 +116,8 @@ class Builder:
         h, w, _ = self._hwc(x.elements).shape
         x = self.whole(node, self._cut(x, box))
         pads = (rows.start, columns.start, h - rows.stop, w - columns.stop)
-        return Map(x.tensor, self.pin(node, x, self._hwc(x.elements)), pads, len(x.shape))
+        inner = self._hwc(x.elements)
+        return Map(self.pin(node, x, inner), inner.shape, pads, len(x.shape))
 
     def whole(self, node: Node, x: Activation) -> Activation:
         """Return x or, where it is not all rows, columns and channels in order, a map of its own.
@@ -146,21 +148,21 @@ class Builder:
         core = self._cut(x, box) if box else x
         known = self.slot(x).cell.value
         if not core.elements.size or (core.elements == PADDING).any():
-            node.refuse("the zeros of a Pad before it are not around a map of height, width and "
-                        "channels", "put the Pad behind the layout changes")
+            _refuse_zeros(node)
         if known is None:
             node.refuse("it needs the zeros of the Pad before it on a scale, and none is known yet",
                         "quantise the Pad's input (QuantizeLinear, DequantizeLinear)")
         core = self.whole(node, core)
-        h, w, c = self.pin(node, core, self._hwc(core.elements))
+        inner = self._hwc(core.elements)
+        source = self.pin(node, core, inner)
         shape = self._hwc(x.elements).shape
         (top, left, front), (bottom, right, back) = zip(*(
             (part.start, n - part.stop) for part, n in zip(box, shape, strict=True)), strict=True)
-        fields = pass_through(c, known.scale)
+        fields = pass_through(shape[2], known.scale)
         if front or back:
-            fields = {"weights": np.eye(shape[2], c, -front, np.int8)[:, None, None],
+            fields = {"weights": np.eye(*shape[2:], inner.shape[2], -front, np.int8)[:, None, None],
                       "bias": np.zeros(shape[2], np.int64), "scale": np.full(shape[2], known.scale)}
-        draft = ConvDraft(**self.labels(node, core.tensor) | {"kind": "Pad"}, **fields,
+        draft = ConvDraft(**self.labels(node, source) | {"kind": "Pad"}, **fields,
                           pads=(top, left, bottom, right))
         result = self.add_draft(draft, shape, 3, like=core)
         return replace(x, tensor=result.tensor, elements=result.elements.reshape(x.shape),
@@ -198,23 +200,44 @@ class Builder:
             y = self.whole(node, x.rearranged(x.elements.reshape(shape)))
             if _distinct(y):
                 return y.rearranged(y.elements.reshape(x.shape))
-        node.refuse(f"it reads elements of {self.slot(x).name!r} more than once, and not as whole "
-                    "rows, columns and channels", "repeat those, without a Pad between")
+        return self._in_a_row(node, x)
 
-    def pin(self, node: Node, x: Activation, inner: np.ndarray) -> tuple[int, int, int]:
-        """Require that elements int64[h, w, c] are a whole feature map in memory order."""
+    def aligned(self, node: Node, a: Activation, b: Activation) -> tuple[Activation, Activation]:
+        """Return two values of one shape as maps in one order; the host changes that of b."""
+        places, others = (self.pin_naturally(node, x).places[x.elements] for x in (a, b))
+        if self.slot(a).shape == self.slot(b).shape and np.array_equal(places, others):
+            return a, b
+        if not np.array_equal(np.sort(places, axis=None), np.arange(self.slot(a).places.size)):
+            a = self._in_a_row(node, a)
+            places = a.elements
+        inner = np.empty(self.slot(a).shape, np.int64)
+        inner.ravel()[places] = b.elements
+        return a, replace(b, tensor=self.pin(node, b, inner), elements=places, exclusive=True)
+
+    def _in_a_row(self, node: Node, x: Activation) -> Activation:
+        """Return x as a map of one pixel."""
+        row = x.elements.reshape(1, 1, -1)
+        return replace(x, tensor=self.pin(node, x, row), exclusive=True,
+                       elements=np.arange(row.size).reshape(x.shape))
+
+    def pin(self, node: Node, x: Activation, inner: np.ndarray) -> str:
+        """Return the feature map in which elements int64[h, w, c] of x lie in memory order.
+
+        It is x's own, where they do or, in a model input whose order is open, can; else one that
+        the host makes of it.
+        """
+        if (inner == PADDING).any():
+            _refuse_zeros(node)
         slot = self.slot(x)
         if _may_lie(slot, inner):
             slot.places = np.argsort(inner, axis=None)
             slot.shape = inner.shape
-        if slot.shape != inner.shape or (inner == PADDING).any() or not np.array_equal(
-                slot.places[inner].ravel(), np.arange(inner.size)):
-            node.refuse(f"it reads {slot.name!r} rearranged or in part, not as the "
-                        f"{_text(slot.shape)} map that lies in memory",
-                        "layout changes are free at the model's ends, before a fully connected "
-                        "layer, or where they leave the order of (h, w, c) alone: remove the "
-                        "Reshape, Transpose or Pad before it")
-        return slot.shape
+        places = self.pin_naturally(node, x).places[inner]
+        if slot.shape == inner.shape and np.array_equal(places.ravel(), np.arange(inner.size)):
+            return slot.name
+        draft = RearrangeDraft(**self.labels(node, slot.name) | {"kind": "Rearrange"},
+                               places=places)
+        return self.add_draft(draft, inner.shape, 3, like=x).tensor
 
     def pin_naturally(self, node: Node, x: Activation) -> Slot:
         """Fix the order of a model input that is still open: its own, channels last."""
@@ -306,6 +329,11 @@ def _may_lie(slot: Slot, hwc: np.ndarray) -> bool:
         hwc.shape, np.argsort(hwc, axis=None)) is not None
 
 
+def _refuse_zeros(node: Node) -> NoReturn:
+    node.refuse("the zeros of a Pad before it are not around a map of height, width and channels",
+                "put the Pad behind the layout changes")
+
+
 def _distinct(x: Activation) -> bool:
     real = x.elements[x.elements != PADDING]
     return np.unique(real).size == real.size
@@ -326,7 +354,3 @@ def _unique(name: str, taken: Container[str]) -> str:
         k += 1
         candidate = f"{name}.{k}"
     return candidate
-
-
-def _text(shape: tuple[int, ...] | None) -> str:
-    return "?" if shape is None else " x ".join(map(str, shape))

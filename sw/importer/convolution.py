@@ -110,20 +110,14 @@ def flat_weights(builder: Builder, node: Node, x: Activation, levels: np.ndarray
 
 
 def pixels(builder: Builder, node: Node, x: Activation) -> tuple[Activation, tuple[int, int]]:
-    """Return x as a map whose pixels are its last axis, in order, and that map's height and width.
-
-    Raises
-    ------
-    RefusedError
-        If there is no such map.
-    """
+    """Return x as a map whose pixels are its last axis, in order, and its height and width."""
     x = builder.whole(node, x)
     rows = x.elements.reshape(-1, x.shape[-1])
     h, w, _ = builder.slot(x).shape or (1, *rows.shape)
     if h * w != len(rows):
         h, w = 1, len(rows)
-    builder.pin(node, x, rows.reshape(h, w, -1))
-    return x, (h, w)
+    name = builder.pin(node, x, rows.reshape(h, w, -1))
+    return replace(x, tensor=name, elements=np.arange(rows.size).reshape(x.shape)), (h, w)
 
 
 def _sum(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, int, int, int]:

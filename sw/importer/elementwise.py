@@ -83,13 +83,10 @@ def _pair(builder: Builder, node: Node) -> list[Activation]:
 
 
 def _sum(builder: Builder, node: Node, a: Activation, b: Activation) -> Activation:
-    slots = [builder.pin_naturally(node, x) for x in (a, b)]
-    places = [slot.places[x.elements] for x, slot in zip((a, b), slots, strict=True)]
-    if slots[0].shape != slots[1].shape or not np.array_equal(*places):
-        node.refuse("its operands lie in memory in different orders",
-                    "remove the Reshape or Transpose before one of them")
-    draft = AddDraft(**builder.labels(node, slots[0].name, slots[1].name))
-    return builder.add_draft(draft, slots[0].shape, 3).rearranged(places[0])
+    a, b = builder.aligned(node, a, b)
+    slot = builder.slot(a)
+    draft = AddDraft(**builder.labels(node, a.tensor, b.tensor))
+    return builder.add_draft(draft, slot.shape, 3).rearranged(slot.places[a.elements])
 
 
 def batch_normalization(builder: Builder, node: Node) -> Value:

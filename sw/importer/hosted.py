@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from systolith.sw.importer.drafts import Draft
-from systolith.sw.ir import Bilinear, Extreme, Mul, Op, Softmax, Table, Tensor
+from systolith.sw.ir import Bilinear, Extreme, Mul, Op, Rearrange, Softmax, Table, Tensor
 
-__all__ = ["BilinearDraft", "ExtremeDraft", "MulDraft", "SoftmaxDraft", "TableDraft"]
+__all__ = ["BilinearDraft", "ExtremeDraft", "MulDraft", "RearrangeDraft", "SoftmaxDraft",
+           "TableDraft"]
 
 #: Largest distance between a level and a zero point.
 _LEVELS = 255
@@ -49,6 +50,18 @@ class BilinearDraft(Draft):
         """Return the operation."""
         return Bilinear(**self.common(tensors[self.output]), size=self.size, corners=self.corners,
                         half=self.half)
+
+
+@dataclass(kw_only=True, slots=True)
+class RearrangeDraft(Draft):
+    """Any elements of a map in any order, on its scale."""
+
+    #: int64[h, w, c]
+    places: np.ndarray
+
+    def finish(self, tensors: Mapping[str, Tensor]) -> Op:
+        """Return the rearrangement."""
+        return Rearrange(**self.common(tensors[self.output]), places=self.places)
 
 
 @dataclass(kw_only=True, slots=True)

@@ -72,15 +72,17 @@ def product(builder: Builder, node: Node) -> Activation:
             1 not in pair and pair[0] != pair[1] for pair in zip(a.shape, b.shape, strict=True)):
         node.refuse(f"its operands have the shapes {a.shape} and {b.shape}", advice)
     slots = [builder.pin_naturally(node, x) for x in (a, b)]
-    draft = MulDraft(**builder.labels(node, a.tensor, b.tensor), lift=True)
     places = [slot.places[x.elements] for x, slot in zip((a, b), slots, strict=True)]
     if slots[0].shape == slots[1].shape and np.array_equal(*places):
+        draft = MulDraft(**builder.labels(node, a.tensor, b.tensor), lift=True)
         return builder.add_draft(draft, slots[0].shape, 3).rearranged(places[0])
-    shapes = [_pin(builder, node, x) for x in (a, b)]
+    names, shapes = zip(*(_pin(builder, node, x) for x in (a, b)), strict=True)
+    draft = MulDraft(**builder.labels(node, *names), lift=True)
     return builder.add_draft(draft, np.broadcast_shapes(*shapes), rank)
 
 
-def _pin(builder: Builder, node: Node, x: Activation) -> tuple[int, int, int]:
-    """Require that a map (c, h, w), (c, l) or (c) lies in memory in its order; return (h, w, c)."""
+def _pin(builder: Builder, node: Node, x: Activation) -> tuple[str, tuple[int, int, int]]:
+    """Return the map that holds x, of axes (c, h, w), (c, l) or (c), and its (h, w, c)."""
     last = np.moveaxis(x.elements, 0, -1)
-    return builder.pin(node, x, last.reshape((1,) * (3 - last.ndim) + last.shape))
+    inner = last.reshape((1,) * (3 - last.ndim) + last.shape)
+    return builder.pin(node, x, inner), inner.shape

@@ -25,7 +25,7 @@ def output_port(node: Node, builder: Builder) -> Port:
     Raises
     ------
     RefusedError
-        If it is no quantised feature map, or one in an order no transposition gives.
+        If it is no quantised feature map.
     """
     if not isinstance(node.inputs[0], Activation):
         node.refuse("it is a constant", "take it out of the model's outputs")
@@ -38,10 +38,10 @@ def output_port(node: Node, builder: Builder) -> Port:
     if builder.slot(x).draft is None:  # buffers of inputs and of outputs take turns differently
         x = builder.unary(replace(node, op="Copy"), x, "max", like=x)
     slot = builder.slot(x)
-    places = transposition(slot.shape, slot.places[x.elements.ravel()])
-    if places is None:
-        node.refuse(f"it is {slot.name!r} rearranged or in part",
-                    "remove the Reshape or Transpose before it and do it on the host")
+    permutation = transposition(slot.shape, slot.places[x.elements.ravel()])
+    if permutation is None:
+        slot = builder.slots[builder.pin(node, x, x.elements.reshape(1, 1, -1))]
+        permutation = (0, 1, 2)
     offset = OFFSETS[x.dtype] if x.state is State.INTEGER else 0
     return Port(name=node.name, tensor=slot.name, shape=x.shape, dtype=x.dtype, steps=steps,
-                permutation=places, offset=offset)
+                permutation=permutation, offset=offset)

@@ -12,6 +12,7 @@ from systolith.sw.ir import (
     Mul,
     Op,
     Pool,
+    Rearrange,
     Requant,
     Select,
     Table,
@@ -72,6 +73,8 @@ def result_shape(op: Op, inputs: list[Tensor]) -> tuple[int, int, int]:
             return tuple(shape)
         case Bilinear():
             return *op.size, c
+        case Rearrange():
+            return op.places.shape
         case Mul() | Extreme():
             _require(len(inputs) == 2 and all(1 in pair or pair[0] == pair[1] for pair in zip(
                 *(tensor.shape for tensor in inputs), strict=True)), op,
@@ -120,6 +123,11 @@ def _check_op(op: Op, inputs: list[Tensor], output: Tensor) -> None:
             _check_requant(op, op.requant, 1)
         case Extreme() | Bilinear():
             _require(all(_grid(tensor) == _grid(output) for tensor in inputs), op,
+                     "changes the scale without a rescaling")
+        case Rearrange():
+            _require(op.places.min() >= 0 and op.places.max() < np.prod(inputs[0].shape), op,
+                     "picks what its input does not have")
+            _require(_grid(inputs[0]) == _grid(output), op,
                      "changes the scale without a rescaling")
         case Table():
             _require(op.levels.dtype == np.int8 and op.levels.shape == (256,), op,

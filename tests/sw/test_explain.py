@@ -73,6 +73,17 @@ def test_every_node_of_a_file_has_one_line():
         node.name for node in model.graph.node]
 
 
+def test_rearrangement_on_the_host_is_told(tmp_path):
+    """A vector that becomes a map: nothing but the host makes that, and its reader says so."""
+    m = Model((8,))
+    x = m.node("Reshape", m.gemm("x", 48, 8), m.integers(-1, 3, 4, 4))
+    proto = quantized(m.finish(m.conv(x, 3, 3, (1, 1))), m.data())
+    explanation = explain_model(save(tmp_path, proto), ULX3S)
+    conv, = (node for node in explanation.nodes if node.op == "Conv")
+    assert conv.where is Place.ARRAY and conv.why.endswith("2 steps, Rearrange on the host")
+    assert explanation.runs and explanation.segments == 2
+
+
 def test_places_of_a_small_network(tmp_path):
     m = Model((3, 10, 10))
     x = m.node("Relu", m.batch_norm(m.conv("x", 8, 3, (3, 3)), 8))

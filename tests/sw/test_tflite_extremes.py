@@ -150,6 +150,32 @@ def test_dilation_by_batches(size, pads, crops, depthwise):
     assert [(type(op), op.dilation) for op in graph.ops] == [(Conv, (2, 2))]
 
 
+@pytest.mark.parametrize("axis", [1, -3])
+@pytest.mark.parametrize("length, pads, crops", [(16, (2, 2), (0, 0)), (15, (2, 3), (0, 1)),
+                                                 (20, (0, 0), (0, 0)), (12, (4, 0), (0, 0))])
+def test_dilation_of_sequences_by_batches(length, pads, crops, axis):
+    """As Keras' Conv1D is converted, its padding same, valid or causal."""
+    m = Model(np.random.default_rng(0))
+    x, padded = m.map((length, 4)), length + sum(pads)
+    lists = [m.constant(np.array([pair], np.int32)) for pair in (pads, crops)]
+    grid = {"scale": m.tensors[x].scale, "zero_point": m.tensors[x].zero_point[0]}
+    short = m.tensor((2, padded // 2, 4), **grid)
+    m.op("SPACE_TO_BATCH_ND", [x, ints(m, 2), lists[0]], short)
+    high = m.tensor((2, 1, padded // 2, 4), **grid)
+    m.op("EXPAND_DIMS", [short, ints(m, axis)], high)
+    weights, inner = m.weights((5, 1, 3, 4), 0), padded // 2 - 2
+    scale = spread(m, x, weights, 12)
+    z, flat = (m.tensor((2, *shape, 5), scale=scale, zero_point=3) for shape in (
+        (1, inner), (inner,)))
+    m.op("CONV_2D", [high, weights, m.bias(x, weights)], z, "Conv2DOptions",
+         **window(Padding=VALID))
+    m.op("RESHAPE", [z, ints(m, -1, inner, 5)], flat)
+    y = m.tensor((1, 2 * inner - crops[1], 5), scale=scale, zero_point=3)
+    m.op("BATCH_TO_SPACE_ND", [flat, ints(m, 2), lists[1]], y)
+    graph = check(m, [x], [y], machine=True)
+    assert [(type(op), op.dilation) for op in graph.ops] == [(Conv, (1, 2))]
+
+
 def test_batches_that_are_no_dilation_are_refused():
     m = Model(np.random.default_rng(0))
     x = m.map((8, 8, 4))

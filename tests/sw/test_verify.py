@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from systolith.sw.ir import Add, Conv, Pool
+from systolith.sw.ir import Add, Conv, Pool, Rearrange
 from systolith.sw.passes.verify import verify
 from tests.networks import random_graph, requant
 
@@ -98,4 +98,15 @@ def test_an_addition_that_halves_neither_operand_is_found(factors):
     assert isinstance(g.ops[-1], Add)
     change(g, -1, requant=requant(factors))
     with pytest.raises(ValueError, match="halves neither operand"):
+        verify(g)
+
+
+@pytest.mark.parametrize("spoil", [
+    lambda places: places + places.size, lambda places: -1 - places, lambda places: places[:0]])
+def test_broken_rearrangement_is_found(spoil):
+    g = random_graph(np.random.default_rng(5), kinds=("rearranged",), layers=1)
+    verify(g)
+    assert isinstance(g.ops[0], Rearrange)
+    change(g, places=spoil(g.ops[0].places))
+    with pytest.raises(ValueError):
         verify(g)

@@ -139,13 +139,10 @@ def _product(builder: Builder, node: Operation, x: Activation, index: int,
 
 def add_maps(builder: Builder, node: Operation, a: Activation, b: Activation) -> Activation:
     """Return the sum of two maps of one shape."""
-    slots = [builder.pin_naturally(node, x) for x in (a, b)]
-    places = [slot.places[x.elements] for x, slot in zip((a, b), slots, strict=True)]
-    if slots[0].shape != slots[1].shape or not np.array_equal(*places):
-        node.refuse("its operands lie in memory in different orders",
-                    "remove the RESHAPE or TRANSPOSE before one of them")
-    draft = AddDraft(**builder.labels(node, slots[0].name, slots[1].name), clamps=node.clamps())
-    return as_read(add_draft(builder, node, draft, slots[0].shape), slots[0], a)
+    a, b = builder.aligned(node, a, b)
+    slot = builder.slot(a)
+    draft = AddDraft(**builder.labels(node, a.tensor, b.tensor), clamps=node.clamps())
+    return as_read(add_draft(builder, node, draft, slot.shape), slot, a)
 
 
 def as_read(result: Activation, slot: Slot, x: Activation) -> Activation:

@@ -48,8 +48,8 @@ def go_on(builder: Builder, node: Operation, x: Activation) -> Activation:
         draft = TableDraft(**builder.labels(node, slot.name),
                            levels=np.array(step.attributes["levels"], np.int8))
         return as_read(add_draft(builder, node, draft, slot.shape), slot, source)
-    shape = _pin(builder, node, source)
-    draft = SoftmaxDraft(**builder.labels(node, source.tensor), beta=step.attributes["beta"])
+    name, shape = _pin(builder, node, source)
+    draft = SoftmaxDraft(**builder.labels(node, name), beta=step.attributes["beta"])
     result = add_draft(builder, node, draft, shape)
     return result.rearranged(result.elements.reshape(source.shape))
 
@@ -97,9 +97,9 @@ def _join(builder: Builder, node: Operation, kind: type[Draft], a: Activation, b
           **fields: object) -> Activation:
     """Return what the host makes of two maps, axes of length 1 repeated."""
     slots = [builder.pin_naturally(node, x) for x in (a, b)]
-    draft = kind(**builder.labels(node, a.tensor, b.tensor), **fields)
     if slots[0].shape == slots[1].shape and np.array_equal(
             *(slot.places[x.elements] for x, slot in zip((a, b), slots, strict=True))):
+        draft = kind(**builder.labels(node, a.tensor, b.tensor), **fields)
         return as_read(add_draft(builder, node, draft, slots[0].shape), slots[0], a)
     advice = "maps can be joined where their axes agree or are 1"
     if len(a.shape) != len(b.shape) and builder.batch != 1:
@@ -109,8 +109,9 @@ def _join(builder: Builder, node: Operation, kind: type[Draft], a: Activation, b
     except ValueError:
         node.refuse(f"its operands have the shapes {a.shape} and {b.shape}", advice)
     check_size(node, *shape)
-    spread = np.broadcast_shapes(*(_pin(builder, node, x) for x in (a, b)))
-    result = add_draft(builder, node, draft, spread)
+    names, shapes = zip(*(_pin(builder, node, x) for x in (a, b)), strict=True)
+    draft = kind(**builder.labels(node, *names), **fields)
+    result = add_draft(builder, node, draft, np.broadcast_shapes(*shapes))
     return result.rearranged(result.elements.reshape(shape))
 
 
@@ -122,19 +123,21 @@ def resize_bilinear(builder: Builder, node: Operation) -> Value:
                     "correct the model")
     if builder.slot(x).cell.value != node.quantization():
         node.refuse("its result has another scale than its input", "convert the model again")
-    _, _, channels = _pin(builder, node, x)
+    name, (_, _, channels) = _pin(builder, node, x)
     draft = BilinearDraft(
-        **builder.labels(node, x.tensor), size=tuple(size),
+        **builder.labels(node, name), size=tuple(size),
         corners=bool(node.attribute("AlignCorners")), half=bool(node.attribute("HalfPixelCenters")))
     return add_draft(builder, node, draft, (*size, channels))
 
 
-def _pin(builder: Builder, node: Operation, x: Activation) -> tuple[int, int, int]:
-    """Require that a map of up to three axes lies in memory as it is read; return (h, w, c)."""
+def _pin(builder: Builder, node: Operation,
+         x: Activation) -> tuple[str, tuple[int, int, int]]:
+    """Return the map that holds x, of up to three axes, as it is read, and its (h, w, c)."""
     if len(x.shape) > 3:
         node.refuse(f"its input has {len(x.shape)} dimensions beside the batch",
                     "there may be 3: reshape it")
-    return builder.pin(node, x, x.elements.reshape((1,) * (3 - len(x.shape)) + x.shape))
+    inner = x.elements.reshape((1,) * (3 - len(x.shape)) + x.shape)
+    return builder.pin(node, x, inner), inner.shape
 
 
 HANDLERS = {"MUL": multiply, "MAXIMUM": extreme(True), "MINIMUM": extreme(False),

@@ -42,10 +42,11 @@ def concatenation(builder: Builder, node: Operation) -> Value:
 def _join(builder: Builder, node: Operation, parts: list[Activation], axis: int) -> Activation:
     """Return whole maps joined along an axis of their batchless shape."""
     rank = len(parts[0].shape)
-    shapes = [builder.pin(node, x, x.elements.reshape(*[1] * (3 - rank), *x.shape)) for x in parts]
-    draft = ConcatDraft(**builder.labels(node, *(x.tensor for x in parts)), axis=axis + 3 - rank)
-    shape = list(shapes[0])
-    shape[draft.axis] = sum(part[draft.axis] for part in shapes)
+    maps = [x.elements.reshape(*[1] * (3 - rank), *x.shape) for x in parts]
+    names = [builder.pin(node, x, inner) for x, inner in zip(parts, maps, strict=True)]
+    draft = ConcatDraft(**builder.labels(node, *names), axis=axis + 3 - rank)
+    shape = list(maps[0].shape)
+    shape[draft.axis] = sum(inner.shape[draft.axis] for inner in maps)
     result = add_draft(builder, node, draft, tuple(shape))
     return result.rearranged(result.elements.reshape(shape[3 - rank:]))
 

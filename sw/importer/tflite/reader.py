@@ -83,7 +83,7 @@ class _Reader:
 
     def __init__(self, data: bytes, name: str):
         self.name = name
-        self.file = parse(data, name)
+        self.file = joined(parse(data, name))
         #: Values by tensor number; a number without an entry comes from a refused operator.
         self.values: dict[int, Value] = {
             i: _constant(tensor) for i, tensor in enumerate(self.file.tensors)
@@ -93,8 +93,7 @@ class _Reader:
         self.problems: list[Refusal] = []
         #: Tensors that refused operators should write, or those behind them.
         self.blocked: set[int] = set()
-        self.operators = joined(self.file)
-        self.uses = Counter(i for op in self.operators for i in op.inputs)
+        self.uses = Counter(i for op in self.file.operators for i in op.inputs)
         self.uses.update(self.file.outputs)
         self.builder = Builder(batch=self._batch(), channels_last=True)
         self.ledger = Ledger(self.builder)
@@ -103,7 +102,7 @@ class _Reader:
 
     def read(self) -> Graph:
         """Return the graph."""
-        for operator in self.operators:
+        for operator in self.file.operators:
             node = self._label(operator)
             try:
                 self._operator(operator, node)
@@ -121,7 +120,7 @@ class _Reader:
         problems = [*self.problems, *problems]
         if problems:
             raise UnsupportedError(self.name, problems, self.ledger.origins)
-        if not ops or not self.operators:
+        if not ops or not self.file.operators:
             raise ModelError(f"{self.name}: the model computes nothing: it has no operators or no "
                              "outputs; check that the right function was converted")
         inputs = [self._input_port(tensor) for tensor in map(
