@@ -64,10 +64,12 @@ def _resize(op: Bilinear, x: np.ndarray) -> np.ndarray:
 
 def _between(length: int, size: int, op: Bilinear) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return for each of ``size`` results the two elements around it, and 1024ths of the second."""
-    step = (1024 * length + size // 2) // size
-    if op.corners and size > 1:
-        step = (1024 * (length - 1) + (size - 1) // 2) // (size - 1)
-    at = np.arange(size) * step + (step // 2 - 512 if op.half else 0)
+    old, new = (length - 1, size - 1) if op.corners and size > 1 else (length, size)
+    if op.exact:
+        at = 512 * old * (2 * np.arange(size) + op.half) // new - 512 * op.half
+    else:
+        step = (1024 * old + new // 2) // new
+        at = np.arange(size) * step + (step // 2 - 512 if op.half else 0)
     before = np.maximum(at, 0) >> 10
     after = np.minimum(np.maximum(at + 1023, 0) >> 10, length - 1)
     return before, after, at - 1024 * before

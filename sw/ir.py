@@ -187,13 +187,18 @@ class Extreme(HostOp):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Bilinear(HostOp):
-    """TFLite's int8 RESIZE_BILINEAR; the result has the input's scale."""
+    """Bilinear interpolation, TFLite's int8 RESIZE_BILINEAR or a closer one, on the input's scale.
+
+    TFLite rounds the distance of two results to 1/1024 of a pixel and adds that up. An ``exact``
+    one cuts off every position there, as ONNX's Resize needs it.
+    """
 
     #: Height and width of the result.
     size: tuple[int, int]
     #: Corner pixels lie on corner pixels; pixels are squares, not points.
     corners: bool
     half: bool
+    exact: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -151,7 +151,7 @@ def resized(m, kind):
     if m.opset < 13:
         modes.append("tf_half_pixel_for_nn")
     fields = {"mode": "linear" if linear else "nearest",
-              "coordinate_transformation_mode": m.pick(*modes[:2] if linear else modes)}
+              "coordinate_transformation_mode": m.pick(*modes[:4] if linear else modes)}
     if linear:
         m.ties = True
     else:
@@ -161,7 +161,7 @@ def resized(m, kind):
     if m.odds(2):
         factors = [m.some(1, 3) if linear else m.rng.uniform(0.5, 3) for _ in size]
         return m.node(kind, x, roi, m.constant([1, 1, *factors]), **fields)
-    lengths = [n * m.some(1, 3) if linear else m.some(1, 15) for n in size]
+    lengths = [m.some(1 + linear, 15) for _ in size]
     if m.batch == "n":
         return None         # the batch would have to be known
     return m.node(kind, x, roi, m.constant([]) if m.opset < 13 else "",

@@ -45,11 +45,12 @@ class BilinearDraft(Draft):
     size: tuple[int, int]
     corners: bool
     half: bool
+    exact: bool = False
 
     def finish(self, tensors: Mapping[str, Tensor]) -> Op:
         """Return the operation."""
         return Bilinear(**self.common(tensors[self.output]), size=self.size, corners=self.corners,
-                        half=self.half)
+                        half=self.half, exact=self.exact)
 
 
 @dataclass(kw_only=True, slots=True)

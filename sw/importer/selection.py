@@ -120,16 +120,15 @@ def _linear(builder: Builder, node: Node) -> Value:
     sizes, scales = _target(node, axes, [builder.batch, *x.shape])
     if node.attribute("exclude_outside", 0):
         node.refuse("it leaves out what is beyond the edge", "set exclude_outside=0")
-    if any(scale != int(scale) or scale < 1 for scale in scales):
-        node.refuse(f"it is linear, by {', '.join(f'{scale:g}' for scale in scales)}",
-                    "mode 'linear' works by whole factors: use those, or mode 'nearest'")
-    factors = dict(zip(axes, map(int, scales), strict=True))
-    if factors.get(0, 1) != 1:
+    lengths, factors = (dict(zip(axes, values, strict=True)) for values in (sizes, scales))
+    if lengths.get(0, builder.batch) != builder.batch:
         node.refuse("it resizes the batch", _BATCH)
-    if x.elements.size * math.prod(factors.values()) > _LARGEST:
+    size = [lengths.get(axis, length) for axis, length in enumerate(x.shape, 1)]
+    if math.prod(size) > _LARGEST:
         node.refuse(f"a result of {' x '.join(map(str, sizes))} is too large",
                     f"there may be {_LARGEST} elements: correct the model")
-    return resize_linearly(builder, node, x, [factors.get(axis, 1) for axis in range(1, rank)])
+    return resize_linearly(builder, node, x, size,
+                           [factors.get(axis, 1.0) for axis in range(1, rank)])
 
 
 def _target(node: Node, axes: list[int], shape: list[int]) -> tuple[list[int], list[float]]:

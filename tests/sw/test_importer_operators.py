@@ -93,6 +93,18 @@ def test_resize(nearest, transform, scales):
     assert [type(op).__name__ for op in graph.ops] == ["Conv", "Select"]
 
 
+@pytest.mark.parametrize("transform", ["half_pixel", "asymmetric", "align_corners",
+                                       "pytorch_half_pixel"])
+@pytest.mark.parametrize("size", [(5, 9), (3, 4), (33, 48), (65, 66)])
+def test_linear_resize_to_any_size(size, transform):
+    """Positions are exact: a map of 65 rows is as close to onnxruntime's as one of three."""
+    m = Model((3, 5, 6), batch=4)
+    y = m.node("Resize", m.conv("x", 4, 3, (1, 1)), "", "", m.integers(4, 4, *size), mode="linear",
+               coordinate_transformation_mode=transform)
+    graph = check(m, m.finish(y), rarely=0.2)
+    assert [type(op).__name__ for op in graph.ops] == ["Conv", "Bilinear"]
+
+
 def test_resize_as_tensorflow_did():
     """A coordinate transformation that opset 13 took away."""
     m = Model((3, 5, 6), opset=11)
