@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from systolith.sw.errors import DataError
+from systolith.sw.functions import FUNCTIONS
 from systolith.sw.ir import HostStep, Port, Tensor
 from systolith.sw.softmax import softmax_int8
 
@@ -57,7 +58,11 @@ def decode(port: Port, tensor: Tensor, maps: np.ndarray) -> np.ndarray:
 def apply(steps: tuple[HostStep, ...], values: np.ndarray, tensor: Tensor) -> np.ndarray:
     """Return what a host's steps make of values; levels among them are those of ``tensor``."""
     for step in steps:
-        values = _STEPS[step.kind](values, step.attributes, tensor)
+        if step.kind in FUNCTIONS:
+            with np.errstate(over="ignore", invalid="ignore"):  # what is not taken
+                values = FUNCTIONS[step.kind](values, step.attributes)
+        else:
+            values = _STEPS[step.kind](values, step.attributes, tensor)
     return values
 
 
@@ -117,25 +122,6 @@ def _log_softmax(values: np.ndarray, attributes: Mapping[str, Any], tensor: Tens
     return below - np.log(np.exp(below).sum(axis=axis, keepdims=True))
 
 
-def _sigmoid(values: np.ndarray, attributes: Mapping[str, Any], tensor: Tensor) -> np.ndarray:
-    with np.errstate(over="ignore"):
-        return 1 / (1 + np.exp(-values))
-
-
-def _tanh(values: np.ndarray, attributes: Mapping[str, Any], tensor: Tensor) -> np.ndarray:
-    return np.tanh(values)
-
-
-def _hard_sigmoid(values: np.ndarray, attributes: Mapping[str, Any],
-                  tensor: Tensor) -> np.ndarray:
-    alpha, beta = np.float32(attributes["alpha"]), np.float32(attributes["beta"])
-    return np.clip(alpha * values + beta, np.float32(0), np.float32(1))
-
-
-def _hard_swish(values: np.ndarray, attributes: Mapping[str, Any], tensor: Tensor) -> np.ndarray:
-    return values * _hard_sigmoid(values, {"alpha": 1 / 6, "beta": 0.5}, tensor)
-
-
 def _table(values: np.ndarray, attributes: Mapping[str, Any], tensor: Tensor) -> np.ndarray:
     return np.array(attributes["levels"], np.int8)[values.astype(np.int16) + 128]
 
@@ -158,6 +144,4 @@ def _scale(attributes: Mapping[str, Any], tensor: Tensor) -> tuple[np.float32, n
 
 
 _STEPS = {"quantize": _quantize, "dequantize": _dequantize, "softmax": _softmax,
-          "log_softmax": _log_softmax,
-          "softmax_int8": _softmax_int8, "sigmoid": _sigmoid, "tanh": _tanh,
-          "hard_sigmoid": _hard_sigmoid, "hard_swish": _hard_swish, "table": _table}
+          "log_softmax": _log_softmax, "softmax_int8": _softmax_int8, "table": _table}

@@ -12,7 +12,11 @@ from tests.onnx_models import reference
 __all__ = ["KINDS", "random_operator"]
 
 #: Functions whose result may stay float.
-_AT_THE_END = ("Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "Softmax", "LogSoftmax")
+_AT_THE_END = ("Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "Elu", "Selu", "Celu", "Softplus",
+               "Softsign", "Mish", "Gelu", "ThresholdedRelu", "Erf", "Exp", "Abs", "Neg",
+               "Softmax", "LogSoftmax")
+#: The opset that brought a function.
+_SINCE = {"HardSwish": 14, "Celu": 12, "Mish": 18, "Gelu": 20}
 
 
 # -- operators: functions of (model, kind) that return what is to be quantised --------------------
@@ -127,11 +131,18 @@ def slopes(m, kind):
 
 def function(m, kind):
     size = m.lengths()
-    fields = {"HardSigmoid": {"alpha": m.pick(0.2, 0.5), "beta": m.pick(0.5, 0.1)}}.get(kind, {})
+    alpha = {"alpha": m.pick(0.5, 1.3)}
+    fields = {"HardSigmoid": {"alpha": m.pick(0.2, 0.5), "beta": m.pick(0.5, 0.1)},
+              "Gelu": {"approximate": m.pick("none", "tanh")}, "Selu": alpha | {"gamma": 1.1},
+              "Elu": alpha, "Celu": alpha, "ThresholdedRelu": alpha}.get(kind, {})
     if kind.endswith("Softmax"):
         fields = {"axis": m.axis(size, m.some(0, len(size) - 1))}
-    m.opset = max(m.opset, 14) if kind == "HardSwish" else m.opset
-    return m.node(kind, m.map(size), **fields)
+    elif m.odds(2):
+        fields = {}
+    m.opset, x = max(m.opset, _SINCE.get(kind, 0)), m.map(size)
+    if m.odds(3) and not kind.endswith("Softmax"):
+        x = m.node(m.pick("Neg", "Softsign"), x)
+    return m.node(kind, x, **fields)
 
 
 def concatenation(m, kind):

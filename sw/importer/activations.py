@@ -1,10 +1,12 @@
-"""Relu, Clip, LeakyRelu and PRelu; Softmax, Sigmoid and their kin at the end of a model."""
+"""Relu, Clip, LeakyRelu and PRelu; Softmax and functions of one number, the host's work."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
+from systolith.sw.functions import DEFAULTS, FUNCTIONS
 from systolith.sw.importer.builder import Builder
 from systolith.sw.importer.drafts import AddDraft, Clamp
 from systolith.sw.importer.elementwise import per_channel, scaled
@@ -95,20 +97,35 @@ def softmax(builder: Builder, node: Node) -> Value:
     return replace(x, state=State.HOST, steps=steps)
 
 
-def at_the_end(kind: str, **defaults: float) -> Callable[[Builder, Node], Value]:
+def function(kind: str) -> Callable[[Builder, Node], Value]:
     """Return the handler of a function of one number, the host's work, at the end of the model.
 
-    Where more follows, :class:`systolith.sw.importer.hosting.Continuation` makes a table of it.
-    ``defaults`` are those of the node's attributes.
+    Where more follows, :class:`systolith.sw.importer.hosting.Continuation` makes a table of it. It
+    may follow another function.
     """
     def handler(builder: Builder, node: Node) -> Value:
-        attributes = {name: float(node.attribute(name, value)) for name, value in defaults.items()}
-        steps = (HostStep(kind="dequantize"), HostStep(kind=kind, attributes=attributes))
-        return replace(node.quantized(), state=State.HOST, steps=steps)
+        attributes = {name: float(node.attribute(name, value))
+                      for name, value in DEFAULTS.get(kind, {}).items()}
+        if not all(map(math.isfinite, attributes.values())):
+            node.refuse("an attribute is not a finite number", "correct the model")
+        step, x = HostStep(kind=kind, attributes=attributes), node.activation()
+        if x.state is State.HOST and all(step.kind in FUNCTIONS for step in x.steps[1:]):
+            return replace(x, steps=(*x.steps, step))
+        return replace(node.quantized(), state=State.HOST, steps=(HostStep(kind="dequantize"),
+                                                                  step))
     return handler
 
 
-_sigmoid = at_the_end("sigmoid")
+def gelu(builder: Builder, node: Node) -> Value:
+    """Import Gelu, exact or with a hyperbolic tangent."""
+    kinds = {"none": "gelu", "tanh": "gelu_tanh"}
+    kind = node.attribute("approximate", "none")
+    if kind not in kinds:
+        node.refuse(f"its approximation is {kind!r}", f"ONNX knows {' and '.join(kinds)}")
+    return function(kinds[kind])(builder, node)
+
+
+_sigmoid = function("sigmoid")
 
 HANDLERS = {
     "Relu": relu,
@@ -121,7 +138,10 @@ HANDLERS = {
     "QLinearSoftmax": unary_operator(softmax),
     "Sigmoid": _sigmoid,
     "QLinearSigmoid": unary_operator(_sigmoid),
-    "Tanh": at_the_end("tanh"),
-    "HardSigmoid": at_the_end("hard_sigmoid", alpha=0.2, beta=0.5),
-    "HardSwish": at_the_end("hard_swish"),
+    "Gelu": gelu,
+    **{op: function(kind) for op, kind in (
+        ("Abs", "abs"), ("Celu", "celu"), ("Elu", "elu"), ("Erf", "erf"), ("Exp", "exp"),
+        ("HardSigmoid", "hard_sigmoid"), ("HardSwish", "hard_swish"), ("Mish", "mish"),
+        ("Neg", "neg"), ("Selu", "selu"), ("Softplus", "softplus"), ("Softsign", "softsign"),
+        ("Tanh", "tanh"), ("ThresholdedRelu", "thresholded_relu"))},
 }

@@ -3,6 +3,7 @@
 import numpy as np
 
 from systolith.sw import ports
+from systolith.sw.functions import FUNCTIONS
 from systolith.sw.importer.builder import Builder
 from systolith.sw.importer.hosted import MulDraft, TableDraft
 from systolith.sw.importer.node import Node
@@ -30,31 +31,35 @@ class Continuation:
         What no table can be stays as it is, and whoever reads it refuses it.
         """
         kinds = [step.kind for step in x.steps]
-        if x.state is not State.HOST or not 3 <= len(kinds) <= 4 or kinds[2] != "quantize" or (
-                kinds[1] in ("softmax", "log_softmax")):
+        if x.state is not State.HOST or "quantize" not in kinds:
             return x
-        step = x.steps[2]
+        end = kinds.index("quantize")
+        functions, after = kinds[1:end], kinds[end + 1:]
+        if not all(kind in FUNCTIONS for kind in functions) or len(after) > 1:
+            return x
+        step = x.steps[end]
         if id(step) not in self._made:
-            self._made[id(step)] = step, self._table(node, x)
+            self._made[id(step)] = step, self._table(node, x, end)
         result = self._made[id(step)][1]
-        if len(kinds) == 3:
+        if not after:
             return result
-        again = x.steps[3].attributes
+        again = x.steps[end + 1].attributes
         if any(again[name] != step.attributes[name] for name in ("scale", "zero_point")):
             return x
         return Activation(result.tensor, result.elements, State.REAL, "float32", x.exclusive)
 
-    def _table(self, node: Node, x: Activation) -> Activation:
-        steps, builder = x.steps[:3], self.builder
+    def _table(self, node: Node, x: Activation, end: int) -> Activation:
+        steps, builder = x.steps[:end + 1], self.builder
         if (x.elements == PADDING).any():
             x = builder.whole(node, x)
-        slot, attributes = builder.pin_naturally(node, x), steps[2].attributes
+        slot, attributes = builder.pin_naturally(node, x), steps[end].attributes
         offset = OFFSETS["uint8" if attributes["high"] > 127 else "int8"]
         source = Tensor(name=slot.name, shape=slot.shape, scale=slot.cell.value.scale,
                         zero_point=slot.cell.value.zero_point)
         levels = ports.apply(steps, np.arange(-128, 128, dtype=np.int8), source) + offset
         fields = builder.labels(node, slot.name)
-        fields |= {"name": f"{fields['name']}.{steps[1].kind}", "kind": steps[1].kind}
+        kind = ", ".join(step.kind for step in steps[1:end])
+        fields |= {"name": f"{fields['name']}.{kind}", "kind": kind}
         result = builder.add_draft(
             TableDraft(**fields, levels=levels.astype(np.int8)), slot.shape, 3)
         builder.slot(result).cell.value = Quantization(

@@ -41,18 +41,11 @@ _DOMAINS = ("", "ai.onnx", "com.microsoft")
 #: Operators that tell the scale of their first operand.
 _RESCALED = ("QuantizeLinear", "DequantizeLinear", "QLinearConv", "QGemm", "QLinearMatMul")
 _STATIC = ("it quantises while it runs", "quantise the model statically, with calibration data")
-_ACTIVATIONS = ("the only activations are Relu, Clip, LeakyRelu, PRelu",
-                "train with one of them, or with Sigmoid, Tanh or HardSwish, which the host runs")
 #: Operators people try, and what to do instead.
 _REASONS = {
     "ConvInteger": _STATIC,
     "DynamicQuantizeLinear": _STATIC,
     "MatMulInteger": _STATIC,
-    "Elu": _ACTIVATIONS,
-    "Gelu": _ACTIVATIONS,
-    "Mish": _ACTIVATIONS,
-    "Selu": _ACTIVATIONS,
-    "Softplus": _ACTIVATIONS,
 }
 _UNKNOWN = (
     "the operator is not supported",

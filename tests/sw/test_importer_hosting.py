@@ -22,21 +22,23 @@ def hosted(graph):
 
 @pytest.mark.parametrize("op, attributes", [
     ("Sigmoid", {}), ("Tanh", {}), ("HardSigmoid", {}), ("HardSigmoid", {"alpha": 0.5}),
-    ("HardSwish", {})])
+    ("HardSwish", {}), ("Elu", {"alpha": 0.7}), ("Softplus", {}), ("Mish", {}), ("Gelu", {})])
 @pytest.mark.parametrize("activation", TYPES)
 def test_function_inside(op, attributes, activation):
-    m = Model((3, 6, 5))
+    m = Model((3, 6, 5), opset=20)
     y = conv(m, m.node(op, conv(m, "x", 4, 3), **attributes), 5, 4)
     graph = check(m, m.finish(y), activation=activation, most=2)
-    # onnxruntime's preparation spells HardSwish as a product with a HardSigmoid
-    assert hosted(graph) == [Table] + [Mul] * (op == "HardSwish")
+    # onnxruntime's preparation spells HardSwish as a product with a HardSigmoid, Mish likewise
+    assert hosted(graph) == [Table] + [Mul] * (op in ("HardSwish", "Mish"))
 
 
 @pytest.mark.parametrize("activation", TYPES)
-@pytest.mark.parametrize("op", ["Sigmoid", "Tanh", "HardSigmoid", "HardSwish"])
+@pytest.mark.parametrize("op", [
+    "Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "Elu", "Selu", "Celu", "Softplus", "Softsign",
+    "Mish", "Gelu", "ThresholdedRelu", "Erf", "Exp", "Abs", "Neg"])
 def test_all_levels_of_a_function(op, activation):
     """Every level of the input, through the table alone: at most one step from onnxruntime."""
-    m = Model((1, 16, 16))
+    m = Model((1, 16, 16), opset=20)
     dtype = np.dtype(activation)
     zero = np.iinfo(dtype).min + 100
     x = m.fake_quantize("x", 0.04, zero, dtype)
@@ -47,6 +49,15 @@ def test_all_levels_of_a_function(op, activation):
     graph = import_onnx(proto, "test.onnx")
     found, = difference(proto, x)
     assert hosted(graph) == [Table] and abs(found).max() <= 1 and np.mean(found != 0) <= 0.02
+
+
+def test_functions_one_behind_the_other_are_one_table():
+    """As exporters spell Mish; what is float between them stays so."""
+    m = Model((3, 6, 5))
+    x = conv(m, "x", 4, 3)
+    y = m.node("Mul", x, m.node("Tanh", m.node("Softplus", x)))
+    graph = check(m, m.finish(conv(m, y, 5, 4)), most=2)
+    assert hosted(graph) == [Table, Mul]
 
 
 SHAPES = {"same": (4, 6, 5), "channels": (4, 1, 1), "pixels": (1, 6, 5), "column": (1, 1, 5)}
