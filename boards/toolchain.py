@@ -7,7 +7,10 @@ from systolith.boards.floorplan import Sites
 from systolith.boards.netlist import amend_carries
 from systolith.hw.replica import REPLICA
 
-__all__ = ["ICE40_UP5K", "Toolchain", "ecp5", "gowin"]
+__all__ = ["DETOURS", "ICE40_UP5K", "Toolchain", "ecp5", "gowin"]
+
+#: The router looks for ways around wires that are taken, rather than straight for its end.
+DETOURS = {"router2/estimateWeight": "0.8", "router2/bbMargin/x": "6", "router2/bbMargin/y": "6"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

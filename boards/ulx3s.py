@@ -7,14 +7,10 @@ from amaranth_boards.ulx3s import ULX3S_85F_Platform
 from systolith.boards.floorplan import ECP5_85F_SITES
 from systolith.boards.pll import Ecp5Pll
 from systolith.boards.target import Target
-from systolith.boards.toolchain import ecp5
+from systolith.boards.toolchain import DETOURS, ecp5
 from systolith.hw.config import Config
 
 __all__ = ["ULX3S_85F", "ULX3S_85F_MIXED", "ULX3S_85F_TRAIN"]
-
-#: The router looks for ways around wires that are taken, rather than straight for its end.
-_DETOURS = {"router2/estimateWeight": "0.8", "router2/bbMargin/x": "6",
-            "router2/bbMargin/y": "6"}
 
 ULX3S_85F = Target(
     config=Config(
@@ -25,7 +21,7 @@ ULX3S_85F = Target(
     device="LFE5U-85F-6CABGA381",
     platform=ULX3S_85F_Platform,
     toolchain=ecp5("85k", "CABGA381", speed=6, sites=ECP5_85F_SITES, margin=0.03,
-                   timing_weight=20, settings=_DETOURS),
+                   timing_weight=20, settings=DETOURS),
     pll=Ecp5Pll,
     clock_hz=125_000_000,
     seed=3,
@@ -60,7 +56,7 @@ ULX3S_85F_MIXED = replace(
         cluster_rows=6, cluster_columns=2,
     ),
     description="Radiona ULX3S, Lattice ECP5-85F: 384 multipliers, DSPs and LUTs, 256 KiB",
-    toolchain=ecp5("85k", "CABGA381", speed=6, sites=ECP5_85F_SITES, settings=_DETOURS),
+    toolchain=ecp5("85k", "CABGA381", speed=6, sites=ECP5_85F_SITES, settings=DETOURS),
     clock_hz=80_000_000,
     seed=1,
 )

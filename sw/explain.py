@@ -55,6 +55,7 @@ _FATES = {
     Fate.QUANTIZATION: (Place.SCALE, "free: tells a map's scale"),
     Fate.CONSTANT: (Place.CONSTANT, "free: computed while the model is read"),
     Fate.HOST: (Place.HOST, "at the model's end, on results that have left the device"),
+    Fate.PREPARATION: (Place.HOST, "on the model's input, before it is quantised"),
     Fate.REFUSED: (Place.BLOCKED, ""),
     Fate.UNKNOWN: (Place.UNKNOWN, "reads what a blocked node should make"),
 }

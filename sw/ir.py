@@ -224,11 +224,13 @@ class HostStep:
     """Work the host does on a model's input or output.
 
     ``kind``: ``quantize``, ``dequantize``, ``softmax``, ``log_softmax``, ``softmax_int8``,
-    ``table``, or one of :data:`systolith.sw.functions.FUNCTIONS`, whose attributes are ONNX's.
+    ``table``, ``add``, ``subtract``, ``multiply``, ``divide``, or one of
+    :data:`systolith.sw.functions.FUNCTIONS`, whose attributes are ONNX's.
     ``attributes`` for quantize: ``ties_away`` (1: from zero, as TFLite rounds; else to even, as
     ONNX does); for softmax and log_softmax: ``axis`` (in the port's own batchless shape,
-    negative); for softmax_int8, which reads and writes integers: ``beta``; for table, which does
-    so too: ``levels``, the results of -128 to 127.
+    negative); for the four of arithmetic: ``operand``, nested lists that broadcast against the
+    port's own batchless shape; for softmax_int8, which reads and writes integers: ``beta``; for
+    table, which does so too: ``levels``, the results of -128 to 127.
     """
 
     kind: str

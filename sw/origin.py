@@ -21,6 +21,8 @@ class Fate(StrEnum):
     CONSTANT = "constant"
     #: A function the host runs, at the model's end or between two programs.
     HOST = "host"
+    #: What the host does to a float input before it is quantised.
+    PREPARATION = "preparation"
     #: Cannot be mapped.
     REFUSED = "refused"
     #: Reads what a refused node should have made, and was not looked at.

@@ -5,7 +5,7 @@ arithmetic is that of ONNX's ``QuantizeLinear``, ``DequantizeLinear`` and ``Soft
 or that of TFLite's reference kernels (ties away from zero, ``softmax_int8``).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -122,6 +122,12 @@ def _log_softmax(values: np.ndarray, attributes: Mapping[str, Any], tensor: Tens
     return below - np.log(np.exp(below).sum(axis=axis, keepdims=True))
 
 
+def _arithmetic(function: np.ufunc) -> Callable[..., np.ndarray]:
+    def step(values: np.ndarray, attributes: Mapping[str, Any], tensor: Tensor) -> np.ndarray:
+        return function(values, np.array(attributes["operand"], np.float32))
+    return step
+
+
 def _table(values: np.ndarray, attributes: Mapping[str, Any], tensor: Tensor) -> np.ndarray:
     return np.array(attributes["levels"], np.int8)[values.astype(np.int16) + 128]
 
@@ -144,4 +150,6 @@ def _scale(attributes: Mapping[str, Any], tensor: Tensor) -> tuple[np.float32, n
 
 
 _STEPS = {"quantize": _quantize, "dequantize": _dequantize, "softmax": _softmax,
-          "log_softmax": _log_softmax, "softmax_int8": _softmax_int8, "table": _table}
+          "log_softmax": _log_softmax, "softmax_int8": _softmax_int8, "table": _table,
+          "add": _arithmetic(np.add), "subtract": _arithmetic(np.subtract),
+          "multiply": _arithmetic(np.multiply), "divide": _arithmetic(np.divide)}

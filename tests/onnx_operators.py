@@ -92,7 +92,8 @@ def normalised(m, kind):
 def pool(m, kind):
     c, *size = m.lengths(m.some(2, 3), 8)
     if kind.startswith("Global"):
-        m.ties = True
+        m.exact = kind == "GlobalMaxPool"
+        m.ties = not m.exact
         return m.node(kind, m.map((c, *size)))
     fields = window(m, size, m.lengths(len(size), 4), pooled=True)
     if fields is None:
@@ -107,7 +108,7 @@ def pool(m, kind):
 def reduced(m, kind):
     size = m.lengths()
     axes = sorted(int(n) for n in m.rng.permutation(len(size))[:m.some(1, len(size))])
-    m.ties = True
+    m.ties, m.exact = kind == "ReduceMean", kind == "ReduceMax"
     return m.listed(kind, m.map(size), 18, keepdims=m.some(0, 1),
                     axes=[m.axis(size, axis) for axis in axes])
 
@@ -329,7 +330,7 @@ KINDS = {
     **dict.fromkeys(("Add", "Sub", "Mul", "Div"), joint),
     "BatchNormalization": normalised,
     **dict.fromkeys(("MaxPool", "AveragePool", "GlobalAveragePool"), pool),
-    "ReduceMean": reduced,
+    "GlobalMaxPool": pool, "ReduceMean": reduced, "ReduceMax": reduced,
     **dict.fromkeys(("Relu", "Clip"), bounded), **dict.fromkeys(("LeakyRelu", "PRelu"), slopes),
     **dict.fromkeys(_AT_THE_END, function),
     "Concat": concatenation, "Resize": resized, "Pad": padded,

@@ -11,8 +11,9 @@ from systolith.sw.importer.builder import Builder
 from systolith.sw.importer.drafts import AddDraft, Clamp
 from systolith.sw.importer.elementwise import per_channel, scaled
 from systolith.sw.importer.node import Node
+from systolith.sw.importer.preparation import prepared
 from systolith.sw.importer.quantization import OFFSETS, unary_operator
-from systolith.sw.importer.values import PADDING, Activation, State, Value
+from systolith.sw.importer.values import HOSTED, PADDING, Activation, State, Value
 from systolith.sw.ir import HostStep
 
 __all__ = ["HANDLERS"]
@@ -36,7 +37,7 @@ def clip(builder: Builder, node: Node) -> Value:
 
 def _clamp(builder: Builder, node: Node, low: float, high: float) -> Activation:
     x = node.activation()
-    if x.state in (State.RAW, State.HOST):
+    if x.state in (State.RAW, *HOSTED):
         node.quantized()
     if low > high:
         node.refuse(f"its bounds {low:g} and {high:g} are reversed", "correct the model")
@@ -109,6 +110,8 @@ def function(kind: str) -> Callable[[Builder, Node], Value]:
         if not all(map(math.isfinite, attributes.values())):
             node.refuse("an attribute is not a finite number", "correct the model")
         step, x = HostStep(kind=kind, attributes=attributes), node.activation()
+        if x.state in (State.RAW, State.PREPARED):
+            return prepared(builder, node, x, kind, **attributes)
         if x.state is State.HOST and all(step.kind in FUNCTIONS for step in x.steps[1:]):
             return replace(x, steps=(*x.steps, step))
         return replace(node.quantized(), state=State.HOST, steps=(HostStep(kind="dequantize"),

@@ -20,7 +20,7 @@ from systolith.sw.importer.hosted import RearrangeDraft
 from systolith.sw.importer.node import Node, RefusedError
 from systolith.sw.importer.separation import separate, transposition
 from systolith.sw.importer.values import PADDING, Activation, Cell, Quantization, State
-from systolith.sw.ir import Op, Tensor
+from systolith.sw.ir import HostStep, Op, Tensor
 
 __all__ = ["Builder", "Map", "Slot"]
 
@@ -42,6 +42,10 @@ class Slot:
     draft: Draft | None = None
     #: int64[h, w, c]: the order a model input gets if no reader asks for one.
     natural: np.ndarray | None = None
+    #: A model input's shape in the model's own layout, without the batch.
+    given: tuple[int, ...] = ()
+    #: What the host does to a model input before it quantises it.
+    steps: tuple[HostStep, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +81,7 @@ class Builder:
         """Add a model input of batchless ``shape``, its order in memory open."""
         elements = np.arange(math.prod(shape)).reshape(shape)
         natural = self._hwc(elements) if len(shape) <= 3 else elements.reshape(1, 1, -1)
-        self.slots[name] = Slot(name, Cell(), None, None, natural=natural)
+        self.slots[name] = Slot(name, Cell(), None, None, natural=natural, given=shape)
         state = State.RAW if dtype == "float32" else State.INTEGER
         return Activation(name, elements, state, dtype)
 

@@ -9,16 +9,21 @@ from systolith.sw.importer.convolution import input_scale
 from systolith.sw.importer.drafts import AddDraft, Clamp, ConvDraft, pass_through
 from systolith.sw.importer.hosting import product
 from systolith.sw.importer.node import Node
+from systolith.sw.importer.preparation import prepared
 from systolith.sw.importer.quantization import binary_operator
 from systolith.sw.importer.values import PADDING, Activation, Cell, Quantization, State, Value
 from systolith.sw.importer.weights import UNIT, real_bias
 
 __all__ = ["HANDLERS", "per_channel", "scaled"]
 
+_INPUT = (State.RAW, State.PREPARED)
+
 
 def add(builder: Builder, node: Node) -> Value:
     """Import Add: of two maps, or of a map and one number a channel."""
     x, number, _ = _operands(node)
+    if number is not None and x.state in _INPUT:
+        return prepared(builder, node, x, "add", number)
     if number is not None:
         return _affine(builder, node, x, np.ones(1), number)
     return _sum(builder, node, *_pair(builder, node))
@@ -27,6 +32,9 @@ def add(builder: Builder, node: Node) -> Value:
 def subtract(builder: Builder, node: Node) -> Value:
     """Import Sub: of two maps, the second negated first, or with one number a channel."""
     x, number, swapped = _operands(node)
+    if number is not None and x.state in _INPUT:
+        x = prepared(builder, node, x, "subtract", number)
+        return prepared(builder, node, x, "neg") if swapped else x
     if number is not None:
         return _affine(builder, node, x, -np.ones(1), number) if swapped else _affine(
             builder, node, x, np.ones(1), -number)
@@ -46,6 +54,8 @@ def multiply(builder: Builder, node: Node) -> Value:
     x, number, _ = _operands(node)
     if number is None:
         return product(builder, node)
+    if x.state in _INPUT:
+        return prepared(builder, node, x, "multiply", number)
     return _affine(builder, node, x, number, np.zeros(1))
 
 
@@ -55,6 +65,8 @@ def divide(builder: Builder, node: Node) -> Value:
     if number is None or swapped or not number.all():
         node.refuse("it divides by a feature map or by zero", "only constants other than zero can "
                     "divide: cut the model there")
+    if x.state in _INPUT:
+        return prepared(builder, node, x, "divide", number)
     return _affine(builder, node, x, 1 / number, np.zeros(1))
 
 
@@ -103,7 +115,10 @@ def batch_normalization(builder: Builder, node: Node) -> Value:
                     "correct the model")
     factor = scale / np.sqrt(variance + node.attribute("epsilon", 1e-5))
     axes = (-1, *[1] * (len(x.shape) - 1))
-    return _affine(builder, node, x, factor.reshape(axes), (shift - mean * factor).reshape(axes))
+    factor, shift = factor.reshape(axes), (shift - mean * factor).reshape(axes)
+    if x.state in _INPUT:
+        return prepared(builder, node, prepared(builder, node, x, "multiply", factor), "add", shift)
+    return _affine(builder, node, x, factor, shift)
 
 
 def _affine(builder: Builder, node: Node, x: Activation, factor: np.ndarray,

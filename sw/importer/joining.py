@@ -7,7 +7,7 @@ from systolith.sw.importer.convolution import input_scale
 from systolith.sw.importer.drafts import ConcatDraft, TransposedDraft
 from systolith.sw.importer.node import Node
 from systolith.sw.importer.quantization import dequantize, quantize
-from systolith.sw.importer.values import Activation, State, Value
+from systolith.sw.importer.values import HOSTED, Activation, Value
 
 __all__ = ["HANDLERS", "picking_weights"]
 
@@ -99,7 +99,7 @@ def picking_weights(channels: np.ndarray) -> np.ndarray:
 
 def _blocks(node: Node) -> tuple[Activation, int]:
     x, block = node.activation(), node.attribute("blocksize", 0)
-    if len(x.shape) != 3 or block < 1 or x.state is State.HOST:
+    if len(x.shape) != 3 or block < 1 or x.state in HOSTED:
         node.refuse("it needs a map of (n, c, h, w) and a block size", "correct the model")
     return x, block
 

@@ -8,6 +8,7 @@ import numpy as np
 from systolith.sw.importer.builder import Builder
 from systolith.sw.importer.node import Node
 from systolith.sw.importer.values import (
+    HOSTED,
     PADDING,
     Activation,
     Constant,
@@ -129,7 +130,7 @@ def _check_zero(builder: Builder, node: Node, x: Activation) -> None:
             node.refuse("it pads integers whose zero point is not known yet",
                         "put the Pad behind the first quantised operator")
         zero = known.zero_point + (128 if x.dtype == "uint8" else 0)
-    if number != zero or x.state is State.HOST:
+    if number != zero or x.state in HOSTED:
         node.refuse(f"it pads with {number:g}", f"only padding with {zero} (real zero) is free")
 
 

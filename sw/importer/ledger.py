@@ -6,7 +6,7 @@ from dataclasses import replace
 from systolith.sw.importer.builder import Builder
 from systolith.sw.importer.drafts import Draft
 from systolith.sw.importer.node import Node
-from systolith.sw.importer.values import Activation, Value
+from systolith.sw.importer.values import Activation, State, Value
 from systolith.sw.origin import Fate, Origin
 
 __all__ = ["Ledger"]
@@ -45,10 +45,11 @@ class Ledger:
     def went_on(self) -> None:
         """Give operations just added to the host's functions whose results are read after all."""
         for draft in self.builder.drafts[self._seen:]:
-            for i, origin in enumerate(self.origins):
-                if origin.fate is Fate.HOST and not origin.ops and _is(draft, origin):
-                    self.origins[i] = replace(origin, ops=(draft.name,))
-                    break
+            for kind in draft.kind.split(", "):
+                for i, origin in enumerate(self.origins):
+                    if origin.fate is Fate.HOST and not origin.ops and _is(draft, kind, origin):
+                        self.origins[i] = replace(origin, ops=(draft.name,))
+                        break
         self._new()
 
     def written(self, output: Node) -> None:
@@ -71,6 +72,8 @@ class Ledger:
         if made:
             return about | {"fate": Fate.OPERATION, "ops": made}
         source = next(x for x in node.inputs if isinstance(x, Activation))
+        if result.state is State.PREPARED:
+            return about | {"fate": Fate.PREPARATION}
         if any(step.kind not in _SCALES for step in result.steps[len(source.steps):]):
             return about | {"fate": Fate.HOST}
         if node.op in _QUANTIZATION:
@@ -81,8 +84,8 @@ class Ledger:
         return about | {"fate": Fate.LAYOUT}
 
 
-def _is(draft: Draft, origin: Origin) -> bool:
+def _is(draft: Draft, kind: str, origin: Origin) -> bool:
     """Tell whether an operation is a function of the host: by its node, or its map and kind."""
     function = origin.op.removeprefix("QLinear").lower()
-    return draft.node.name == origin.name or (
-        draft.inputs == (origin.tensor,) and draft.kind.replace("_", "") == function)
+    return draft.node.name == origin.name or (draft.inputs == (origin.tensor,) and (
+        kind.removesuffix("_tanh").replace("_", "") == function))

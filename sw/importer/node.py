@@ -97,6 +97,7 @@ class Node:
             return x
         reason = {
             State.RAW: "it computes on the model's float input",
+            State.PREPARED: "it computes on the model's float input",
             State.PENDING: "its input is a float result that was never quantised",
             State.HOST: "it follows an operation of the host that may only stand at the end: a "
                         "Softmax, or a function (Sigmoid...) that is never quantised",

@@ -1,6 +1,7 @@
-"""MaxPool, AveragePool, GlobalAveragePool, spatial ReduceMean, and their quantised forms."""
+"""MaxPool, AveragePool, their global forms, ReduceMax, ReduceMean, and their quantised forms."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from systolith.sw.importer.drafts import ConvDraft, PoolDraft
 from systolith.sw.importer.geometry import Geometry, read_geometry
 from systolith.sw.importer.node import Node
 from systolith.sw.importer.quantization import unary_operator
-from systolith.sw.importer.values import Activation, State, Value
+from systolith.sw.importer.values import HOSTED, Activation, Value
 from systolith.sw.importer.weights import UNIT
 
 __all__ = ["HANDLERS"]
@@ -20,7 +21,7 @@ __all__ = ["HANDLERS"]
 def max_pool(builder: Builder, node: Node) -> Value:
     """Import MaxPool; it works on integers and numbers alike and keeps their scale."""
     x = node.activation()
-    if x.state is State.HOST:
+    if x.state in HOSTED:
         node.quantized()
     source = builder.as_map(node, x)
     geometry = _window(node, source)
@@ -28,6 +29,11 @@ def max_pool(builder: Builder, node: Node) -> Value:
         node.refuse("it is dilated", "pool without dilation")
     if any(source.pads) and not _never_below_zero(builder, x):
         source = builder.as_map(node, builder.whole(node, x))  # zeros may be the largest
+    return _max(builder, node, x, source, geometry)
+
+
+def _max(builder: Builder, node: Node, x: Activation, source: Map,
+         geometry: Geometry) -> Activation:
     pads = tuple(p + q for p, q in zip(source.pads, _all_pads(geometry), strict=True))
     draft = PoolDraft(**builder.labels(node, source.tensor), mode="max", kernel=geometry.kernel,
                       stride=geometry.stride, pads=pads)
@@ -68,22 +74,76 @@ def global_average_pool(builder: Builder, node: Node) -> Value:
 def reduce_mean(builder: Builder, node: Node) -> Value:
     """Import ReduceMean over channels, height, width or some of them."""
     x = node.quantized()
+    axes = _axes(node, x)
+    if axes[0] == 1:
+        result = _channel_mean(builder, node, x, axes)
+    elif axes == list(range(2, len(x.shape) + 1)):
+        result = global_average_pool(builder, node)
+    else:
+        result = _average(builder, node, *_lines(builder, node, x, axes))
+    return _kept(node, result, axes)
+
+
+def reduce_max(builder: Builder, node: Node) -> Value:
+    """Import ReduceMax over channels, height, width or some of them."""
+    x = node.activation()
+    if x.state in HOSTED:
+        node.quantized()
+    axes = _axes(node, x)
+    if axes[0] == 1:
+        return _kept(node, _channel_max(builder, node, x, axes), axes)
+    source, geometry = _lines(builder, node, x, axes)
+    return _kept(node, _max(builder, node, x, source, geometry), axes)
+
+
+def global_max_pool(builder: Builder, node: Node) -> Value:
+    """Import GlobalMaxPool."""
+    x = node.activation()
+    if x.state in HOSTED:
+        node.quantized()
+    axes = range(2, len(x.shape) + 1)
+    return _max(builder, node, x, *_lines(builder, node, x, axes))
+
+
+def _axes(node: Node, x: Activation) -> list[int]:
+    """Return the axes that are reduced; the batch must not be among them."""
     rank = len(x.shape) + 1
     axes = node.integers(1, "axes", "list of axes")
     axes = sorted({axis % rank for axis in axes or ()})
     if rank < 2 or not axes or axes[0] < 1:
         node.refuse("it reduces the batch", "name the axes behind it")
-    if axes[0] == 1:
-        result = _channel_mean(builder, node, x, axes)
-    elif axes == list(range(2, rank)):
-        result = global_average_pool(builder, node)
-    else:
-        source = builder.as_map(node, builder.whole(node, x))
-        kernel = tuple(n if axis in axes else 1 for axis, n in ((2, source.shape[0]),
-                                                               (3, source.shape[1])))
-        size = tuple(n - k + 1 for n, k in zip(source.shape, kernel, strict=False))
-        result = _average(builder, node, source, Geometry(
-            kernel, (1, 1), (1, 1), (0, 0, 0, 0), (0, 0), size))
+    return axes
+
+
+def _lines(builder: Builder, node: Node, x: Activation,
+           axes: Sequence[int]) -> tuple[Map, Geometry]:
+    """Return x as a map and windows over all of its height, its width or both."""
+    source = builder.as_map(node, builder.whole(node, x))
+    spatial = [axis + 1 - source.rank for axis in axes]          # 0: height, 1: width
+    kernel = tuple(n if i in spatial else 1 for i, n in enumerate(source.shape[:2]))
+    size = tuple(n - k + 1 for n, k in zip(source.shape, kernel, strict=False))
+    return source, Geometry(kernel, (1, 1), (1, 1), (0, 0, 0, 0), (0, 0), size)
+
+
+def _channel_max(builder: Builder, node: Node, x: Activation, axes: list[int]) -> Activation:
+    """Return the maximum over some axes, of which the channels are one.
+
+    What is compared becomes a row of pixels, which the host sees to; all others are its channels.
+    """
+    reduced = [axis - 1 for axis in axes]
+    others = [axis for axis in range(len(x.shape)) if axis not in reduced]
+    x = builder.whole(node, x)
+    row = x.elements.transpose(*reduced, *others).reshape(
+        1, math.prod(x.shape[axis] for axis in reduced), -1)
+    draft = PoolDraft(**builder.labels(node, builder.pin(node, x, row)), mode="max",
+                      kernel=(1, row.shape[1]))
+    result = builder.add_draft(draft, (1, 1, row.shape[2]), 3, like=x)
+    return result.rearranged(np.arange(row.shape[2]).reshape(
+        [1 if axis in reduced else n for axis, n in enumerate(x.shape)]))
+
+
+def _kept(node: Node, result: Activation, axes: list[int]) -> Activation:
+    """Return a result without the axes that were reduced, if it is not to keep them."""
     if node.attribute("keepdims", 1):
         return result
     return result.rearranged(result.elements.squeeze(tuple(axis - 1 for axis in axes)))
@@ -160,6 +220,8 @@ HANDLERS = {
     "MaxPool": max_pool,
     "AveragePool": average_pool,
     "GlobalAveragePool": global_average_pool,
+    "GlobalMaxPool": global_max_pool,
+    "ReduceMax": reduce_max,
     "ReduceMean": reduce_mean,
     "QLinearAveragePool": unary_operator(average_pool),
     "QLinearGlobalAveragePool": unary_operator(global_average_pool),

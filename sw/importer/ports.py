@@ -14,7 +14,7 @@ __all__ = ["input_port", "output_port"]
 
 def input_port(name: str, slot: Slot, shape: tuple[int, ...], dtype: str) -> Port:
     """Return the port of a model input of batchless ``shape``."""
-    steps = (HostStep(kind="quantize"),) if dtype == "float32" else ()
+    steps = (*slot.steps, HostStep(kind="quantize")) if dtype == "float32" else ()
     return Port(name=name, tensor=slot.name, shape=shape, dtype=dtype, steps=steps,
                 permutation=transposition(slot.shape, slot.places), offset=OFFSETS.get(dtype, 0))
 

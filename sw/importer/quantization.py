@@ -60,12 +60,18 @@ def quantize(builder: Builder, node: Node, value: Value | None, scale: Value | N
         return replace(value, dtype=dtype, steps=(*value.steps, step))
     if value.state is State.INTEGER:
         node.refuse("it quantises integers", "remove it")
-    cell = builder.slot(value).cell
+    slot = builder.slot(value)
+    cell = slot.cell
+    if value.steps != slot.steps:
+        if cell.value is not None:
+            node.refuse(f"model input {slot.name!r} is read as it is and computed with before",
+                        "let all its readers share one QuantizeLinear")
+        slot.steps = value.steps
     if cell.value is None:
         cell.value = target
     elif cell.value != target:
         value = _rescale(builder, node, value, target)
-    return replace(value, state=State.INTEGER, dtype=dtype)
+    return replace(value, state=State.INTEGER, dtype=dtype, steps=())
 
 
 def dequantize(builder: Builder, node: Node, value: Value | None, scale: Value | None,
@@ -114,7 +120,7 @@ def told(node: Node, scale: Value | None, zero_point: Value) -> Quantization | N
 def _rescale(builder: Builder, node: Node, x: Activation, target: Quantization) -> Activation:
     """Return the map on another scale, by an operation of its own."""
     slot = builder.slot(x)
-    if slot.draft is None and x.state is State.RAW:
+    if slot.draft is None and x.state in (State.RAW, State.PREPARED):
         node.refuse(f"model input {slot.name!r} is quantised twice, with different scales",
                     "let all its readers share one QuantizeLinear")
     result = builder.unary(node, x, "average")

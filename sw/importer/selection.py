@@ -9,7 +9,7 @@ from systolith.sw.importer.builder import Builder
 from systolith.sw.importer.layout import layout
 from systolith.sw.importer.node import Node
 from systolith.sw.importer.resizing import resize_linearly
-from systolith.sw.importer.values import Activation, State, Value
+from systolith.sw.importer.values import HOSTED, Activation, Value
 
 __all__ = ["HANDLERS", "split_at"]
 
@@ -93,7 +93,7 @@ def resize(builder: Builder, node: Node) -> Value:
     if node.attribute("mode", "nearest") != "nearest":
         node.refuse(f"its mode is {node.attribute('mode')!r}", "the modes 'nearest' and 'linear' "
                     "are supported; train with one of them")
-    if x.state is State.HOST:
+    if x.state in HOSTED:
         node.quantized()
     rank = len(x.shape) + 1
     axes = [int(axis) % rank for axis in node.attribute("axes", range(rank))]

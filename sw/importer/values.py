@@ -7,8 +7,8 @@ import numpy as np
 
 from systolith.sw.ir import HostStep
 
-__all__ = ["PADDING", "Activation", "Cell", "Constant", "Quantization", "QuantizedConstant",
-           "State", "Value"]
+__all__ = ["HOSTED", "PADDING", "Activation", "Cell", "Constant", "Quantization",
+           "QuantizedConstant", "State", "Value"]
 
 #: Stands in :attr:`Activation.elements` for an element that a Pad node put there: real value 0.
 PADDING = -1
@@ -79,6 +79,12 @@ class State(Enum):
     REAL = auto()
     #: Computed by the host from the network's result.
     HOST = auto()
+    #: Computed by the host from a float input of the model, no scale known yet.
+    PREPARED = auto()
+
+
+#: What has left the device or has not reached it.
+HOSTED = (State.HOST, State.PREPARED)
 
 
 @dataclass(frozen=True, slots=True)

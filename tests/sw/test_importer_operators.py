@@ -269,6 +269,24 @@ def test_reduce_mean(axes, keep):
     check(m, m.finish(y), most=2, rarely=0.4)
 
 
+@pytest.mark.parametrize("keep", [0, 1])
+@pytest.mark.parametrize("axes, hosted", [
+    ([2, 3], 0), ([2], 0), ([-1], 0), ([1], 1), ([1, 2], 1), ([1, 3], 1), ([-3, -2, -1], 1)])
+def test_reduce_max(axes, hosted, keep):
+    """Over channels too: the host lays what is compared in a row."""
+    m = Model((3, 6, 5))
+    y = m.node("ReduceMax", m.conv("x", 4, 3, (1, 1)), axes=axes, keepdims=keep)
+    graph = check(m, m.finish(y))
+    assert [op.kind for op in graph.ops] == ["Conv", *["Rearrange"] * hosted, "ReduceMax"]
+
+
+@pytest.mark.parametrize("shape", [(3, 6, 5), (3, 9)])
+def test_global_max_pool(shape):
+    m = Model(shape)
+    x = m.conv("x", 4, 3, (1,) * (len(shape) - 1))
+    check(m, m.finish(m.gemm(m.node("Flatten", m.node("GlobalMaxPool", x)), 5, 4)))
+
+
 @pytest.mark.parametrize("axes", [[1], [-3], [1, 2], [1, 3], [1, 2, 3]])
 def test_mean_over_channels(axes):
     m = Model((3, 6, 5))
