@@ -10,7 +10,18 @@ TensorFlow Lite ``reference/integer_ops/{lut,mul}.h``, ``reference/resize_biline
 
 import numpy as np
 
-from systolith.sw.ir import Bilinear, Extreme, HostOp, Mul, Rearrange, Softmax, Table, Tensor
+from systolith.sw import ports
+from systolith.sw.ir import (
+    Bilinear,
+    Extreme,
+    HostOp,
+    Mul,
+    Real,
+    Rearrange,
+    Softmax,
+    Table,
+    Tensor,
+)
 from systolith.sw.numerics import requantize, saturate
 from systolith.sw.softmax import softmax_int8
 
@@ -46,6 +57,10 @@ def run(op: HostOp, operands: list[np.ndarray], inputs: list[Tensor],
         case Rearrange():
             x, = operands
             result = x.reshape(len(x), -1)[:, op.places]
+        case Real():
+            values = ports.apply(
+                op.steps, ports.seen(operands[0], op.permutation, op.shape), inputs[0])
+            result = ports.laid(values + op.offset, op.permutation, output)
         case Softmax():
             result = softmax_int8(operands[0], inputs[0].scale, op.beta)
         case _:

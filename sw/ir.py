@@ -13,8 +13,8 @@ import numpy as np
 from systolith.sw.origin import Origin
 
 __all__ = ["Add", "Bilinear", "Concat", "Conv", "Extreme", "Graph", "HostOp", "HostStep", "Mul",
-           "Op", "Pool", "Port", "Rearrange", "Requant", "Select", "Softmax", "Table", "Tensor",
-           "TransposedConv"]
+           "Op", "Pool", "Port", "Real", "Rearrange", "Requant", "Select", "Softmax", "Table",
+           "Tensor", "TransposedConv"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +154,26 @@ class Add(Op):
     requant: Requant
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostStep:
+    """Work the host does on a model's input or output, or in the middle (:class:`Real`).
+
+    ``kind``: ``quantize``, ``dequantize``, ``softmax``, ``log_softmax``,
+    ``instance_normalization``, ``layer_normalization``, ``softmax_int8``, ``table``, ``add``,
+    ``subtract``, ``multiply``, ``divide``, or one of :data:`systolith.sw.functions.FUNCTIONS`,
+    whose attributes are ONNX's.
+    ``attributes`` for quantize: ``ties_away`` (1: from zero, as TFLite rounds; else to even, as
+    ONNX does); for softmax and log_softmax: ``axis`` (in the port's own batchless shape,
+    negative); for normalizations: ``axes``, such axes, ``epsilon``, and ``scale`` and ``bias``,
+    nested lists that broadcast against the port's own batchless shape; for the four of arithmetic:
+    ``operand``, such lists; for softmax_int8, which reads and writes integers: ``beta``; for
+    table, which does so too: ``levels``, the results of -128 to 127.
+    """
+
+    kind: str
+    attributes: dict[str, float | list[int]] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class HostOp(Op):
     """An operation that the host runs between two programs; see :mod:`systolith.sw.host`."""
@@ -213,28 +233,26 @@ class Rearrange(HostOp):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Real(HostOp):
+    """What ONNX computes in float32 over more than one element: softmax, normalizations.
+
+    The map as the model has it goes through the steps, which end with a ``quantize``, and lies as
+    before.
+    """
+
+    #: The model's own batchless shape, and its axes in the order that gives h, w, c.
+    shape: tuple[int, ...]
+    permutation: tuple[int, ...]
+    steps: tuple[HostStep, ...]
+    #: Added to a uint8 result to make it int8: -128 or 0.
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Softmax(HostOp):
     """TFLite's int8 softmax of ``beta * x`` over the channels, on the scale 1/256 around -128."""
 
     beta: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostStep:
-    """Work the host does on a model's input or output.
-
-    ``kind``: ``quantize``, ``dequantize``, ``softmax``, ``log_softmax``, ``softmax_int8``,
-    ``table``, ``add``, ``subtract``, ``multiply``, ``divide``, or one of
-    :data:`systolith.sw.functions.FUNCTIONS`, whose attributes are ONNX's.
-    ``attributes`` for quantize: ``ties_away`` (1: from zero, as TFLite rounds; else to even, as
-    ONNX does); for softmax and log_softmax: ``axis`` (in the port's own batchless shape,
-    negative); for the four of arithmetic: ``operand``, nested lists that broadcast against the
-    port's own batchless shape; for softmax_int8, which reads and writes integers: ``beta``; for
-    table, which does so too: ``levels``, the results of -128 to 127.
-    """
-
-    kind: str
-    attributes: dict[str, float | list[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,8 +20,10 @@ from systolith.sw.ir import (
     Bilinear,
     Extreme,
     HostOp,
+    HostStep,
     Mul,
     Port,
+    Real,
     Rearrange,
     Requant,
     Softmax,
@@ -33,7 +35,8 @@ from systolith.sw.steps import Unit
 
 __all__ = ["Pipeline", "load_program"]
 
-_HOST_OPS = {cls.__name__: cls for cls in (Bilinear, Extreme, Mul, Rearrange, Softmax, Table)}
+_HOST_OPS = {cls.__name__: cls for cls in (
+    Bilinear, Extreme, Mul, Real, Rearrange, Softmax, Table)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -182,6 +185,8 @@ def _to_json(op: HostOp) -> dict[str, Any]:
     if isinstance(op, Mul):
         fields["requant"] = {field.name: getattr(op.requant, field.name).tolist()
                              for field in dataclasses.fields(Requant)}
+    if isinstance(op, Real):
+        fields["steps"] = [dataclasses.asdict(step) for step in op.steps]
     if isinstance(op, Table):
         fields["levels"] = op.levels.tolist()
     if isinstance(op, Rearrange):
@@ -194,8 +199,11 @@ def _from_json(data: dict[str, Any]) -> HostOp:
     if "requant" in fields:
         fields["requant"] = Requant(**{name: np.array(values, np.int32)
                                        for name, values in fields["requant"].items()})
-    if "size" in fields:
-        fields["size"] = tuple(fields["size"])
+    if "steps" in fields:
+        fields["steps"] = tuple(HostStep(**step) for step in fields["steps"])
+    for name in ("size", "shape", "permutation"):
+        if name in fields:
+            fields[name] = tuple(fields[name])
     if "places" in fields:
         fields["places"] = np.array(fields["places"], np.int64)
     if "levels" in fields:

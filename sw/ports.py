@@ -15,7 +15,7 @@ from systolith.sw.functions import FUNCTIONS
 from systolith.sw.ir import HostStep, Port, Tensor
 from systolith.sw.softmax import softmax_int8
 
-__all__ = ["apply", "decode", "encode"]
+__all__ = ["apply", "decode", "encode", "laid", "seen"]
 
 
 def encode(port: Port, tensor: Tensor, array: np.ndarray) -> np.ndarray:
@@ -40,16 +40,12 @@ def encode(port: Port, tensor: Tensor, array: np.ndarray) -> np.ndarray:
         If the shape or type is another one, or a value is NaN.
     """
     values = apply(port.steps, _check(port, array), tensor)
-    values = (values.astype(np.int16) + port.offset).astype(np.int8)
-    values = values.reshape(len(array), *_layout(port, tensor))
-    return np.ascontiguousarray(values.transpose(0, *(axis + 1 for axis in port.permutation)))
+    return laid(values.astype(np.int16) + port.offset, port.permutation, tensor)
 
 
 def decode(port: Port, tensor: Tensor, maps: np.ndarray) -> np.ndarray:
     """Turn int8[n, h, w, c] feature maps into the model's output [n, ...port.shape]."""
-    inverse = np.argsort(port.permutation)
-    values = maps.transpose(0, *(axis + 1 for axis in inverse))
-    values = apply(port.steps, values.reshape(len(maps), *port.shape), tensor)
+    values = apply(port.steps, seen(maps, port.permutation, port.shape), tensor)
     if port.offset:
         values = values.astype(np.int16) - port.offset
     return np.ascontiguousarray(values, dtype=port.dtype)
@@ -66,13 +62,18 @@ def apply(steps: tuple[HostStep, ...], values: np.ndarray, tensor: Tensor) -> np
     return values
 
 
-def _layout(port: Port, tensor: Tensor) -> tuple[int, ...]:
-    """Return the shape that, transposed by the permutation, is the tensor's (h, w, c).
+def seen(maps: np.ndarray, permutation: tuple[int, ...], shape: tuple[int, ...]) -> np.ndarray:
+    """Return feature maps [n, h, w, c] as the model has them, [n, ...shape]."""
+    inverse = np.argsort(permutation)
+    return maps.transpose(0, *(axis + 1 for axis in inverse)).reshape(len(maps), *shape)
 
-    It has the elements of ``port.shape`` in the same order; ranks below 3 gain axes of length 1.
-    """
-    inverse = np.argsort(port.permutation)
-    return tuple(tensor.shape[axis] for axis in inverse)
+
+def laid(levels: np.ndarray, permutation: tuple[int, ...], tensor: Tensor) -> np.ndarray:
+    """Return a model's levels as feature maps int8[n, h, w, c]: the inverse of :func:`seen`."""
+    # the model's elements in their order, with three axes
+    shape = (tensor.shape[axis] for axis in np.argsort(permutation))
+    levels = levels.astype(np.int8).reshape(len(levels), *shape)
+    return np.ascontiguousarray(levels.transpose(0, *(axis + 1 for axis in permutation)))
 
 
 def _check(port: Port, array: np.ndarray) -> np.ndarray:
@@ -122,6 +123,15 @@ def _log_softmax(values: np.ndarray, attributes: Mapping[str, Any], tensor: Tens
     return below - np.log(np.exp(below).sum(axis=axis, keepdims=True))
 
 
+def _normalize(values: np.ndarray, attributes: Mapping[str, Any], tensor: Tensor) -> np.ndarray:
+    axes = tuple(attributes["axes"])
+    values = values - values.mean(axes, keepdims=True, dtype=np.float32)
+    deviation = np.sqrt(np.square(values).mean(axes, keepdims=True, dtype=np.float32)
+                        + np.float32(attributes["epsilon"]))
+    scale, bias = (np.array(attributes[name], np.float32) for name in ("scale", "bias"))
+    return values / deviation * scale + bias
+
+
 def _arithmetic(function: np.ufunc) -> Callable[..., np.ndarray]:
     def step(values: np.ndarray, attributes: Mapping[str, Any], tensor: Tensor) -> np.ndarray:
         return function(values, np.array(attributes["operand"], np.float32))
@@ -151,5 +161,6 @@ def _scale(attributes: Mapping[str, Any], tensor: Tensor) -> tuple[np.float32, n
 
 _STEPS = {"quantize": _quantize, "dequantize": _dequantize, "softmax": _softmax,
           "log_softmax": _log_softmax, "softmax_int8": _softmax_int8, "table": _table,
+          "instance_normalization": _normalize, "layer_normalization": _normalize,
           "add": _arithmetic(np.add), "subtract": _arithmetic(np.subtract),
           "multiply": _arithmetic(np.multiply), "divide": _arithmetic(np.divide)}

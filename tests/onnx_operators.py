@@ -89,6 +89,19 @@ def normalised(m, kind):
     return m.node(kind, m.map(size), *map(m.constant, numbers), **fields)
 
 
+def by_statistics(m, kind):
+    """Return a normalisation by the map's own mean and deviation."""
+    size = m.lengths(3 if kind.startswith("Instance") else None)
+    m.opset = max(m.opset, 17) if kind.startswith("Layer") else m.opset
+    axis, fields = m.some(0, len(size) - 1), {"epsilon": 1e-3} if m.odds(2) else {}
+    if kind.startswith("Layer"):
+        shape, fields = size[axis:], {**fields, "axis": m.axis(size, axis)}
+    else:
+        shape = size[:1]
+    numbers = [m.rng.normal(0, 1, shape) for _ in range(2)]
+    return m.node(kind, m.map(size), *map(m.constant, numbers), **fields)
+
+
 def pool(m, kind):
     c, *size = m.lengths(m.some(2, 3), 8)
     if kind.startswith("Global"):
@@ -330,6 +343,7 @@ KINDS = {
     **dict.fromkeys(("Add", "Sub", "Mul", "Div"), joint),
     "BatchNormalization": normalised,
     **dict.fromkeys(("MaxPool", "AveragePool", "GlobalAveragePool"), pool),
+    **dict.fromkeys(("InstanceNormalization", "LayerNormalization"), by_statistics),
     "GlobalMaxPool": pool, "ReduceMean": reduced, "ReduceMax": reduced,
     **dict.fromkeys(("Relu", "Clip"), bounded), **dict.fromkeys(("LeakyRelu", "PRelu"), slopes),
     **dict.fromkeys(_AT_THE_END, function),

@@ -204,7 +204,7 @@ class Builder:
             y = self.whole(node, x.rearranged(x.elements.reshape(shape)))
             if _distinct(y):
                 return y.rearranged(y.elements.reshape(x.shape))
-        return self._in_a_row(node, x)
+        return self.in_a_row(node, x)
 
     def aligned(self, node: Node, a: Activation, b: Activation) -> tuple[Activation, Activation]:
         """Return two values of one shape as maps in one order; the host changes that of b."""
@@ -212,13 +212,13 @@ class Builder:
         if self.slot(a).shape == self.slot(b).shape and np.array_equal(places, others):
             return a, b
         if not np.array_equal(np.sort(places, axis=None), np.arange(self.slot(a).places.size)):
-            a = self._in_a_row(node, a)
+            a = self.in_a_row(node, a)
             places = a.elements
         inner = np.empty(self.slot(a).shape, np.int64)
         inner.ravel()[places] = b.elements
         return a, replace(b, tensor=self.pin(node, b, inner), elements=places, exclusive=True)
 
-    def _in_a_row(self, node: Node, x: Activation) -> Activation:
+    def in_a_row(self, node: Node, x: Activation) -> Activation:
         """Return x as a map of one pixel."""
         row = x.elements.reshape(1, 1, -1)
         return replace(x, tensor=self.pin(node, x, row), exclusive=True,

@@ -6,10 +6,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from systolith.sw.importer.drafts import Draft
-from systolith.sw.ir import Bilinear, Extreme, Mul, Op, Rearrange, Softmax, Table, Tensor
+from systolith.sw.ir import (
+    Bilinear,
+    Extreme,
+    HostStep,
+    Mul,
+    Op,
+    Real,
+    Rearrange,
+    Softmax,
+    Table,
+    Tensor,
+)
 
-__all__ = ["BilinearDraft", "ExtremeDraft", "MulDraft", "RearrangeDraft", "SoftmaxDraft",
-           "TableDraft"]
+__all__ = ["BilinearDraft", "ExtremeDraft", "MulDraft", "RealDraft", "RearrangeDraft",
+           "SoftmaxDraft", "TableDraft"]
 
 #: Largest distance between a level and a zero point.
 _LEVELS = 255
@@ -51,6 +62,21 @@ class BilinearDraft(Draft):
         """Return the operation."""
         return Bilinear(**self.common(tensors[self.output]), size=self.size, corners=self.corners,
                         half=self.half, exact=self.exact)
+
+
+@dataclass(kw_only=True, slots=True)
+class RealDraft(Draft):
+    """A chain of float functions, some of them over more than one element."""
+
+    shape: tuple[int, ...]
+    permutation: tuple[int, ...]
+    steps: tuple[HostStep, ...]
+    offset: int
+
+    def finish(self, tensors: Mapping[str, Tensor]) -> Op:
+        """Return the operation."""
+        return Real(**self.common(tensors[self.output]), shape=self.shape, steps=self.steps,
+                    permutation=self.permutation, offset=self.offset)
 
 
 @dataclass(kw_only=True, slots=True)

@@ -99,13 +99,12 @@ class Node:
             State.RAW: "it computes on the model's float input",
             State.PREPARED: "it computes on the model's float input",
             State.PENDING: "its input is a float result that was never quantised",
-            State.HOST: "it follows an operation of the host that may only stand at the end: a "
-                        "Softmax, or a function (Sigmoid...) that is never quantised",
+            State.HOST: "it follows a function of the host (Softmax, Sigmoid...) that is never "
+                        "quantised",
             State.INTEGER: "it computes on integers without their scale",
         }[x.state]
         advice = {
-            State.HOST: "quantise the function's result (QuantizeLinear, DequantizeLinear), or "
-                        "cut the model behind the Softmax",
+            State.HOST: "quantise the function's result (QuantizeLinear, DequantizeLinear)",
             State.INTEGER: "put a DequantizeLinear before it",
         }.get(x.state, "quantise its input (QuantizeLinear, DequantizeLinear), as "
               "onnxruntime.quantization.quantize_static does")

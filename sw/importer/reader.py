@@ -13,6 +13,7 @@ from systolith.sw.importer import (
     elementwise,
     joining,
     layout,
+    normalization,
     pooling,
     quantization,
     selection,
@@ -35,7 +36,8 @@ __all__ = ["HANDLERS", "import_onnx"]
 #: Operator -> function of (builder, node) that returns its first output, or a tuple of outputs.
 HANDLERS = {**convolution.HANDLERS, **transposed.HANDLERS, **pooling.HANDLERS,
             **elementwise.HANDLERS, **activations.HANDLERS, **layout.HANDLERS,
-            **selection.HANDLERS, **joining.HANDLERS, **quantization.HANDLERS}
+            **selection.HANDLERS, **joining.HANDLERS, **normalization.HANDLERS,
+            **quantization.HANDLERS}
 
 _DOMAINS = ("", "ai.onnx", "com.microsoft")
 #: Operators that tell the scale of their first operand.

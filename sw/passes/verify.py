@@ -12,6 +12,7 @@ from systolith.sw.ir import (
     Mul,
     Op,
     Pool,
+    Real,
     Rearrange,
     Requant,
     Select,
@@ -129,6 +130,10 @@ def _check_op(op: Op, inputs: list[Tensor], output: Tensor) -> None:
                      "picks what its input does not have")
             _require(_grid(inputs[0]) == _grid(output), op,
                      "changes the scale without a rescaling")
+        case Real():
+            _require(sorted(op.permutation) == [0, 1, 2] and
+                     np.prod(op.shape) == np.prod(inputs[0].shape), op, "does not fit its input")
+            _require(op.steps[-1].kind == "quantize", op, "does not end with levels")
         case Table():
             _require(op.levels.dtype == np.int8 and op.levels.shape == (256,), op,
                      "has no table of 256 levels")

@@ -93,12 +93,6 @@ def test_window_smaller_than_the_stride_of_a_transposed_convolution():
     refused(quantized(m.finish(y), m.data(), prepare=False), "asks for 15 results")
 
 
-def test_softmax_in_the_middle():
-    m = Model((4, 7, 7))
-    y = m.conv(m.node("Softmax", m.conv("x", 4, 4, (1, 1)), axis=1), 4, 4, (1, 1))
-    refused(quantized(m.finish(y), m.data()), r"\(Conv\): it follows an operation .* host")
-
-
 def test_product_of_activations():
     m = Model((4, 4))
     x = m.node("MatMul", "x", m.normal(4, 4))

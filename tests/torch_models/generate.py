@@ -103,6 +103,18 @@ def halves(net, x):
     return net.out(torch.cat([u * torch.tanh(v), u - v], 1))
 
 
+def softmax_attention(net, x):
+    """Weigh pixels by a softmax over all of them."""
+    where = F.softmax(net.over(x).flatten(2), -1).view(-1, 1, SIDE, SIDE)
+    return net.out(net.a(x) * where)
+
+
+def channels_last(net, x):
+    """Normalise the channels of each pixel (ConvNeXt)."""
+    x = net.norm(net.a(x).permute(0, 2, 3, 1))
+    return net.b(x.permute(0, 3, 1, 2))
+
+
 NETWORKS = {
     "u_net": Network(u_net, a=conv(3, 8), b=conv(8, 8), out=conv(16, 4)),
     "resized": Network(
@@ -126,6 +138,13 @@ NETWORKS = {
                                    across=nn.Conv1d(1, 1, 3, padding=1), out=conv(8, 4)),
     "spatial_attention": Network(spatial_attention, a=conv(3, 8), over=conv(2, 1, 7),
                                  out=conv(8, 4)),
+    "softmax_attention": Network(softmax_attention, a=conv(3, 8), over=conv(3, 1),
+                                 out=conv(8, 4)),
+    "group_norm": Network(lambda net, x: net.b(net.norm(net.a(x))), a=conv(3, 8),
+                          norm=nn.GroupNorm(2, 8), b=conv(8, 4)),
+    "instance_norm": Network(lambda net, x: net.b(net.norm(net.a(x))), a=conv(3, 8),
+                             norm=nn.InstanceNorm2d(8), b=conv(8, 4)),
+    "layer_norm": Network(channels_last, a=conv(3, 8), norm=nn.LayerNorm(8), b=conv(8, 4)),
     "mish": Network(lambda net, x: net.b(F.mish(net.a(x))), a=conv(3, 8), b=conv(8, 4)),
     "classifier": Network(
         lambda net, x: F.log_softmax(net.fc(F.adaptive_avg_pool2d(
