@@ -13,7 +13,7 @@ from systolith.sw.importer.elementwise import per_channel, scaled
 from systolith.sw.importer.node import Node
 from systolith.sw.importer.preparation import prepared
 from systolith.sw.importer.quantization import OFFSETS, unary_operator
-from systolith.sw.importer.values import HOSTED, PADDING, Activation, State, Value
+from systolith.sw.importer.values import HOSTED, PADDING, UNQUANTIZED, Activation, State, Value
 from systolith.sw.ir import HostStep
 
 __all__ = ["HANDLERS"]
@@ -110,7 +110,7 @@ def function(kind: str) -> Callable[[Builder, Node], Value]:
         if not all(map(math.isfinite, attributes.values())):
             node.refuse("an attribute is not a finite number", "correct the model")
         step, x = HostStep(kind=kind, attributes=attributes), node.activation()
-        if x.state in (State.RAW, State.PREPARED):
+        if x.state in UNQUANTIZED:
             return prepared(builder, node, x, kind, **attributes)
         if x.state is State.HOST and all(step.kind in FUNCTIONS for step in x.steps[1:]):
             return replace(x, steps=(*x.steps, step))

@@ -11,18 +11,24 @@ from systolith.sw.importer.hosting import product
 from systolith.sw.importer.node import Node
 from systolith.sw.importer.preparation import prepared
 from systolith.sw.importer.quantization import binary_operator
-from systolith.sw.importer.values import PADDING, Activation, Cell, Quantization, State, Value
+from systolith.sw.importer.values import (
+    PADDING,
+    UNQUANTIZED,
+    Activation,
+    Cell,
+    Quantization,
+    State,
+    Value,
+)
 from systolith.sw.importer.weights import UNIT, real_bias
 
 __all__ = ["HANDLERS", "per_channel", "scaled"]
-
-_INPUT = (State.RAW, State.PREPARED)
 
 
 def add(builder: Builder, node: Node) -> Value:
     """Import Add: of two maps, or of a map and one number a channel."""
     x, number, _ = _operands(node)
-    if number is not None and x.state in _INPUT:
+    if number is not None and x.state in UNQUANTIZED:
         return prepared(builder, node, x, "add", number)
     if number is not None:
         return _affine(builder, node, x, np.ones(1), number)
@@ -32,7 +38,7 @@ def add(builder: Builder, node: Node) -> Value:
 def subtract(builder: Builder, node: Node) -> Value:
     """Import Sub: of two maps, the second negated first, or with one number a channel."""
     x, number, swapped = _operands(node)
-    if number is not None and x.state in _INPUT:
+    if number is not None and x.state in UNQUANTIZED:
         x = prepared(builder, node, x, "subtract", number)
         return prepared(builder, node, x, "neg") if swapped else x
     if number is not None:
@@ -54,7 +60,7 @@ def multiply(builder: Builder, node: Node) -> Value:
     x, number, _ = _operands(node)
     if number is None:
         return product(builder, node)
-    if x.state in _INPUT:
+    if x.state in UNQUANTIZED:
         return prepared(builder, node, x, "multiply", number)
     return _affine(builder, node, x, number, np.zeros(1))
 
@@ -65,7 +71,7 @@ def divide(builder: Builder, node: Node) -> Value:
     if number is None or swapped or not number.all():
         node.refuse("it divides by a feature map or by zero", "only constants other than zero can "
                     "divide: cut the model there")
-    if x.state in _INPUT:
+    if x.state in UNQUANTIZED:
         return prepared(builder, node, x, "divide", number)
     return _affine(builder, node, x, 1 / number, np.zeros(1))
 
@@ -116,7 +122,7 @@ def batch_normalization(builder: Builder, node: Node) -> Value:
     factor = scale / np.sqrt(variance + node.attribute("epsilon", 1e-5))
     axes = (-1, *[1] * (len(x.shape) - 1))
     factor, shift = factor.reshape(axes), (shift - mean * factor).reshape(axes)
-    if x.state in _INPUT:
+    if x.state in UNQUANTIZED:
         return prepared(builder, node, prepared(builder, node, x, "multiply", factor), "add", shift)
     return _affine(builder, node, x, factor, shift)
 

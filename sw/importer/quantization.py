@@ -9,6 +9,7 @@ from onnx import TensorProto, helper
 from systolith.sw.importer.builder import Builder
 from systolith.sw.importer.node import Node, RefusedError
 from systolith.sw.importer.values import (
+    UNQUANTIZED,
     Activation,
     Constant,
     Quantization,
@@ -120,7 +121,7 @@ def told(node: Node, scale: Value | None, zero_point: Value) -> Quantization | N
 def _rescale(builder: Builder, node: Node, x: Activation, target: Quantization) -> Activation:
     """Return the map on another scale, by an operation of its own."""
     slot = builder.slot(x)
-    if slot.draft is None and x.state in (State.RAW, State.PREPARED):
+    if slot.draft is None and x.state in UNQUANTIZED:
         node.refuse(f"model input {slot.name!r} is quantised twice, with different scales",
                     "let all its readers share one QuantizeLinear")
     result = builder.unary(node, x, "average")

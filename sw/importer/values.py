@@ -7,7 +7,7 @@ import numpy as np
 
 from systolith.sw.ir import HostStep
 
-__all__ = ["HOSTED", "PADDING", "Activation", "Cell", "Constant", "Quantization",
+__all__ = ["HOSTED", "PADDING", "UNQUANTIZED", "Activation", "Cell", "Constant", "Quantization",
            "QuantizedConstant", "State", "Value"]
 
 #: Stands in :attr:`Activation.elements` for an element that a Pad node put there: real value 0.
@@ -85,6 +85,8 @@ class State(Enum):
 
 #: What has left the device or has not reached it.
 HOSTED = (State.HOST, State.PREPARED)
+#: A float input of the model, not quantised yet.
+UNQUANTIZED = (State.RAW, State.PREPARED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,13 @@
 import numpy as np
 import pytest
 
+from systolith.hw.config import Config
+from systolith.sim.batch import run_batch
 from systolith.sw.importer import import_onnx
 from systolith.sw.ir import HostOp, Mul, Real, Table
-from tests.onnx_models import FORMATS, TYPES, Model, difference
+from systolith.sw.partition import compile_network
+from systolith.sw.pipeline import load_program
+from tests.onnx_models import FORMATS, TYPES, Model, difference, quantized
 from tests.sw.test_importer_errors import refused
 from tests.sw.test_importer_operators import check
 
@@ -96,6 +100,24 @@ def test_vectors():
     a, b = m.gemm(x, 6, 36), m.node("Tanh", m.gemm(x, 6, 36))
     graph = check(m, m.finish(m.gemm(m.node("Mul", a, b), 3, 6)), most=2)
     assert hosted(graph) == [Table, Mul]
+
+
+@pytest.mark.parametrize("node", [
+    lambda m, x: m.node("Softmax", x, axis=1),
+    lambda m, x: m.node("Mish", x),
+    lambda m, x: m.node("Transpose", x, perm=[0, 1, 3, 2]),
+    lambda m, x: m.node("Resize", x, "", "", m.integers(8, 4, 9, 8), mode="linear")],
+    ids=["real", "tables", "rearranged", "resized"])
+def test_kept_in_the_file(node, tmp_path):
+    m = Model((4, 6, 5), batch=8, opset=20)
+    y = conv(m, node(m, conv(m, "x", 4, 4)), 3, 4)
+    x = m.data(8)
+    network = compile_network(import_onnx(quantized(m.finish(y), x), "test.onnx"), Config())
+    network.save(tmp_path / "net.sth")
+    loaded = load_program(tmp_path / "net.sth")
+    assert loaded.to_bytes() == network.to_bytes()
+    for got, wanted in zip(run_batch(loaded, x), run_batch(network, x), strict=True):
+        np.testing.assert_array_equal(got, wanted)
 
 
 def test_function_that_is_never_quantised():

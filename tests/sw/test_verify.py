@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from systolith.sw.ir import Add, Conv, Pool, Rearrange
+from systolith.sw.ir import (
+    Add,
+    Conv,
+    Graph,
+    HostStep,
+    Pool,
+    Port,
+    Real,
+    Rearrange,
+    Tensor,
+)
 from systolith.sw.passes.verify import verify
 from tests.networks import random_graph, requant
 
@@ -108,5 +118,20 @@ def test_broken_rearrangement_is_found(spoil):
     verify(g)
     assert isinstance(g.ops[0], Rearrange)
     change(g, places=spoil(g.ops[0].places))
+    with pytest.raises(ValueError):
+        verify(g)
+
+
+@pytest.mark.parametrize("fields", [
+    {"permutation": (0, 1, 1)}, {"shape": (2, 3)}, {"steps": (HostStep(kind="dequantize"),)}])
+def test_broken_real_operation_is_found(fields):
+    tensors = {name: Tensor(name=name, shape=(1, 2, 5), scale=0.1, zero_point=0) for name in "xy"}
+    real = Real(name="r", kind="Softmax", inputs=("x",), output="y", shape=(5, 2),
+                permutation=(0, 2, 1), steps=(HostStep(kind="dequantize"),
+                                              HostStep(kind="quantize")))
+    g = Graph(name="g", tensors=tensors, ops=[real], outputs=[], inputs=[
+        Port(name="x", tensor="x", shape=(5, 2), dtype="int8", permutation=(0, 2, 1))])
+    verify(g)
+    change(g, **fields)
     with pytest.raises(ValueError):
         verify(g)
